@@ -1,0 +1,1 @@
+"""Fetch, decode and score a document's images, and store the result."""

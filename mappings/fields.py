@@ -1,0 +1,55 @@
+"""The names of the safety fields: the one place that spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyFields:
+    """Full paths of the safety fields in a document.
+
+    Args:
+        root: the object field that holds the scores, ``safety`` unless configured.
+        override_root: the object field that holds the human decisions, when it is another one.
+            During the roll-out of a new model, scores live in a second object while the
+            decisions stay where people make them.
+    """
+
+    root: str = "safety"
+    override_root: str | None = None
+
+    @property
+    def probability(self) -> str:
+        """``float``: highest probability over the document's images and frames, 0..1."""
+        return f"{self.root}.probability"
+
+    @property
+    def model(self) -> str:
+        """``keyword``: identity of the model and preprocessing that gave the probability."""
+        return f"{self.root}.model"
+
+    @property
+    def status(self) -> str:
+        """``keyword``: ``scored``, ``failed`` or ``no_image``."""
+        return f"{self.root}.status"
+
+    @property
+    def error(self) -> str:
+        """``keyword``: an ``ErrorCode`` when an image failed."""
+        return f"{self.root}.error"
+
+    @property
+    def scored_at(self) -> str:
+        """``date``: when the probability was computed."""
+        return f"{self.root}.scored_at"
+
+    @property
+    def images(self) -> str:
+        """Not indexed: one entry an image."""
+        return f"{self.root}.images"
+
+    @property
+    def override(self) -> str:
+        """``keyword``: a human's ``allow`` or ``block``; never written by the indexer."""
+        return f"{self.override_root or self.root}.override"

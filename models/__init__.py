@@ -1,0 +1,1 @@
+"""Caffe classifiers: files in, probability out."""

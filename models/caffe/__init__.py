@@ -1,0 +1,1 @@
+"""The Caffe file format, and its conversion to ONNX."""

@@ -1,0 +1,1 @@
+"""Query time: policy, demotion, rewriting of requests, explanation."""

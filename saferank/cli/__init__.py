@@ -1,0 +1,34 @@
+"""The ``saferank`` command: one module per group of commands, one place that reports errors."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+from rich.console import Console
+
+from saferank.errors import SaferankError
+
+app = typer.Typer(
+    name="saferank",
+    help="Safe-search re-ranking for Elasticsearch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+# Each module has ``register(app)``; it imports what needs an extra inside its commands.
+_COMMAND_MODULES: tuple[str, ...] = ()
+
+for _module in _COMMAND_MODULES:
+    importlib.import_module(f"saferank.cli.{_module}").register(app)
+
+
+def main() -> None:
+    """Run the command; a known error is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except SaferankError as error:
+        Console(stderr=True).print(f"saferank: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

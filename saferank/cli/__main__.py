@@ -1,0 +1,5 @@
+"""``python -m saferank.cli``."""
+
+from saferank.cli import main
+
+main()

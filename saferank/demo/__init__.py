@@ -1,0 +1,1 @@
+"""The demonstration: real photographs, real parts, three levels."""

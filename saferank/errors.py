@@ -1,0 +1,182 @@
+"""Every error saferank raises on purpose, and the codes stored with a document that failed.
+
+    SaferankError
+    ├── ConfigurationError      a setting, a model description or a command's argument is wrong
+    ├── ModelError              a classifier cannot be used
+    │   ├── ModelNotFound       its files are not where they were said to be
+    │   ├── ModelFormatError    its files cannot be read, or contradict each other
+    │   └── UnsupportedLayer    it has a layer that cannot be converted faithfully
+    ├── ImageError              one image has no probability; carries an ErrorCode
+    ├── PolicyError             the policy file is wrong; carries file and line
+    │   └── ContextError        a request's context does not fit the policy
+    ├── UnsafeRequest           a request part that cannot be made safe; carries its key
+    ├── MappingError            an index lacks the safety fields, or has them differently
+    ├── ServiceUnavailable      Elasticsearch or the broker does not answer
+    └── JobError                a backfill job cannot go on
+
+A message is one sentence or two: what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SaferankWarning(UserWarning):
+    """Something that works but is probably not what was meant."""
+
+
+class SaferankError(Exception):
+    """Base of all errors that saferank raises on purpose."""
+
+
+class ConfigurationError(SaferankError):
+    """A setting, a model description or an argument is wrong."""
+
+
+class ModelError(SaferankError):
+    """A classifier cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """The files of a model are not where they were said to be."""
+
+
+class ModelFormatError(ModelError):
+    """The files of a model cannot be read, or contradict each other."""
+
+
+class UnsupportedLayer(ModelError):
+    """The network has a layer that cannot be converted faithfully."""
+
+
+class PolicyError(SaferankError):
+    """The policy file is wrong.
+
+    Attributes:
+        path: the file, or None when the policy did not come from a file.
+        line: 1-based line of the fault, or None when no line is at fault.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        where = ":".join(str(part) for part in (path, line) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class ContextError(PolicyError):
+    """A request's context names an attribute or a level that the policy does not know."""
+
+
+class UnsafeRequest(SaferankError):
+    """A part of a request that cannot be made safe; it was not sent.
+
+    Attributes:
+        key: dotted path of the part in the request body, for example ``aggs.all.global``.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"request part {key!r} was refused: {reason}")
+
+
+class MappingError(SaferankError):
+    """An index lacks the safety fields, or maps them differently."""
+
+
+class ServiceUnavailable(SaferankError):
+    """Elasticsearch or the broker does not answer."""
+
+
+class JobError(SaferankError):
+    """A backfill job cannot go on."""
+
+
+class ErrorCode(StrEnum):
+    """Why an image has no probability, as stored in ``safety.error``.
+
+    A code never changes its meaning. ``transient`` says whether trying again can help;
+    ``docs/reference/error-codes.md`` says what an operator does about each.
+    """
+
+    transient: bool
+    meaning: str
+
+    def __new__(cls, value: str, transient: bool, meaning: str) -> ErrorCode:
+        """Make a member whose value is the code itself."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.transient = transient
+        member.meaning = meaning
+        return member
+
+    UNREACHABLE = (
+        "unreachable",
+        True,
+        "the server did not answer, or answered with an error of its own",
+    )
+    NOT_FOUND = (
+        "not_found",
+        False,
+        "the server or the store says that there is no such image",
+    )
+    FORBIDDEN_ADDRESS = (
+        "forbidden_address",
+        False,
+        "the reference leads to an address or a path that is not allowed",
+    )
+    UNSUPPORTED_REFERENCE = (
+        "unsupported_reference",
+        False,
+        "the reference is not of a kind that is switched on",
+    )
+    TOO_LARGE = (
+        "too_large",
+        False,
+        "more bytes, pixels or frames than the limits allow",
+    )
+    NOT_AN_IMAGE = (
+        "not_an_image",
+        False,
+        "the bytes are not an image of a format that can be read",
+    )
+    TRUNCATED = (
+        "truncated",
+        False,
+        "the image ends before it is complete",
+    )
+    UNREADABLE = (
+        "unreadable",
+        False,
+        "the format is known, but the image is damaged or uses an unsupported feature",
+    )
+    TIMEOUT = (
+        "timeout",
+        True,
+        "fetching or decoding took longer than allowed",
+    )
+    WORKER_LOST = (
+        "worker_lost",
+        False,
+        "the image ended its worker process twice",
+    )
+    INTERNAL = (
+        "internal",
+        True,
+        "a fault of saferank's own; the log has the details",
+    )
+
+
+class ImageError(SaferankError):
+    """One image has no probability.
+
+    Attributes:
+        code: the stable code to store.
+        reference: what the document called the image, if known.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, *, reference: str | None = None) -> None:
+        self.code = code
+        self.reference = reference
+        super().__init__(message)

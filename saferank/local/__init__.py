@@ -1,0 +1,1 @@
+"""A private Elasticsearch node and broker, for trying out and for tests."""

@@ -1,0 +1,116 @@
+"""Settings: environment variables ``SAFERANK_*`` over ``saferank.toml`` over the defaults here.
+
+Nested settings use two underscores: ``SAFERANK_FETCH__TIMEOUT=5``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ValidationError as PydanticValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from saferank.errors import ConfigurationError
+from saferank.mappings.fields import SafetyFields
+
+SETTINGS_FILE = "saferank.toml"
+
+
+class FetchSettings(BaseModel):
+    """Limits on fetching an image."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout: Annotated[
+        PositiveFloat, Field(description="seconds for one image, redirects included")
+    ] = 20.0
+    max_bytes: Annotated[PositiveInt, Field(description="bytes of one image")] = 32 * 1024 * 1024
+    max_redirects: NonNegativeInt = 5
+    user_agent: str = "saferank"
+    allow_private_addresses: Annotated[
+        bool, Field(description="fetch from loopback, private and link-local addresses")
+    ] = False
+    file_roots: Annotated[
+        tuple[Path, ...], Field(description="folders that file references may lead into")
+    ] = ()
+
+
+class DecodeSettings(BaseModel):
+    """Limits on decoding an image."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_pixels: Annotated[PositiveInt, Field(description="width x height, checked first")] = (
+        100_000_000
+    )
+    max_frames: Annotated[PositiveInt, Field(description="frames looked at in an animation")] = 16
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, with the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAFERANK_",
+        env_nested_delimiter="__",
+        toml_file=SETTINGS_FILE,
+        extra="forbid",
+        frozen=True,
+    )
+
+    elasticsearch_url: str = "http://127.0.0.1:9200"
+    elasticsearch_api_key: str | None = None
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    model: Annotated[str, Field(description="a built-in name, or the path of a model.toml")] = (
+        "open_nsfw"
+    )
+    field: Annotated[str, Field(description="object field that holds the scores")] = "safety"
+    override_field: Annotated[
+        str | None, Field(description="object field of human decisions, when it is another one")
+    ] = None
+    image_field: Annotated[
+        str, Field(description="source field with the image reference, or a list of them")
+    ] = "image"
+    fetch: FetchSettings = FetchSettings()
+    decode: DecodeSettings = DecodeSettings()
+
+    @property
+    def fields(self) -> SafetyFields:
+        """Names of the safety fields under these settings."""
+        return SafetyFields(self.field, self.override_field)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the settings once.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of range.
+    """
+    try:
+        return Settings()
+    except PydanticValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"setting {name!r}: {first['msg']}; see the environment (SAFERANK_*) and {SETTINGS_FILE}"
+        ) from error

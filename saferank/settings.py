@@ -112,5 +112,5 @@ def get_settings() -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"setting {name!r}: {first['msg']}; see the environment (SAFERANK_*) and {SETTINGS_FILE}"
+            f"setting {name!r}: {first['msg']}; set SAFERANK_* or {SETTINGS_FILE}"
         ) from error

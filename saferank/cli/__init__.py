@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``; it imports what needs an extra inside its commands.
-_COMMAND_MODULES: tuple[str, ...] = ()
+_COMMAND_MODULES: tuple[str, ...] = ("stack",)
 
 for _module in _COMMAND_MODULES:
     importlib.import_module(f"saferank.cli.{_module}").register(app)
@@ -30,5 +30,7 @@ def main() -> None:
     try:
         app()
     except SaferankError as error:
-        Console(stderr=True).print(f"saferank: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True).print(
+            f"saferank: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)

@@ -1,1 +1,10 @@
-"""A private Elasticsearch node and broker, for trying out and for tests."""
+"""A private Elasticsearch node and Valkey broker, for trying saferank out and for its tests.
+
+Both listen on the loopback address only, on free ports, and are stopped by the process ids that
+were started.
+"""
+
+from saferank.local.processes import Service
+from saferank.local.stack import Stack, down, status, temporary_stack, up
+
+__all__ = ["Service", "Stack", "down", "status", "temporary_stack", "up"]

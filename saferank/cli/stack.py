@@ -1,0 +1,98 @@
+"""``saferank stack``: a private Elasticsearch node and broker for trying out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saferank.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from saferank.local import Service, Stack
+
+_stack = typer.Typer(
+    help="A private Elasticsearch node and Valkey broker on this machine, for trying out.",
+    no_args_is_help=True,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_stack, name="stack")
+
+
+@_stack.command()
+def up(
+    heap: Annotated[str, typer.Option(help="Java heap of Elasticsearch, such as 512m or 2g.")] = (
+        "512m"
+    ),
+) -> None:
+    """Start both services in the background; the first time downloads Elasticsearch."""
+    _need_local_extra()
+    from saferank import local
+
+    console = Console()
+    with console.status("looking for a running stack") as progress:
+        stack = local.up(heap=heap, report=progress.update)
+    _show(stack.services, console)
+    console.print('\nUse it in this shell:  [bold]eval "$(saferank stack env)"[/bold]')
+    console.print("Stop it:               [bold]saferank stack down[/bold]")
+
+
+@_stack.command()
+def down(
+    erase: Annotated[bool, typer.Option(help="Also delete the stack's indices and logs.")] = False,
+) -> None:
+    """Stop both services."""
+    _need_local_extra()
+    from saferank import local
+
+    console = Console()
+    with console.status("stopping the services"):
+        was_running = local.down(erase=erase)
+    console.print("The stack is stopped." if was_running else "No stack was running.")
+
+
+@_stack.command()
+def status() -> None:
+    """Show whether the stack runs, and where; exit code 1 when it does not."""
+    _show(_running_stack().services, Console())
+
+
+@_stack.command()
+def env() -> None:
+    """Print the environment variables that make every command use the stack."""
+    for name, value in _running_stack().environment.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _running_stack() -> Stack:
+    _need_local_extra()
+    from saferank import local
+
+    stack = local.status()
+    if stack is None:
+        Console(stderr=True).print("The stack does not run; start it with: saferank stack up")
+        raise typer.Exit(1)
+    return stack
+
+
+def _show(services: Iterable[Service], console: Console) -> None:
+    table = Table("service", "address", "process id")
+    for service in services:
+        table.add_row(service.name, service.url, str(service.pid))
+    console.print(table)
+
+
+def _need_local_extra() -> None:
+    try:
+        import psutil  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            "the local stack needs parts that are not installed: pip install 'saferank[local]'"
+        ) from error

@@ -1,0 +1,69 @@
+"""Real services for the tests, started once per run and only when a test asks for them.
+
+``SAFERANK_TEST_ELASTICSEARCH_URL`` and ``SAFERANK_TEST_BROKER_URL`` name running ones instead.
+A service that cannot be started fails the tests that need it; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elasticsearch import Elasticsearch
+
+from saferank.local.elasticsearch import start_node
+from saferank.local.folders import temporary_folder
+from saferank.local.valkey import start_broker
+
+_INTEGRATION_TESTS = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_INTEGRATION_TESTS):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url() -> Iterator[str]:
+    """Address of a real Elasticsearch node without security."""
+    if url := os.environ.get("SAFERANK_TEST_ELASTICSEARCH_URL"):
+        yield url
+        return
+    with temporary_folder() as folder:
+        node = start_node(folder / "elasticsearch")
+        try:
+            yield node.url
+        finally:
+            node.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """Address of a real Valkey server, as Celery takes it."""
+    if url := os.environ.get("SAFERANK_TEST_BROKER_URL"):
+        yield url
+        return
+    with temporary_folder() as folder:
+        broker = start_broker(folder / "valkey")
+        try:
+            yield broker.url
+        finally:
+            broker.stop()
+
+
+@pytest.fixture
+def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as connected:
+        yield connected
+
+
+@pytest.fixture
+def index_name(client: Elasticsearch) -> Iterator[str]:
+    """A name that no other test uses; the index, if one was made, is deleted after the test."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    client.indices.delete(index=name, ignore_unavailable=True)

@@ -1,5 +1,16 @@
 """The Elasticsearch mapping of the safety fields, versioned."""
 
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.record import ImageRecord, SafetyRecord, Status
+from saferank.mappings.template import add_to_index, check_index, component_template, install
 
-__all__ = ["SafetyFields"]
+__all__ = [
+    "ImageRecord",
+    "SafetyFields",
+    "SafetyRecord",
+    "Status",
+    "add_to_index",
+    "check_index",
+    "component_template",
+    "install",
+]

@@ -1,0 +1,145 @@
+"""What the indexer stores about a document: the values of the safety object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from saferank.errors import ErrorCode
+
+
+_CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
+
+
+class Status(StrEnum):
+    """State of a document's score."""
+
+    SCORED = "scored"
+    """Every image has a probability."""
+    FAILED = "failed"
+    """At least one image has none."""
+    NO_IMAGE = "no_image"
+    """The document refers to no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What is known about one image of a document.
+
+    Attributes:
+        reference: how the document names the image; long ones (``data:``) are shortened.
+        sha256: hex digest of the bytes, or None when there were none.
+        probability: highest over the frames looked at, float32 value in 0..1, or None.
+        error: why there is no probability, or None.
+        frames: number of frames looked at.
+        width: of the upright image, in pixels.
+        height: of the upright image, in pixels.
+    """
+
+    reference: str
+    sha256: str | None = None
+    probability: float | None = None
+    error: ErrorCode | None = None
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object to store; absent values are left out."""
+        values = {
+            "reference": self.reference,
+            "sha256": self.sha256,
+            "probability": self.probability,
+            "error": None if self.error is None else self.error.value,
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_document(cls, values: Mapping[str, Any]) -> ImageRecord:
+        """Read a stored object back.
+
+        Raises:
+            TypeError, ValueError: it is not one that saferank stored.
+        """
+        reference, error = values.get("reference"), values.get("error")
+        if not isinstance(reference, str):
+            raise TypeError("an image record needs a reference")
+        if error is not None and error not in _CODES:
+            raise ValueError(f"there is no error code {error!r}")
+        return cls(
+            reference=reference,
+            sha256=values.get("sha256"),
+            probability=values.get("probability"),
+            error=None if error is None else _CODES[error],
+            frames=values.get("frames"),
+            width=values.get("width"),
+            height=values.get("height"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyRecord:
+    """Everything the indexer stores about a document.
+
+    Attributes:
+        model: identity of the model and its preprocessing.
+        scored_at: when the images were looked at, with a time zone.
+        images: one entry an image, in the document's order.
+    """
+
+    model: str
+    scored_at: datetime
+    images: tuple[ImageRecord, ...]
+
+    @property
+    def status(self) -> Status:
+        """``scored``, ``failed`` or ``no_image``."""
+        if not self.images:
+            return Status.NO_IMAGE
+        return Status.FAILED if self.error else Status.SCORED
+
+    @property
+    def probability(self) -> float | None:
+        """Highest probability of the images that have one, as a float32 value in 0..1."""
+        known = [image.probability for image in self.images if image.probability is not None]
+        return max(known, default=None)
+
+    @property
+    def error(self) -> ErrorCode | None:
+        """The first image's error, if any image has one."""
+        return next((image.error for image in self.images if image.error is not None), None)
+
+    def to_document(self) -> dict[str, Any]:
+        """Give all fields that the indexer owns.
+
+        What does not apply is an explicit null, so that a partial update erases older values.
+        The fields of human decisions are never among them.
+        """
+        return {
+            "probability": self.probability,
+            "model": self.model,
+            "status": self.status.value,
+            "error": None if self.error is None else self.error.value,
+            "scored_at": self.scored_at.isoformat(timespec="milliseconds"),
+            "images": [image.to_document() for image in self.images],
+        }
+
+
+def float32(value: float) -> float:
+    """Round to the nearest float32, so that the engine and Python compare the same number.
+
+    Raises:
+        ValueError: the value is not a number in 0..1.
+    """
+    rounded = float(np.float32(value))
+    if not 0.0 <= rounded <= 1.0:
+        raise ValueError(f"a probability lies in 0..1, not {value}")
+    return rounded

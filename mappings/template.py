@@ -1,0 +1,154 @@
+"""The component template of the safety fields, and putting it where it belongs.
+
+``safety.component_template.json`` is the one description of the fields; everything here derives
+from it, also under other field names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
+
+from saferank.errors import MappingError
+from saferank.mappings.fields import SafetyFields
+
+TEMPLATE_NAME = "saferank-safety"
+TEMPLATE_FILE = "safety.component_template.json"
+
+Json = dict[str, Any]
+
+
+def component_template(fields: SafetyFields | None = None) -> Json:
+    """Build the component template for the given field names.
+
+    Returns:
+        The body of ``PUT _component_template``: ``version``, ``_meta`` and ``template``.
+    """
+    body: Json = json.loads(
+        files("saferank.mappings").joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
+    )
+    safety = body["template"]["mappings"]["properties"].pop("safety")
+    properties: Json = {}
+    for root, names in _roots(fields or SafetyFields(), list(safety["properties"])).items():
+        chosen = {name: safety["properties"][name] for name in names}
+        _nest(properties, root, {**safety, "properties": chosen})
+    body["template"]["mappings"]["properties"] = properties
+    return body
+
+
+def install(
+    client: Elasticsearch, fields: SafetyFields | None = None, *, name: str = TEMPLATE_NAME
+) -> None:
+    """Put the component template on a cluster, for use in ``composed_of`` of index templates."""
+    body = component_template(fields)
+    client.cluster.put_component_template(
+        name=name, template=body["template"], version=body["version"], meta=body["_meta"]
+    )
+
+
+def add_to_index(client: Elasticsearch, index: str, fields: SafetyFields | None = None) -> None:
+    """Add the safety fields to a live index or alias; nothing else of its mapping changes.
+
+    Raises:
+        MappingError: there is no such index, or it maps one of the names differently.
+    """
+    fields = fields or SafetyFields()
+    wanted = component_template(fields)["template"]["mappings"]
+    for concrete, mapping in _mappings(client, index).items():
+        conflicts = [
+            problem for missing, problem in _problems(mapping, wanted["properties"]) if not missing
+        ]
+        if conflicts:
+            raise MappingError(
+                f"index {concrete!r} maps the safety fields differently: {'; '.join(conflicts)}; "
+                "choose another name with SAFERANK_FIELD, or re-index with the right mapping"
+            )
+        try:
+            client.indices.put_mapping(
+                index=concrete,
+                properties=wanted["properties"],
+                # The index's own `_meta` would be replaced, so it is sent along.
+                meta={**mapping.get("_meta", {}), **wanted["_meta"]},
+            )
+        except BadRequestError as error:
+            raise MappingError(
+                f"index {concrete!r} does not take the safety fields: {error}"
+            ) from error
+
+
+def check_index(client: Elasticsearch, index: str, fields: SafetyFields | None = None) -> None:
+    """See that an index (or each index of an alias) has the safety fields as they must be.
+
+    Raises:
+        MappingError: there is no such index, or a field is missing or mapped differently.
+    """
+    wanted = component_template(fields or SafetyFields())["template"]["mappings"]["properties"]
+    for concrete, mapping in _mappings(client, index).items():
+        problems = [problem for _, problem in _problems(mapping, wanted)]
+        if problems:
+            raise MappingError(
+                f"index {concrete!r} is not ready for safety scores: {'; '.join(problems)}; "
+                f"run 'saferank mapping install --index {concrete}'"
+            )
+
+
+def _roots(fields: SafetyFields, names: list[str]) -> dict[str, list[str]]:
+    """Which properties go under which object: the decisions may live in another one."""
+    decisions = [name for name in names if name.startswith("override")]
+    scores = [name for name in names if name not in decisions]
+    override_root = fields.override_root or fields.root
+    if override_root == fields.root:
+        return {fields.root: scores + decisions}
+    return {fields.root: scores, override_root: decisions}
+
+
+def _nest(properties: Json, path: str, definition: Json) -> None:
+    """Put an object's definition at a dotted path."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        properties = properties.setdefault(parent, {}).setdefault("properties", {})
+    inside = properties.get(last, {}).get("properties", {})
+    properties[last] = {**definition, "properties": {**inside, **definition["properties"]}}
+
+
+def _mappings(client: Elasticsearch, index: str) -> dict[str, Json]:
+    try:
+        response = client.indices.get_mapping(index=index)
+    except NotFoundError as error:
+        raise MappingError(
+            f"there is no index {index!r}; create it first, or correct the name"
+        ) from error
+    return {name: entry["mappings"] for name, entry in response.body.items()}
+
+
+def _problems(mapping: Json, wanted: Json) -> Iterator[tuple[bool, str]]:
+    """Compare a mapping with the wanted properties.
+
+    Yields:
+        ``(missing, sentence)``: missing fields can be added, others cannot be changed.
+    """
+    yield from _compare(mapping.get("properties", {}), wanted, "")
+
+
+def _compare(have: Mapping[str, Json], wanted: Mapping[str, Json], prefix: str) -> Iterator[Any]:
+    for name, definition in wanted.items():
+        path = f"{prefix}{name}"
+        actual = have.get(name)
+        if actual is None:
+            yield True, f"field {path!r} is missing"
+            continue
+        wanted_type = definition.get("type", "object")
+        actual_type = actual.get("type", "object")
+        if actual_type != wanted_type:
+            yield False, f"field {path!r} is {actual_type!r} and must be {wanted_type!r}"
+        elif "properties" in definition:
+            yield from _compare(actual.get("properties", {}), definition["properties"], f"{path}.")
+        elif definition.get("enabled", True) != actual.get("enabled", True):
+            wanted_enabled = json.dumps(definition.get("enabled", True))
+            yield False, f"field {path!r} must have 'enabled: {wanted_enabled}'"
+        elif actual.get("index") is False or actual.get("doc_values") is False:
+            yield False, f"field {path!r} must be indexed and have doc values"

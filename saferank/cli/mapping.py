@@ -1,0 +1,53 @@
+"""``saferank mapping``: the safety fields on a cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saferank.connection import connect, explained
+from saferank.mappings import template
+from saferank.settings import get_settings
+
+_mapping = typer.Typer(help="The Elasticsearch fields that hold the scores.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_mapping, name="mapping")
+
+
+@_mapping.command()
+def install(
+    index: Annotated[
+        str | None, typer.Option(help="Add the fields to this live index or alias.")
+    ] = None,
+) -> None:
+    """Put the component template on the cluster, or the fields into an index."""
+    settings = get_settings()
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        if index is None:
+            template.install(client, settings.fields)
+            done = f"component template {template.TEMPLATE_NAME!r} is installed"
+        else:
+            template.add_to_index(client, index, settings.fields)
+            done = f"index {index!r} has the safety fields under {settings.field!r}"
+    Console().print(done, markup=False, highlight=False)
+
+
+@_mapping.command()
+def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None:
+    """See whether an index has the safety fields as they must be."""
+    settings = get_settings()
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        template.check_index(client, index, settings.fields)
+    Console().print(f"index {index!r} is ready", markup=False, highlight=False)
+
+
+@_mapping.command()
+def show() -> None:
+    """Print the component template as JSON."""
+    typer.echo(json.dumps(template.component_template(get_settings().fields), indent=2))

@@ -1,0 +1,85 @@
+"""The safety fields on a real node."""
+
+import uuid
+from typing import Any
+
+import pytest
+from elasticsearch import BadRequestError, Elasticsearch
+
+from saferank.errors import MappingError
+from saferank.mappings import SafetyFields, add_to_index, check_index, component_template, install
+
+
+def test_add_to_a_live_index_touches_nothing_else(client: Elasticsearch, index_name: str) -> None:
+    mappings: dict[str, Any] = {
+        "_meta": {"owner": "shop"},
+        "dynamic": "strict",
+        "properties": {"title": {"type": "text"}, "media": {"properties": {"u": {"type": "ip"}}}},
+    }
+    client.indices.create(index=index_name, mappings=mappings)
+    fields = SafetyFields("media.safety")
+    with pytest.raises(MappingError, match=r"media\.safety.*missing.*mapping install"):
+        check_index(client, index_name, fields)
+    add_to_index(client, index_name, fields)
+    add_to_index(client, index_name, fields)
+    check_index(client, index_name, fields)
+    after = client.indices.get_mapping(index=index_name)[index_name]["mappings"]
+    assert after["properties"]["media"]["properties"].pop("safety")
+    assert after["_meta"].pop("saferank") == {"version": 1}
+    assert after == mappings
+
+
+@pytest.mark.parametrize(
+    ("properties", "where"),
+    [
+        ({"safety": {"type": "keyword"}}, "'safety' is 'keyword'"),
+        ({"safety": {"type": "nested"}}, "'safety' is 'nested'"),
+        ({"safety": {"properties": {"probability": {"type": "double"}}}}, "safety.probability"),
+        ({"safety": {"properties": {"images": {"type": "object"}}}}, "safety.images"),
+        (
+            {"safety": {"properties": {"status": {"type": "keyword", "index": False}}}},
+            "safety.status",
+        ),
+    ],
+)
+def test_a_conflict_is_named_and_nothing_changes(
+    client: Elasticsearch, index_name: str, properties: dict[str, Any], where: str
+) -> None:
+    client.indices.create(index=index_name, mappings={"properties": properties})
+    before = client.indices.get_mapping(index=index_name).body
+    for function in (add_to_index, check_index):
+        with pytest.raises(MappingError, match=where):
+            function(client, index_name)
+    assert client.indices.get_mapping(index=index_name).body == before
+
+
+def test_a_missing_index_is_named(client: Elasticsearch) -> None:
+    with pytest.raises(MappingError, match="no index 'test-absent'"):
+        add_to_index(client, "test-absent")
+
+
+def test_the_component_template_gives_new_indices_strict_fields(
+    client: Elasticsearch, index_name: str
+) -> None:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    install(client, name=name)
+    try:
+        stored = client.cluster.get_component_template(name=name)["component_templates"][0]
+        assert stored["component_template"]["_meta"]["saferank"] == {"version": 1}
+        client.indices.put_index_template(
+            name=name, index_patterns=[index_name], composed_of=[name], priority=900
+        )
+        client.indices.create(index=index_name)
+        check_index(client, index_name)
+        with pytest.raises(BadRequestError, match="strict"):
+            client.index(index=index_name, document={"safety": {"probabilty": 0.5}})
+    finally:
+        client.indices.delete_index_template(name=name)
+        client.cluster.delete_component_template(name=name)
+
+
+def test_the_template_is_what_the_engine_keeps(client: Elasticsearch, index_name: str) -> None:
+    client.indices.create(index=index_name, mappings=component_template()["template"]["mappings"])
+    kept = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["properties"]
+    assert kept["safety"]["dynamic"] == "strict"
+    assert kept["safety"]["properties"]["images"] == {"type": "object", "enabled": False}

@@ -1,0 +1,89 @@
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saferank.errors import ErrorCode
+from saferank.mappings import ImageRecord, SafetyRecord, component_template
+from saferank.mappings.record import float32
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+def record(*images: ImageRecord) -> SafetyRecord:
+    return SafetyRecord("m", NOW, images)
+
+
+def test_the_highest_probability_counts() -> None:
+    document = record(
+        ImageRecord("a", probability=0.25), ImageRecord("b", probability=0.75)
+    ).to_document()
+    assert document["probability"] == 0.75
+    assert document["status"] == "scored"
+    assert document["error"] is None
+
+
+def test_zero_is_a_probability() -> None:
+    document = record(ImageRecord("a", probability=0.0)).to_document()
+    assert document["probability"] == 0.0
+    assert document["status"] == "scored"
+
+
+def test_one_failed_image_makes_the_document_failed_and_keeps_what_the_others_say() -> None:
+    document = record(
+        ImageRecord("a", probability=0.5), ImageRecord("b", error=ErrorCode.TRUNCATED)
+    ).to_document()
+    assert document["status"] == "failed"
+    assert document["error"] == "truncated"
+    assert document["probability"] == 0.5
+
+
+def test_no_image_is_neither_scored_nor_failed() -> None:
+    document = record().to_document()
+    assert document["status"] == "no_image"
+    assert document["probability"] is None
+
+
+def test_a_document_holds_exactly_the_mapped_fields_that_are_not_decisions() -> None:
+    mapped = component_template()["template"]["mappings"]["properties"]["safety"]["properties"]
+    assert set(record().to_document()) == {n for n in mapped if not n.startswith("override")}
+
+
+def test_time_has_a_zone_and_milliseconds() -> None:
+    assert record().to_document()["scored_at"] == "2026-01-02T03:04:05.678+00:00"
+
+
+@given(
+    st.builds(
+        ImageRecord,
+        st.text(),
+        sha256=st.none() | st.text("0123456789abcdef", min_size=64, max_size=64),
+        probability=st.none() | st.floats(0, 1, width=32),
+        error=st.none() | st.sampled_from(ErrorCode),
+        frames=st.none() | st.integers(1),
+    )
+)
+def test_image_records_read_back_as_stored(image: ImageRecord) -> None:
+    assert ImageRecord.from_document(image.to_document()) == image
+    assert None not in image.to_document().values()
+    assert set(image.to_document()) <= {field.name for field in fields(image)}
+
+
+@pytest.mark.parametrize("values", [{}, {"reference": 3}, {"reference": "a", "error": "nonsense"}])
+def test_a_foreign_image_object_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        ImageRecord.from_document(values)
+
+
+@given(st.floats(0, 1))
+def test_float32_is_what_the_engine_compares(value: float) -> None:
+    assert np.float32(value) == float32(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])
+def test_what_is_not_a_probability_is_never_stored(value: float) -> None:
+    with pytest.raises(ValueError, match="probability"):
+        float32(value)

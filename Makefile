@@ -1,0 +1,46 @@
+# Needs python3 (3.11 or newer) and make; the local Elasticsearch also needs Java 21+ and mvn.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit check lint types imports bench clean
+
+help:  ## Show these targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Score real pictures and search them at three safe-search levels.
+	$(BIN)/saferank demo
+
+test: $(READY)  ## Run all tests, on a real Elasticsearch node and broker.
+	$(BIN)/pytest
+
+test-unit: $(READY)  ## Run the tests that need no service.
+	$(BIN)/pytest -m "not integration"
+
+check: lint types imports test  ## Run everything that must pass before a change is merged.
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Run the benchmarks; each prints a table.
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## Remove the virtual environment, caches and builds.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	@echo "Setting up $(VENV); this takes a minute or two the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@touch $@

@@ -1,0 +1,121 @@
+"""What is published: built as for a release, and installed into clean environments."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Package folder in the checkout → where it is installed.
+PACKAGES = {
+    "saferank": "saferank",
+    "indexer": "saferank/indexer",
+    "mappings": "saferank/mappings",
+    "models": "saferank/models",
+    "ranker": "saferank/ranker",
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the source distribution and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def base_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interpreter of an environment with nothing but the wheel and its base dependencies."""
+    folder = tmp_path_factory.mktemp("base")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    _run(python, "-m", "pip", "install", "--quiet", wheel)
+    return python
+
+
+def test_the_wheel_holds_every_source_file_under_one_name(wheel: Path) -> None:
+    installed = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0] for name in installed} == {
+        "saferank",
+        next(name for name in installed if name.endswith("/RECORD")).split("/")[0],
+    }
+    missing = {
+        target
+        for source in _tracked_files()
+        if (target := _installed_path(source)) is not None and target not in installed
+    }
+    assert missing == set()
+
+
+def test_the_source_distribution_can_be_built_from(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+        assert not any(member.issym() for member in archive)
+    assert {"pyproject.toml", "LICENSE", "NOTICE", "ranker/__init__.py"} <= names
+
+
+def test_a_base_install_ranks_without_the_indexer_s_dependencies(base_python: Path) -> None:
+    program = """
+import importlib.util, json
+import saferank.ranker, saferank.mappings
+absent = [name for name in ("onnxruntime", "onnx", "celery", "PIL", "httpx")
+          if importlib.util.find_spec(name) is None]
+print(json.dumps({"file": saferank.ranker.__file__, "absent": absent}))
+"""
+    said = json.loads(_run(base_python, "-c", program))
+    assert Path(said["file"]).is_relative_to(base_python.parents[1])
+    assert said["absent"] == ["onnxruntime", "onnx", "celery", "PIL", "httpx"]
+
+
+def test_a_base_install_has_the_command(base_python: Path) -> None:
+    shown = _run(base_python.parent / "saferank", "--help")
+    assert "policy" in shown
+    assert "search" in shown
+
+
+def test_an_install_with_the_indexer_scores_an_image(
+    base_python: Path, wheel: Path, tmp_path: Path
+) -> None:
+    _run(base_python, "-m", "pip", "install", "--quiet", f"{wheel}[indexer]")
+    image = tmp_path / "grey.ppm"
+    image.write_bytes(b"P6 64 64 255\n" + b"\x80" * (64 * 64 * 3))
+    line = json.loads(_run(base_python.parent / "saferank", "score", image, "--json"))
+    assert line["status"] == "scored"
+    assert 0.0 <= line["probability"] <= 1.0
+    assert (line["width"], line["height"]) == (64, 64)
+
+
+def _tracked_files() -> Sequence[str]:
+    return _run("git", "-C", ROOT, "ls-files").splitlines()
+
+
+def _installed_path(source: str) -> str | None:
+    folder, _, rest = source.partition("/")
+    if folder not in PACKAGES or not rest or rest in PACKAGES:
+        return None
+    return f"{PACKAGES[folder]}/{rest}"
+
+
+def _run(*command: object) -> str:
+    """Run a command outside the checkout; returns what it printed."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout

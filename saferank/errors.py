@@ -61,7 +61,9 @@ class PolicyError(SaferankError):
     def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
         self.path = path
         self.line = line
-        where = ":".join(str(part) for part in (path, line) if part is not None)
+        where = f"line {line}" if path is None and line is not None else path
+        if path is not None and line is not None:
+            where = f"{path}:{line}"
         super().__init__(f"{where}: {message}" if where else message)
 
 

@@ -1,0 +1,117 @@
+"""What a level of safe search says: its thresholds and its treatment of everything unusual."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Treatment(StrEnum):
+    """What happens to a document, from mildest to hardest."""
+
+    SHOW = "show"
+    DEMOTE = "demote"
+    HIDE = "hide"
+
+
+def as_float32(value: float) -> float:
+    """Round to the float32 that the engine stores, widened; a negative zero becomes zero."""
+    return float(np.float32(value)) + 0.0
+
+
+Threshold = Annotated[
+    float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), AfterValidator(as_float32)
+]
+
+
+class Level(BaseModel):
+    """One level: hides from probability ``hide_from`` on, demotes from ``demote_from`` on.
+
+    Thresholds are probabilities in 0..1, kept as float32 values, because the engine compares
+    float32. The treatments say what happens to documents that thresholds cannot judge.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    demote_from: Annotated[
+        Threshold | None, Field(description="demote from this probability on")
+    ] = None
+    hide_from: Annotated[Threshold | None, Field(description="hide from this probability on")] = (
+        None
+    )
+    unscored: Annotated[
+        Treatment, Field(description="documents that have no probability (yet)")
+    ] = Treatment.SHOW
+    failed: Annotated[
+        Treatment, Field(description="documents with an image that has no probability")
+    ] = Treatment.SHOW
+    no_image: Annotated[Treatment, Field(description="documents without an image")] = Treatment.SHOW
+    blocked: Annotated[Treatment, Field(description="documents that a person has blocked")] = (
+        Treatment.HIDE
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_to_unscored(cls, data: Any) -> Any:
+        """``failed`` and ``no_image`` follow ``unscored`` unless they are stated."""
+        if not isinstance(data, dict):
+            return data
+        has_threshold = any(data.get(key) is not None for key in ("demote_from", "hide_from"))
+        if has_threshold and "unscored" not in data:
+            raise PydanticCustomError(
+                "unscored_missing",
+                "a level with a threshold must say what happens to unscored documents; "
+                "add 'unscored: show', 'demote' or 'hide'",
+            )
+        default = data.get("unscored")
+        if default not in list(Treatment):
+            return data
+        return {"failed": default, "no_image": default, **data}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Level:
+        if (
+            self.demote_from is not None
+            and self.hide_from is not None
+            and self.demote_from >= self.hide_from
+        ):
+            raise PydanticCustomError(
+                "thresholds_out_of_order",
+                "demote_from ({demote_from}) must be below hide_from ({hide_from})",
+                {
+                    "demote_from": str(np.float32(self.demote_from)),
+                    "hide_from": str(np.float32(self.hide_from)),
+                },
+            )
+        return self
+
+    def treats(self, treatment: Treatment) -> tuple[str, ...]:
+        """Names of the unusual kinds of document (``unscored`` …) that get this treatment."""
+        kinds = ("unscored", "failed", "no_image", "blocked")
+        return tuple(kind for kind in kinds if getattr(self, kind) is treatment)
+
+    def hides_less_than(self, looser: Level) -> str | None:
+        """Name of the first rule by which this level shows what ``looser`` hides, or None."""
+        if looser.hide_from is not None and (
+            self.hide_from is None or self.hide_from > looser.hide_from
+        ):
+            return "hide_from"
+        missing = set(looser.treats(Treatment.HIDE)) - set(self.treats(Treatment.HIDE))
+        return min(missing, default=None)
+
+
+class Demotion(BaseModel):
+    """How far a demoted document falls: its relevance is multiplied by a factor.
+
+    ``floor`` is the factor at the end of the demoted band. Far smaller values would run into
+    the smallest float32 and lose the order among demoted documents.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    curve: Literal["exponential", "linear", "step"] = "exponential"
+    floor: Annotated[float, Field(strict=True, ge=1e-6, le=1, allow_inf_nan=False)] = 0.1

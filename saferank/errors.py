@@ -128,10 +128,25 @@ class ErrorCode(StrEnum):
         False,
         "the reference leads to an address or a path that is not allowed",
     )
+    REFUSED = (
+        "refused",
+        False,
+        "the server or the store has the image but does not give it",
+    )
+    RATE_LIMITED = (
+        "rate_limited",
+        True,
+        "the server asked for fewer requests",
+    )
+    TOO_MANY_REDIRECTS = (
+        "too_many_redirects",
+        False,
+        "the server led from address to address more often than allowed",
+    )
     UNSUPPORTED_REFERENCE = (
         "unsupported_reference",
         False,
-        "the reference is not of a kind that is switched on",
+        "the reference is malformed, or of a kind that is not switched on",
     )
     TOO_LARGE = (
         "too_large",
@@ -176,9 +191,18 @@ class ImageError(SaferankError):
     Attributes:
         code: the stable code to store.
         reference: what the document called the image, if known.
+        retry_after: seconds that the server asked to wait before another try, if it did.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, reference: str | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        reference: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         self.code = code
         self.reference = reference
+        self.retry_after = retry_after
         super().__init__(message)

@@ -9,7 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -35,11 +43,25 @@ class FetchSettings(BaseModel):
     max_bytes: Annotated[PositiveInt, Field(description="bytes of one image")] = 32 * 1024 * 1024
     max_redirects: NonNegativeInt = 5
     user_agent: str = "saferank"
+    proxy: Annotated[
+        str | None,
+        Field(description="proxy for http(s); it then decides which addresses may be reached"),
+    ] = None
+    per_host: Annotated[PositiveInt, Field(description="requests to one host at a time")] = 4
+    per_host_rate: Annotated[
+        PositiveFloat | None, Field(description="requests a second to one host; no limit if unset")
+    ] = None
     allow_private_addresses: Annotated[
-        bool, Field(description="fetch from loopback, private and link-local addresses")
+        bool, Field(description="fetch from loopback and private networks")
     ] = False
+    allowed_networks: Annotated[
+        tuple[IPvAnyNetwork, ...], Field(description="networks to fetch from whatever they are")
+    ] = ()
     file_roots: Annotated[
         tuple[Path, ...], Field(description="folders that file references may lead into")
+    ] = ()
+    stores: Annotated[
+        tuple[str, ...], Field(description="fsspec protocols that may be read, such as s3")
     ] = ()
 
 
@@ -49,9 +71,41 @@ class DecodeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pixels: Annotated[PositiveInt, Field(description="width x height, checked first")] = (
-        100_000_000
+        50_000_000
     )
     max_frames: Annotated[PositiveInt, Field(description="frames looked at in an animation")] = 16
+    timeout: Annotated[PositiveFloat, Field(description="seconds for one image")] = 20.0
+    allow_partial: Annotated[
+        bool, Field(description="score what is there of a file that ends early")
+    ] = False
+
+
+class IndexerSettings(BaseModel):
+    """How workers score documents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chunk_size: Annotated[PositiveInt, Field(description="documents in one task")] = 64
+    batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 16
+    fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
+    attempts: Annotated[
+        PositiveInt, Field(description="tries for an error that may pass, then it is stored")
+    ] = 3
+    retry_delay: Annotated[
+        PositiveFloat, Field(description="seconds before the second try; doubles, with jitter")
+    ] = 5.0
+    store_patience: Annotated[
+        PositiveFloat, Field(description="seconds a task waits for a busy Elasticsearch")
+    ] = 60.0
+    time_limit: Annotated[
+        PositiveInt, Field(description="seconds; a task that takes longer is killed and split")
+    ] = 300
+    child_memory_mb: Annotated[
+        PositiveInt, Field(description="resident MB above which a child process is replaced")
+    ] = 1500
+    fresh_queue: str = "saferank.fresh"
+    backfill_queue: str = "saferank.backfill"
+    jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
 
 
 class Settings(BaseSettings):
@@ -80,6 +134,7 @@ class Settings(BaseSettings):
     ] = "image"
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
+    indexer: IndexerSettings = IndexerSettings()
 
     @property
     def fields(self) -> SafetyFields:

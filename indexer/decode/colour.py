@@ -1,0 +1,218 @@
+"""From a decoded image to the eight-bit sRGB picture that a viewer sees.
+
+Transparency is composited over white, always: it is the page colour of most result pages and
+of the viewers people judge images in, so it is the picture that the labels behind a model and
+a threshold were given for. (A matte that followed the image would let the image choose it.)
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_MATTE = (255, 255, 255)
+_STRIP = 4_000_000  # pixels composited at a time: bounds the memory of the intermediate copies
+_SRGB_GAMMA = 1 / 2.2
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def as_viewed(image: Image.Image) -> Image.Image:
+    """Give the picture as a viewer sees it: upright, opaque, eight bits, sRGB.
+
+    Args:
+        image: a loaded image of any mode, with Pillow's ``info``.
+    """
+    return upright(over_white(to_srgb(image)), orientation(image))
+
+
+def orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; 1 when there is none or the EXIF data are broken.
+
+    Only the file's own EXIF block counts, as in browsers. (Pillow's ``getexif`` also believes
+    XMP and ImageMagick's text chunks, which browsers do not.)
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif") or b"")
+        value = exif.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # whatever is wrong with it, broken EXIF does not spoil a picture
+        return 1
+    return value if value in _TURNS else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn the image by its EXIF orientation."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """Composite ``RGBA`` over white; ``RGB`` is returned as it is."""
+    if image.mode == "RGB":
+        return image
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    picture = Image.new("RGB", image.size, _MATTE)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        picture.paste(strip, (0, top), mask=strip)
+    return picture
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to eight-bit ``RGB`` or ``RGBA`` in sRGB."""
+    profile = image.info.get("icc_profile")
+    gamma = image.info.get("gamma") if "srgb" not in image.info else None
+    image = _eight_bits(image)
+    if profile:
+        return _through_profile(image, profile)
+    image = _plain(image)
+    return _through_gamma(image, gamma) if gamma else image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deep modes and resolve palettes: to L, LA, RGB, RGBA, CMYK or LAB."""
+    mode = image.mode
+    if mode.startswith("I;16") or mode == "I":
+        return _scaled_integers(image)
+    if mode == "F":
+        return _scaled_floats(np.asarray(image))
+    if image.has_transparency_data and mode not in ("LA", "RGBA"):
+        return _with_alpha(image)
+    if mode == "1":
+        return image.convert("L")
+    if mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
+        return image
+    return image.convert("RGB")  # P, RGBX, YCbCr, HSV
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """Turn a transparent colour, a palette with alpha or premultiplied alpha into RGBA."""
+    transparency = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(transparency, tuple) and max(transparency) > 255:
+        # A 16-bit PNG: Pillow keeps the high bytes of the pixels, but all of the colour.
+        image.info["transparency"] = tuple(value >> 8 for value in transparency)
+    return image.convert("RGBA")
+
+
+def _scaled_integers(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to eight bits; wider integers by their own range."""
+    transparency = image.info.get("transparency")
+    wide = image.convert("I")
+    values = np.asarray(wide)
+    if values.min() < 0 or values.max() > 65535:
+        return _scaled_floats(values)
+    grey = wide.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+    if not isinstance(transparency, int):
+        return grey
+    alpha = wide.point([0 if value == transparency else 255 for value in range(65536)], "L")
+    return Image.merge("LA", (grey, alpha)).convert("RGBA")
+
+
+def _scaled_floats(values: np.ndarray) -> Image.Image:
+    """Show numbers as grey: 0..1 and 0..255 as such, any other range stretched to fit."""
+    values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    values -= low
+    values *= 255 / (high - low)
+    return Image.fromarray(np.rint(values).astype(np.uint8))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Convert without a profile: to RGBA where there is alpha, else RGB."""
+    if image.mode == "LAB":
+        return _convert(image, _lab_to_srgb())
+    if image.mode in ("LA", "RGBA"):
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _through_gamma(image: Image.Image, gamma: float) -> Image.Image:
+    """Apply a PNG file's gAMA, as browsers do: it can hide one picture in another."""
+    exponent = _SRGB_GAMMA / gamma
+    if not 0.01 < exponent < 100 or abs(exponent - 1) < 0.05:
+        return image
+    table = [round(255 * (value / 255) ** exponent) for value in range(256)]
+    bands = table * 3 + (list(range(256)) if image.mode == "RGBA" else [])
+    return image.point(bands)
+
+
+def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert by the image's ICC profile; one that is broken or does not fit is ignored."""
+    source = _PROFILE_MODES.get(profile[16:20])
+    if source is None or (source == "CMYK") != (image.mode == "CMYK"):
+        return _plain(image)
+    if source == "LAB" or image.mode == "LAB":
+        return _plain(image)
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    if source == "L" and image.mode not in ("L", "LA"):
+        return _plain(image)
+    try:
+        transform = _transform(profile, source)
+        if transform is None:
+            return _plain(image)
+        colours = image if image.mode == source else image.convert(source)
+        converted = _convert(colours, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return _plain(image)
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+_PROFILE_MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "LAB"}
+
+
+@lru_cache(maxsize=64)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Build the way from a profile to sRGB, or None when it would change nothing to speak of."""
+    transform = ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"
+    )
+    if mode in ("L", "RGB"):
+        probe = _probe(mode)
+        before = np.asarray(probe.convert("RGB"), dtype=np.int16)
+        after = np.asarray(_convert(probe, transform), dtype=np.int16)
+        if np.abs(before - after).max() <= 1:
+            return None
+    return transform
+
+
+@lru_cache(maxsize=2)
+def _probe(mode: str) -> Image.Image:
+    """Colours spread evenly over the mode's range."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    steps = np.linspace(0, 255, 17).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1)
+    return Image.fromarray(grid.reshape(17, 289, 3))
+
+
+@lru_cache(maxsize=1)
+def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+    )
+
+
+def _convert(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    return converted

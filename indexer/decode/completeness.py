@@ -1,0 +1,80 @@
+"""Does a file end where it says that it does?
+
+Asked only about files that a decoder refused, to tell a transfer that was cut off (fetch it
+again) from damage (do not).
+"""
+
+from __future__ import annotations
+
+import struct
+
+
+def ends_early(data: bytes, name: str) -> bool:
+    """Say whether the file is shorter than its own structure declares.
+
+    Args:
+        data: the whole file.
+        name: its format as Pillow calls it; formats without a check are never early.
+    """
+    check = _CHECKS.get(name)
+    return check is not None and check(data)
+
+
+def _jpeg(data: bytes) -> bool:
+    return b"\xff\xd9" not in data[-4096:]
+
+
+def _png(data: bytes) -> bool:
+    position = 8
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IEND":
+            return False
+        position += 12 + length
+    return True
+
+
+def _gif(data: bytes) -> bool:
+    return not data.rstrip(b"\0").endswith(b";")
+
+
+def _riff(data: bytes) -> bool:
+    return len(data) < 12 or len(data) < 8 + struct.unpack_from("<I", data, 4)[0]
+
+
+def _boxes(data: bytes) -> bool:
+    """ISO base media (AVIF, HEIF) and JPEG 2000: boxes of declared length, back to back."""
+    position = 0
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if length == 0:  # to the end of the file
+            return False
+        if length == 1:
+            length = int.from_bytes(data[position + 8 : position + 16], "big")
+        if length < 8:
+            return False
+        position += length
+    return position > len(data)
+
+
+def _jpeg2000(data: bytes) -> bool:
+    if data.startswith(b"\xff\x4f"):  # a bare code stream
+        return not data.endswith(b"\xff\xd9")
+    return _boxes(data)
+
+
+def _bmp(data: bytes) -> bool:
+    return len(data) < 14 or len(data) < struct.unpack_from("<I", data, 2)[0]
+
+
+_CHECKS = {
+    "AVIF": _boxes,
+    "BMP": _bmp,
+    "GIF": _gif,
+    "HEIF": _boxes,
+    "JPEG": _jpeg,
+    "JPEG2000": _jpeg2000,
+    "MPO": _jpeg,
+    "PNG": _png,
+    "WEBP": _riff,
+}

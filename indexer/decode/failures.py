@@ -1,0 +1,80 @@
+"""What Pillow's many exceptions mean: the one place that turns them into error codes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, UnidentifiedImageError
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import formats
+from saferank.indexer.decode.completeness import ends_early
+
+# Pillow's plug-ins let almost anything escape on damaged input.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    NotImplementedError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def coded(data: bytes) -> Iterator[None]:
+    """Turn every exception of a decoder inside the block into an ``ImageError``.
+
+    Args:
+        data: the whole file, to tell a file that was cut off from one that is damaged.
+
+    Raises:
+        ImageError: always in place of what the decoder raised.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(ErrorCode.TOO_LARGE, f"the image declares too much: {error}") from error
+    except MemoryError as error:
+        raise ImageError(
+            ErrorCode.TOO_LARGE, "the image needs more memory than there is"
+        ) from error
+    except _DAMAGE as error:
+        raise _explain(error, data) from error
+
+
+def _explain(error: Exception, data: bytes) -> ImageError:
+    text = str(error) or type(error).__name__
+    name = formats.recognise(data)
+    if not data:
+        return ImageError(ErrorCode.NOT_AN_IMAGE, "there are no bytes")
+    if formats.missing_extra(data):
+        return ImageError(
+            ErrorCode.UNREADABLE,
+            "HEIF needs an extra; install it with: pip install 'saferank[heif]'",
+        )
+    if "too large" in text:  # PNG text and profiles that unpack to more than Pillow allows
+        return ImageError(ErrorCode.TOO_LARGE, f"{name}: {text}")
+    if "truncated" in text.lower() or (name is not None and ends_early(data, name)):
+        return ImageError(ErrorCode.TRUNCATED, f"the {name} file ends early: {text}")
+    if name is None or name not in formats.readable():
+        return ImageError(
+            ErrorCode.NOT_AN_IMAGE,
+            f"the bytes are not an image that is read (they begin with {data[:12]!r})",
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(ErrorCode.UNREADABLE, f"the header of the {name} file is damaged")
+    return ImageError(ErrorCode.UNREADABLE, f"the {name} file is damaged or unsupported: {text}")

@@ -1,0 +1,53 @@
+"""Which file formats are read, and how a file is recognised: by its bytes only."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from PIL import Image
+
+_HAVE_HEIF = find_spec("pillow_heif") is not None  # the extra "heif"
+if _HAVE_HEIF:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+# Everything that Pillow decodes itself. Left out: EPS (runs Ghostscript on the file), and the
+# formats that Pillow only recognises (BUFR, GRIB, HDF5, MPEG, WMF).
+_READ = (
+    "AVIF BLP BMP CUR DCX DDS DIB FITS FLI FTEX GBR GIF HEIF ICNS ICO IM IMT IPTC JPEG JPEG2000 "
+    "MCIDAS MPO MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB"
+)
+
+# Files whose further images are shown too: animations, and the pages of a document. In the
+# others they are renditions of the first image (sizes, layers, stereo partner, gain map).
+SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"})
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def readable() -> list[str]:
+    """Pillow's names of the formats that are read."""
+    Image.init()
+    return [name for name in _READ.split() if name in Image.OPEN]
+
+
+def recognise(data: bytes) -> str | None:
+    """Name the format that the first bytes announce, whether it is read or not.
+
+    Returns:
+        Pillow's name, or None when no format with a signature claims the bytes.
+    """
+    Image.init()
+    if missing_extra(data):
+        return "HEIF"
+    prefix = data[:16]
+    for name, (_, accept) in Image.OPEN.items():
+        if accept is not None and accept(prefix) is True:
+            return name
+    return None
+
+
+def missing_extra(data: bytes) -> bool:
+    """Say whether the bytes are a HEIF image that cannot be read for want of the extra."""
+    return not _HAVE_HEIF and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS

@@ -1,0 +1,238 @@
+"""Images by http and https."""
+
+from __future__ import annotations
+
+import ssl
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import httpcore
+import httpx
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.fetch.deadline import deadline, remaining
+from saferank.indexer.fetch.network import CheckedBackend, Resolver, system_resolver
+from saferank.indexer.fetch.throttle import Throttle
+from saferank.settings import FetchSettings
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRY_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
+_UNPACKERS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": 15}
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An image as it came.
+
+    Attributes:
+        data: its bytes, unpacked.
+        etag: the server's name for this version, to ask later whether it changed.
+        last_modified: the server's date of this version, as sent.
+    """
+
+    data: bytes
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class HttpSource:
+    """Fetches by http(s) over connections that are kept and shared between threads."""
+
+    def __init__(
+        self,
+        settings: FetchSettings,
+        resolver: Resolver = system_resolver,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._settings = settings
+        self._throttle = Throttle(settings)
+        backend = CheckedBackend(settings, resolver)
+        context = ssl_context or httpx.create_ssl_context(trust_env=False)
+        self._pool = (
+            httpcore.HTTPProxy(settings.proxy, ssl_context=context, network_backend=backend)
+            if settings.proxy
+            else httpcore.ConnectionPool(
+                ssl_context=context,
+                max_connections=None,
+                max_keepalive_connections=20,
+                keepalive_expiry=15,
+                network_backend=backend,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def fetch(
+        self, reference: str, etag: str | None = None, last_modified: str | None = None
+    ) -> Fetched | None:
+        """Fetch an image, following redirects; every hop's address is checked.
+
+        Args:
+            reference: an http(s) URL.
+            etag: as stored with the known version; None to fetch whatever there is.
+            last_modified: likewise.
+
+        Returns:
+            None when the server says that the known version is still the current one.
+
+        Raises:
+            ImageError: in every other case.
+        """
+        headers = [
+            (b"User-Agent", self._settings.user_agent.encode()),
+            (b"Accept", b"image/*,*/*;q=0.5"),
+            (b"Accept-Encoding", b"identity"),
+        ]
+        if etag:
+            headers.append((b"If-None-Match", etag.encode("latin-1", "ignore")))
+        if last_modified:
+            headers.append((b"If-Modified-Since", last_modified.encode("latin-1", "ignore")))
+        url = _parse(reference)
+        with self._throttle.slot(url.host), deadline(self._settings.timeout):
+            for _ in range(self._settings.max_redirects + 1):
+                with _coded(url), self._stream(url, headers) as response:
+                    location = _header(response, b"location")
+                    if response.status in _REDIRECTS and location is not None:
+                        url = _parse(str(url.join(location)))
+                        continue
+                    if response.status == 304 and (etag or last_modified):
+                        return None
+                    _check_status(response, url)
+                    return Fetched(
+                        self._read(response),
+                        _header(response, b"etag"),
+                        _header(response, b"last-modified"),
+                    )
+        raise ImageError(
+            ErrorCode.TOO_MANY_REDIRECTS,
+            f"more than {self._settings.max_redirects} redirects, the last one to {url}",
+        )
+
+    @contextmanager
+    def _stream(
+        self, url: httpx.URL, headers: list[tuple[bytes, bytes]]
+    ) -> Iterator[httpcore.Response]:
+        target = httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        )
+        host = (b"Host", url.netloc)
+        with self._pool.stream(
+            "GET", target, headers=[host, *headers], extensions={"timeout": {"pool": remaining()}}
+        ) as response:
+            yield response
+
+    def _read(self, response: httpcore.Response) -> bytes:
+        declared = _header(response, b"content-length") or ""
+        if declared.isdecimal() and int(declared) > self._settings.max_bytes:
+            raise self._too_large(f"{int(declared):,}")
+        body = bytearray()
+        for chunk in _unpacked(response):
+            body += chunk
+            if len(body) > self._settings.max_bytes:
+                raise self._too_large(f"more than {self._settings.max_bytes:,}")
+        return bytes(body)
+
+    def _too_large(self, size: str) -> ImageError:
+        return ImageError(
+            ErrorCode.TOO_LARGE,
+            f"the image has {size} bytes; raise fetch.max_bytes to score it",
+        )
+
+
+def _parse(reference: str) -> httpx.URL:
+    try:
+        url = httpx.URL(reference)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ImageError(
+            ErrorCode.UNSUPPORTED_REFERENCE, f"the URL cannot be read: {error}"
+        ) from error
+    if url.scheme not in ("http", "https"):
+        raise ImageError(
+            ErrorCode.FORBIDDEN_ADDRESS, f"a redirect leads to {url.scheme!r}, not to http(s)"
+        )
+    if not url.host:
+        raise ImageError(ErrorCode.UNSUPPORTED_REFERENCE, "the URL names no host")
+    return url
+
+
+def _check_status(response: httpcore.Response, url: httpx.URL) -> None:
+    status = response.status
+    if status == 200:
+        return
+    message = f"{url.host} answered with status {status}"
+    if status in (404, 410):
+        raise ImageError(ErrorCode.NOT_FOUND, message)
+    if status == 429:
+        raise ImageError(ErrorCode.RATE_LIMITED, message, retry_after=_retry_after(response))
+    if status in _TRY_AGAIN or not 400 <= status < 500:
+        raise ImageError(ErrorCode.UNREACHABLE, message, retry_after=_retry_after(response))
+    raise ImageError(ErrorCode.REFUSED, message)
+
+
+def _retry_after(response: httpcore.Response) -> float | None:
+    """Seconds to wait, from the header's number or date."""
+    value = _header(response, b"retry-after")
+    if value is None:
+        return None
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _unpacked(response: httpcore.Response) -> Iterator[bytes]:
+    """Give the body in chunks of bounded size, however well it is packed."""
+    encoding = (_header(response, b"content-encoding") or "identity").lower().encode()
+    if encoding == b"identity":
+        yield from response.iter_stream()
+        return
+    if encoding not in _UNPACKERS:
+        raise ImageError(
+            ErrorCode.UNREADABLE,
+            f"the server packed the image as {encoding.decode()!r} without being asked",
+        )
+    unpacker = zlib.decompressobj(_UNPACKERS[encoding])
+    for packed in response.iter_stream():
+        while packed:
+            yield unpacker.decompress(packed, _CHUNK)
+            packed = unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise ImageError(ErrorCode.UNREACHABLE, "the packed body ends early")
+
+
+@contextmanager
+def _coded(url: httpx.URL) -> Iterator[None]:
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise ImageError(
+            ErrorCode.TIMEOUT, f"{url.host} took too long; raise fetch.timeout to allow more"
+        ) from error
+    except zlib.error as error:
+        raise ImageError(ErrorCode.UNREADABLE, f"the packed body is damaged: {error}") from error
+    except (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        ssl.SSLError,
+        OSError,
+    ) as error:
+        raise ImageError(
+            ErrorCode.UNREACHABLE, f"the exchange with {url.host} failed: {error}"
+        ) from error
+
+
+def _header(response: httpcore.Response, name: bytes) -> str | None:
+    for key, value in response.headers:
+        if key.lower() == name:
+            return value.decode("latin-1").strip()
+    return None

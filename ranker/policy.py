@@ -290,11 +290,11 @@ def _parse(text: str, path: str | None) -> Policy:
     try:
         return Policy.model_validate(data)
     except ValidationError as error:
-        lines_of_faults = [
+        faults = [
             (nearest_line(lines, fault["loc"]) or 1, _sentence(fault)) for fault in error.errors()
         ]
-        line, message = min(lines_of_faults)
-        more = len(lines_of_faults) - 1
+        line, message = min(faults, key=lambda fault: fault[0])
+        more = len(faults) - 1
         also = f" (and {more} more fault{'s' if more > 1 else ''})" if more else ""
         raise PolicyError(message + also, path=path, line=line) from error
 

@@ -5,9 +5,31 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
+from saferank.ranker.demotion import factors, functions, is_demoted
+from saferank.ranker.hiding import hidden, is_hidden
 from saferank.ranker.levels import Demotion, Level
+from saferank.ranker.states import Query, StateQueries, States
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a level does to N documents.
+
+    Attributes:
+        hidden: bool (N,).
+        demoted: bool (N,); of a hidden document it means nothing.
+        factor: float64 (N,) in (0, 1], on the relevance; of a hidden document it means nothing.
+    """
+
+    hidden: NDArray[np.bool_]
+    demoted: NDArray[np.bool_]
+    factor: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,29 @@ class Decision:
     context_rule: int | None = None
     locked: bool = False
     requested: str | None = None
+
+    @cached_property
+    def queries(self) -> StateQueries:
+        """Queries for the states that documents can be in."""
+        return StateQueries(self.fields, self.model)
+
+    @cached_property
+    def hidden(self) -> list[Query]:
+        """Queries of which a hidden document matches at least one; not to be changed."""
+        return hidden(self.rules, self.queries)
+
+    @cached_property
+    def functions(self) -> list[dict[str, Any]]:
+        """The demotion as functions of ``function_score``; not to be changed."""
+        return functions(self.rules, self.demotion, self.queries)
+
+    def judge(self, states: States) -> Judgement:
+        """Judge N documents."""
+        return Judgement(
+            hidden=is_hidden(states, self.rules),
+            demoted=is_demoted(states, self.rules),
+            factor=factors(states, self.rules, self.demotion),
+        )
 
     @cached_property
     def cache_key(self) -> str:

@@ -1,0 +1,140 @@
+"""How far a document falls: the factor on its relevance, as numbers and as a query.
+
+For a probability p, ``demote_from`` a, ``hide_from`` b (1 if there is none) and ``floor`` f, with
+the depth t = (p - a) / (b - a) in the band, the factor is
+
+=============  =====================  =========================================
+exponential    f ** t                 continuous, loses the same share everywhere
+linear         1 - (1 - f) * t        continuous
+step           f                      the same for the whole band
+=============  =====================  =========================================
+
+and 1 below the band. Documents that thresholds cannot judge and whose treatment is ``demote`` get
+the floor. Of several factors the smallest holds. Every factor is in (0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from saferank.ranker.levels import Demotion, Level, Treatment
+from saferank.ranker.states import Query, StateQueries, States, any_of
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One shape of demotion, in both forms.
+
+    Attributes:
+        numbers: (depth in the band, floor) -> factor.
+        query: (field, start of the band, width of the band, floor) -> a function of
+            ``function_score`` with the same value on the band.
+    """
+
+    numbers: Callable[[Numbers, float], Numbers]
+    query: Callable[[str, float, float, float], Query]
+
+
+def _decay(kind: str) -> Callable[[str, float, float, float], Query]:
+    def query(field: str, start: float, width: float, floor: float) -> Query:
+        shape = {"origin": 0, "offset": start, "scale": width, "decay": floor}
+        return {kind: {field: shape, "multi_value_mode": "max"}}
+
+    return query
+
+
+CURVES: dict[str, Curve] = {
+    "exponential": Curve(lambda depth, floor: floor**depth, _decay("exp")),
+    "linear": Curve(lambda depth, floor: 1 - (1 - floor) * depth, _decay("linear")),
+    "step": Curve(
+        lambda depth, floor: np.full_like(depth, floor),
+        lambda _field, _start, _width, floor: {"weight": floor},
+    ),
+}
+
+
+def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
+    """The factor on the relevance that a probability alone causes.
+
+    Args:
+        probability: 0..1, rounded to float32 first; NaN gives 1, being no probability.
+
+    Returns:
+        float64 of the same shape, in (0, 1]. From ``hide_from`` on it is the end of the band.
+    """
+    values = np.asarray(probability, dtype=np.float32).astype(np.float64)
+    band = _Band.of(rules, demotion)
+    if band is None:
+        return np.ones_like(values)
+    depth = np.clip((values - band.start) / band.width, 0, 1)
+    return np.where(values >= band.start, band.curve.numbers(depth, demotion.floor), 1.0)
+
+
+def factors(states: States, rules: Level, demotion: Demotion) -> Numbers:
+    """The factor of each document, float64 (N,), with everything that counts."""
+    result = np.where(states.undecided, factor(states.probability, rules, demotion), 1.0)
+    result[states.treated(rules, Treatment.DEMOTE)] = demotion.floor
+    return result
+
+
+def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[dict[str, Any]]:
+    """The same factor as ``functions`` of a ``function_score`` query.
+
+    To be used with ``score_mode: min`` and ``boost_mode: multiply``. Empty when the level demotes
+    nothing. Needs neither scripts nor plugins.
+    """
+    if demotion.floor == 1:
+        return []
+    result: list[dict[str, Any]] = []
+    if (band := _Band.of(rules, demotion)) is not None:
+        field = queries.fields.probability
+        curve = band.curve.query(field, band.start, band.width, demotion.floor)
+        result.append({"filter": queries.undecided(*_in_band(rules, queries)), **curve})
+    if unusual := queries.treated(rules, Treatment.DEMOTE):
+        result.append({"filter": any_of(unusual), "weight": demotion.floor})
+    return result
+
+
+def demoted(rules: Level, queries: StateQueries) -> list[Query]:
+    """Queries of which a demoted document matches at least one (a hidden one may, too)."""
+    return queries.treated(rules, Treatment.DEMOTE, *_in_band(rules, queries))
+
+
+def is_demoted(states: States, rules: Level) -> NDArray[np.bool_]:
+    """Whether each document is demoted unless it is hidden, bool (N,)."""
+    result = states.treated(rules, Treatment.DEMOTE)
+    if rules.demote_from is not None:
+        result |= states.undecided & (states.probability >= np.float32(rules.demote_from))
+    return result
+
+
+def _in_band(rules: Level, queries: StateQueries) -> list[Query]:
+    if rules.demote_from is None:
+        return []
+    return [queries.probability(at_least=rules.demote_from, below=rules.hide_from)]
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The demoted range of probabilities."""
+
+    start: float
+    width: float
+    curve: Curve
+
+    @classmethod
+    def of(cls, rules: Level, demotion: Demotion) -> _Band | None:
+        if rules.demote_from is None:
+            return None
+        end = 1.0 if rules.hide_from is None else rules.hide_from
+        if rules.demote_from == end:
+            # Only a probability of 1 is in the band, which has no width to fall over.
+            return cls(rules.demote_from, 1.0, CURVES["step"])
+        return cls(rules.demote_from, end - rules.demote_from, CURVES[demotion.curve])

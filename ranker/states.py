@@ -1,0 +1,187 @@
+"""What state a document is in, once as Elasticsearch queries and once as arrays.
+
+=========  =====================================================================================
+allowed    a person decided that it is shown; nothing else counts
+blocked    a person decided that it is not; nothing else but the level's ``blocked`` counts
+failed     an image of it has no probability (it may still have one, of its other images)
+no_image   it has no image
+unscored   it has no probability that counts, and is neither failed nor without an image
+=========  =====================================================================================
+
+A probability counts unless the policy names a model and the document was scored by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.levels import Level, Treatment
+
+Query = dict[str, Any]
+"""A clause of the Elasticsearch query language."""
+
+ALLOW, BLOCK = "allow", "block"
+FAILED, NO_IMAGE = "failed", "no_image"
+
+
+def any_of(conditions: Sequence[Query]) -> Query:
+    """Documents that meet at least one of the conditions (one or more)."""
+    if len(conditions) == 1:
+        return conditions[0]
+    return {"bool": {"should": list(conditions), "minimum_should_match": 1}}
+
+
+@dataclass(frozen=True)
+class StateQueries:
+    """Queries that match documents by their state.
+
+    Args:
+        fields: names of the safety fields.
+        model: identity that a probability must have to count, or None when any counts.
+    """
+
+    fields: SafetyFields
+    model: str | None = None
+
+    def probability(self, *, at_least: float, below: float | None = None) -> Query:
+        """Documents whose probability counts and lies in [at_least, below).
+
+        Args:
+            at_least: a float32 value, so that engine and Python compare the same numbers.
+            below: likewise; None for no upper end.
+        """
+        # The engine orders -0.0 before 0.0; a bound of zero must let both in.
+        bounds = {"gte": at_least if at_least > 0 else -0.0}
+        if below is not None:
+            bounds["lt"] = below
+        return self._counting({"range": {self.fields.probability: bounds}})
+
+    @property
+    def unscored(self) -> Query:
+        """Documents without a probability that counts that are not otherwise accounted for."""
+        scored = self._counting({"exists": {"field": self.fields.probability}})
+        accounted = {"terms": {self.fields.status: [FAILED, NO_IMAGE]}}
+        return {"bool": {"must_not": [scored, accounted]}}
+
+    @property
+    def failed(self) -> Query:
+        """Documents with an image that has no probability."""
+        return {"term": {self.fields.status: FAILED}}
+
+    @property
+    def no_image(self) -> Query:
+        """Documents without an image."""
+        return {"term": {self.fields.status: NO_IMAGE}}
+
+    @property
+    def blocked(self) -> Query:
+        """Documents that a person has blocked."""
+        return {"term": {self.fields.override: BLOCK}}
+
+    def treated(self, rules: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
+        """Clauses of which a document matches one if the level treats it so.
+
+        Args:
+            rules: the level.
+            treatment: the treatment of the unusual states to look for.
+            thresholds: clauses for probabilities that the level treats the same way.
+        """
+        kinds = rules.treats(treatment)
+        conditions = [*thresholds, *(getattr(self, kind) for kind in kinds if kind != "blocked")]
+        clauses = [self.undecided(*conditions)] if conditions else []
+        return [*clauses, self.blocked] if "blocked" in kinds else clauses
+
+    def undecided(self, *conditions: Query) -> Query:
+        """Documents that meet one of the conditions and that no person has decided about."""
+        decided = {"terms": {self.fields.override: [ALLOW, BLOCK]}}
+        return {"bool": {"filter": [any_of(conditions)], "must_not": [decided]}}
+
+    def _counting(self, query: Query) -> Query:
+        if self.model is None:
+            return query
+        return {"bool": {"filter": [query, {"term": {self.fields.model: self.model}}]}}
+
+
+@dataclass(frozen=True)
+class States:
+    """The states of N documents.
+
+    Attributes:
+        probability: float32 (N,), NaN where there is none that counts.
+        failed, no_image, allowed, blocked: bool (N,).
+    """
+
+    probability: NDArray[np.float32]
+    failed: NDArray[np.bool_]
+    no_image: NDArray[np.bool_]
+    allowed: NDArray[np.bool_]
+    blocked: NDArray[np.bool_]
+
+    @cached_property
+    def unscored(self) -> NDArray[np.bool_]:
+        """Without a probability that counts, and not otherwise accounted for."""
+        return np.isnan(self.probability) & ~self.failed & ~self.no_image
+
+    @cached_property
+    def undecided(self) -> NDArray[np.bool_]:
+        """No person has decided about it."""
+        return ~self.allowed & ~self.blocked
+
+    def treated(self, rules: Level, treatment: Treatment) -> NDArray[np.bool_]:
+        """Which documents are in an unusual state that the level treats so, bool (N,)."""
+        result = np.zeros(self.failed.shape, dtype=np.bool_)
+        for kind in rules.treats(treatment):
+            result |= self.blocked if kind == "blocked" else getattr(self, kind) & self.undecided
+        return result
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]], model: str | None = None) -> States:
+        """Read states from records with the keys probability, model, status and override.
+
+        Args:
+            records: one a document. A key may be missing, null, a value, or a list of values, as
+                hits have them. A probability that is no number counts as none.
+            model: identity that a probability must have to count, or None when any counts.
+        """
+        rows = list(records)
+        statuses = [_values(row.get("status")) for row in rows]
+        # A document with both decisions is blocked: the query side sees it so, too.
+        overrides = [_values(row.get("override")) for row in rows]
+        blocked = _flags(BLOCK in values for values in overrides)
+        return cls(
+            probability=np.array([_probability(row, model) for row in rows], dtype=np.float32),
+            failed=_flags(FAILED in values for values in statuses),
+            no_image=_flags(NO_IMAGE in values for values in statuses),
+            allowed=_flags(ALLOW in values for values in overrides) & ~blocked,
+            blocked=blocked,
+        )
+
+
+def _flags(values: Iterable[bool]) -> NDArray[np.bool_]:
+    return np.fromiter(values, dtype=np.bool_)
+
+
+def _values(value: Any) -> list[Any] | tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list) else (value,)
+
+
+def _probability(row: Mapping[str, Any], model: str | None) -> float:
+    """The highest value, as the engine takes it, or NaN."""
+    value = row.get("probability")
+    if value is None or (model is not None and model not in _values(row.get("model"))):
+        return np.nan
+    try:
+        if not isinstance(value, list):
+            return float(value)
+        return max((float(item) for item in value if item is not None), default=np.nan)
+    except (TypeError, ValueError):
+        return np.nan

@@ -1,1 +1,18 @@
-"""The Caffe file format, and its conversion to ONNX."""
+"""Caffe's files: read, check, and convert to ONNX."""
+
+from saferank.models.caffe.convert import Converted, LayerFigures, convert, convert_for_any_batch
+from saferank.models.caffe.prototxt import Prototxt, parse_prototxt, read_prototxt
+from saferank.models.caffe.weights import Weights, parse_weights, read_weights
+
+__all__ = [
+    "Converted",
+    "LayerFigures",
+    "Prototxt",
+    "Weights",
+    "convert",
+    "convert_for_any_batch",
+    "parse_prototxt",
+    "parse_weights",
+    "read_prototxt",
+    "read_weights",
+]

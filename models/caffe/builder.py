@@ -1,0 +1,137 @@
+"""Building an ONNX graph node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import helper, numpy_helper
+
+OPSET = 18
+IR_VERSION = 9  # what every onnxruntime from 1.17 on reads
+
+# Graph inputs and outputs carry Caffe's blob names behind these, so that an output may be called
+# like an input (a net of in-place layers only), which ONNX forbids.
+INPUT_PREFIX = "in:"
+OUTPUT_PREFIX = "out:"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in the graph.
+
+    Attributes:
+        value: its ONNX name.
+        shape: its shape, the batch as converted for.
+    """
+
+    value: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class GraphBuilder:
+    """Collects nodes and constants; value names are numbered, so they never collide.
+
+    Args:
+        free_batch: leave the first axis of the inputs open.
+    """
+
+    def __init__(self, *, free_batch: bool = False) -> None:
+        self._free_batch = free_batch
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[np.generic]] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._layer = ""
+
+    def within(self, layer: str) -> None:
+        """Name the nodes that follow after ``layer``."""
+        self._layer = layer
+
+    def _name(self, what: str) -> str:
+        return f"{len(self.nodes)}.{len(self.constants)}:{self._layer}/{what}"
+
+    def input(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Declare a graph input for Caffe's blob ``name``."""
+        value = INPUT_PREFIX + name
+        sizes: list[int | str] = list(shape)
+        if self._free_batch and sizes:
+            sizes[0] = "batch"
+        self._inputs.append(helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, sizes))
+        return Tensor(value, tuple(shape))
+
+    def output(self, name: str, tensor: Tensor) -> None:
+        """Declare a graph output for Caffe's blob ``name``."""
+        value = OUTPUT_PREFIX + name
+        self.nodes.append(helper.make_node("Identity", [tensor.value], [value], name=value))
+        unknown = [None] * len(tensor.shape)
+        self._outputs.append(helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, unknown))
+
+    def constant(self, values: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
+        """Add a constant; returns its name."""
+        name = self._name("const")
+        self.constants[name] = np.asarray(values, dtype=dtype)
+        return name
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
+        """Add a node with several outputs; returns their names."""
+        name = self._name(op)
+        names = [f"{name}.{index}" if outputs > 1 else name for index in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=name, **attributes))
+        return names
+
+    def op(self, op: str, *inputs: str, **attributes: object) -> str:
+        """Add a node with one output; returns its name."""
+        return self.node(op, *inputs, **attributes)[0]
+
+    def full_like(self, tensor: Tensor, value: float) -> str:
+        """A tensor of the same shape that is ``value`` everywhere."""
+        filling = numpy_helper.from_array(np.array([value], dtype=np.float32))
+        return self.op("ConstantOfShape", self.op("Shape", tensor.value), value=filling)
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+        """View the tensor in another shape of the same size.
+
+        The first axis is left to be inferred, so that graphs whose other axes do not depend on
+        the batch run with any batch.
+        """
+        if tuple(shape) == tensor.shape:
+            return tensor
+        target = [-1, *shape[1:]] if shape else []
+        value = self.op("Reshape", tensor.value, self.constant(target, np.int64))
+        return Tensor(value, tuple(shape))
+
+    def model(self) -> onnx.ModelProto:
+        """Put the graph together, without nodes and constants that no output needs."""
+        nodes, constants = self._live()
+        graph = helper.make_graph(
+            nodes,
+            "caffe",
+            self._inputs,
+            self._outputs,
+            [numpy_helper.from_array(values, name) for name, values in constants.items()],
+        )
+        return helper.make_model(
+            graph,
+            producer_name="saferank",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+
+    def _live(self) -> tuple[list[onnx.NodeProto], dict[str, NDArray[np.generic]]]:
+        needed = {output.name for output in self._outputs}
+        live = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                live.append(node)
+                needed.update(node.input)
+        constants = {name: value for name, value in self.constants.items() if name in needed}
+        return live[::-1], constants

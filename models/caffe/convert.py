@@ -1,0 +1,205 @@
+"""From a Caffe network and its weights to an ONNX graph that computes the same."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from saferank.errors import ModelFormatError
+from saferank.models.caffe import layers as _registered  # noqa: F401  (fills the registry)
+from saferank.models.caffe.binding import Binding
+from saferank.models.caffe.builder import GraphBuilder, Tensor
+from saferank.models.caffe.deploy import deployable
+from saferank.models.caffe.fold import fold_affine_into_convolutions
+from saferank.models.caffe.layer import REGISTRY, Layer
+from saferank.models.caffe.phases import at_test_phase
+from saferank.models.caffe.prototxt import Prototxt
+from saferank.models.caffe.upgrade import upgrade
+from saferank.models.caffe.weights import Weights
+from saferank.models.caffe.wiring import check_wiring
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """What one layer costs in one forward pass of the shapes converted for.
+
+    Attributes:
+        name: the layer's name.
+        type: its type.
+        shapes: of its tops.
+        parameters: weights it uses.
+        multiply_adds: multiply-adds of its matrix products; other work is not counted.
+        activation_bytes: float32 memory of its tops; 0 where it writes over its bottom.
+    """
+
+    name: str
+    type: str
+    shapes: tuple[tuple[int, ...], ...]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted network.
+
+    Attributes:
+        model: the ONNX model; inputs and outputs carry Caffe's names behind a prefix.
+        inputs: shape of each input by Caffe's name.
+        outputs: shape of each output, sorted by name.
+        layers: figures of each layer, in file order.
+        free_batch: whether any number of images can be run at once.
+    """
+
+    model: onnx.ModelProto
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+    layers: Sequence[LayerFigures]
+    free_batch: bool
+
+
+@dataclass
+class _Memory:
+    """What Caffe keeps in one piece of memory; blobs that share it see each other's writes."""
+
+    holds: Tensor
+
+
+@dataclass(frozen=True)
+class _Blob:
+    memory: _Memory
+    shape: tuple[int, ...]
+
+
+def convert(
+    prototxt: Prototxt,
+    weights: Weights,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    blobs: Iterable[str] = (),
+) -> Converted:
+    """Convert the network at phase TEST, for just the input shapes that it declares.
+
+    Args:
+        prototxt: the network.
+        weights: its weights.
+        shapes: input shapes that win over the declared ones, by blob name.
+        blobs: blobs to give out; all outputs of the net when there are none. A blob has the
+            value that it has at the end of the pass, as ``net.blobs[name]`` has in pycaffe.
+
+    Raises:
+        ModelFormatError: the files are wrong, or do not fit together.
+        UnsupportedLayer: a layer cannot be converted faithfully.
+    """
+    return _Converter(prototxt, weights, shapes or {}).run(tuple(blobs), free_batch=False)
+
+
+def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
+    """Convert the network so that the first axis of its inputs is free, where that is possible.
+
+    Whether it is possible is not guessed: the graphs for one and for two images must be the same.
+    A net for which they differ is converted for one image.
+    """
+    inputs = _Converter(prototxt, weights, {}).run((), free_batch=False).inputs
+    one, two = (
+        {name: (batch, *shape[1:]) for name, shape in inputs.items()} for batch in (1, 2)
+    )
+    free = _Converter(prototxt, weights, one).run((), free_batch=True)
+    try:
+        other = _Converter(prototxt, weights, two).run((), free_batch=True)
+    except ModelFormatError:
+        other = None
+    if other is not None and other.model.graph == free.model.graph:
+        return free
+    return _Converter(prototxt, weights, one).run((), free_batch=False)
+
+
+class _Converter:
+    def __init__(
+        self, prototxt: Prototxt, weights: Weights, shapes: Mapping[str, Sequence[int]]
+    ) -> None:
+        self.file = prototxt.name
+        net = upgrade(prototxt.message, self.file)
+        # Upgrading keeps the order of layers; input fields and padding layers change the number.
+        ahead = len(net.layer) - len(prototxt.lines)
+        lines = [None] * ahead + list(prototxt.lines) if ahead >= 0 else [None] * len(net.layer)
+        layers = [
+            Layer(proto, self.file, line) for proto, line in zip(net.layer, lines, strict=True)
+        ]
+        layers = at_test_phase(layers, net.state, self.file)
+        for layer in layers:
+            layer.need(bool(layer.type), "has no type", "name")
+        self.layers = deployable(layers, weights, shapes)
+        self.outputs = check_wiring(self.layers)
+        self.binding = Binding(weights, self.layers)
+        self.blobs: dict[str, _Blob] = {}
+
+    def run(self, wanted: Sequence[str], *, free_batch: bool) -> Converted:
+        graph = GraphBuilder(free_batch=free_batch)
+        figures = [self._add(layer, graph) for layer in self.layers]
+        outputs = {}
+        for name in wanted or self.outputs:
+            if name not in self.blobs:
+                close = difflib.get_close_matches(name, list(self.blobs), n=1)
+                hint = f" (is {close[0]!r} meant?)" if close else ""
+                raise ModelFormatError(f'{self.file}: no layer produces a blob "{name}"{hint}')
+            tensor = self._read(name, graph)
+            graph.output(name, tensor)
+            outputs[name] = tensor.shape
+        fold_affine_into_convolutions(graph)
+        inputs = {
+            top: self.blobs[top].shape
+            for layer in self.layers
+            if layer.type == "Input"
+            for top in layer.proto.top
+        }
+        return Converted(graph.model(), inputs, outputs, figures, free_batch)
+
+    def _add(self, layer: Layer, graph: GraphBuilder) -> LayerFigures:
+        kind = REGISTRY.get(layer.type)
+        if kind is None:
+            close = difflib.get_close_matches(layer.type, list(REGISTRY), n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            layer.refuse(f'type "{layer.type}" is not supported{hint}', "type")
+        graph.within(layer.name)
+        layer.bottoms = [self._read(name, graph) for name in layer.proto.bottom]
+        layer.blobs_of = self.binding.blobs_of
+        tops = kind.convert(layer, graph)
+        self.binding.check_unused(layer)
+        assert len(tops) == len(layer.proto.top), layer.where()
+        shared = kind.shares(layer)
+        for name, top in zip(layer.proto.top, tops, strict=True):
+            self._write(layer, name, top, shared)
+        return LayerFigures(
+            layer.name,
+            layer.type,
+            tuple(top.shape for top in tops),
+            layer.parameters,
+            layer.multiply_adds,
+            0 if shared or layer.in_place else sum(4 * top.size for top in tops),
+        )
+
+    def _read(self, name: str, graph: GraphBuilder) -> Tensor:
+        blob = self.blobs[name]
+        return graph.reshape(blob.memory.holds, blob.shape)
+
+    def _write(self, layer: Layer, name: str, top: Tensor, shared: bool) -> None:
+        if shared:
+            # A new name for old memory: a layer that later works in place on either changes both.
+            memory = self.blobs[layer.proto.bottom[0]].memory
+        elif layer.in_place and name == layer.proto.bottom[0]:
+            memory = self.blobs[name].memory
+            memory.holds = top
+        else:
+            memory = _Memory(top)
+        self.blobs[name] = _Blob(memory, top.shape)
+
+
+def total(figures: Iterable[LayerFigures], attribute: str) -> int:
+    """Sum one figure over the layers."""
+    return int(np.sum([getattr(each, attribute) for each in figures], dtype=np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,16 @@ class SafetyFields:
             During the roll-out of a new model, scores live in a second object while the
             decisions stay where people make them.
     """
+
+    INDEXER_OWNED: ClassVar[tuple[str, ...]] = (
+        "probability",
+        "model",
+        "status",
+        "error",
+        "scored_at",
+        "images",
+    )
+    """Names inside ``root`` that scoring writes; all others there belong to people."""
 
     root: str = "safety"
     override_root: str | None = None

@@ -1,0 +1,90 @@
+"""Celery apps that score: one for saferank alone, or the tasks in an application's own app.
+
+An application with a Celery app of its own calls ``configure(its_app)``; the tasks are shared
+tasks and appear there. ``saferank worker`` and ``celery -A saferank.indexer.worker worker`` run
+saferank's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init
+from kombu import Queue
+
+from saferank.indexer.recovery import recover_lost_tasks
+from saferank.indexer.tasks import SCORE_TASK
+from saferank.settings import Settings, get_settings
+
+log = logging.getLogger(__name__)
+
+# Longer than any task may run, so that a message comes back only when its worker is gone.
+_VISIBILITY_MARGIN = 60
+
+
+def create_app(settings: Settings | None = None) -> Celery:
+    """Make a Celery app for saferank alone."""
+    settings = settings or get_settings()
+    app = Celery("saferank", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        worker_max_memory_per_child=settings.indexer.child_memory_mb * 1024,
+        # Loading a model takes seconds on a busy machine; four are the default.
+        worker_proc_alive_timeout=60,
+        broker_connection_retry_on_startup=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_default_queue=settings.indexer.fresh_queue,
+        broker_transport_options={
+            "visibility_timeout": settings.indexer.time_limit + _VISIBILITY_MARGIN,
+            # Fresh documents first when one worker serves both queues.
+            "queue_order_strategy": "priority",
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+    )
+    configure(app, settings)
+    return app
+
+
+def configure(app: Celery, settings: Settings | None = None) -> None:
+    """Add the tasks, their queues and their time limit to an app.
+
+    The app's own broker settings stay as they are. With Redis, its ``visibility_timeout`` should
+    be longer than ``indexer.time_limit``; if it is shorter, tasks run more often than needed.
+    """
+    settings = settings or get_settings()
+    queues = settings.indexer
+    app.conf.include = [*(app.conf.include or ()), "saferank.indexer.tasks"]
+    app.conf.task_queues = [
+        *(app.conf.task_queues or ()),
+        Queue(queues.fresh_queue),
+        Queue(queues.backfill_queue),
+    ]
+    app.conf.task_annotations = _merged(
+        app.conf.task_annotations, {SCORE_TASK: {"time_limit": queues.time_limit}}
+    )
+    app.conf.task_routes = _merged(
+        app.conf.task_routes,
+        {SCORE_TASK: {"queue": queues.fresh_queue}},
+    )
+
+
+def _merged(existing: Any, ours: dict[str, Any]) -> Any:
+    """Add entries to a Celery setting that may be nothing, one mapping, or a list."""
+    if not existing:
+        return ours
+    if isinstance(existing, dict):
+        return {**ours, **existing}
+    return [ours, *existing]
+
+
+@worker_init.connect
+def _recover(sender: Any, **_: object) -> None:
+    """Before a worker takes its first task, return those of workers that are gone."""
+    try:
+        recover_lost_tasks(sender.app)
+    except Exception as error:
+        log.warning("tasks of lost workers, if any, come back later: %s", error)

@@ -1,0 +1,95 @@
+"""A document as the indexer sees it: its key, its images, what is stored about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saferank.mappings.record import ImageRecord
+
+_LONGEST_REFERENCE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    """What names a document in an index.
+
+    Attributes:
+        id: ``_id``.
+        routing: custom routing, or None when the document was indexed without one.
+    """
+
+    id: str
+    routing: str | None = None
+
+    def to_json(self) -> str | list[str]:
+        """Give the form in which a key travels in a message: the id, or ``[id, routing]``."""
+        return self.id if self.routing is None else [self.id, self.routing]
+
+    @classmethod
+    def from_json(cls, value: str | list[str]) -> DocumentKey:
+        """Read a key from a message."""
+        return cls(value) if isinstance(value, str) else cls(*value)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as read from an index.
+
+    Attributes:
+        key: id and routing.
+        references: the images it refers to; anything but text is kept as it is, to be refused.
+        stored: the indexer's own fields as they are stored; empty when it was never scored.
+        seq_no: the version that was read; a write is conditional on it.
+        primary_term: as ``seq_no``.
+    """
+
+    key: DocumentKey
+    references: tuple[object, ...]
+    stored: Mapping[str, Any] = field(default_factory=dict)
+    seq_no: int = 0
+    primary_term: int = 1
+
+    @property
+    def reference_names(self) -> list[str]:
+        """Its references in the form in which they are stored."""
+        return [reference_name(reference) for reference in self.references]
+
+    def images(self) -> Iterator[ImageRecord]:
+        """Give what is stored about its images; foreign objects are passed over."""
+        images = self.stored.get("images")
+        for values in images if isinstance(images, list) else []:
+            try:
+                yield ImageRecord.from_document(values)
+            except (TypeError, ValueError, AttributeError):
+                continue
+
+
+def values_at(source: object, path: str) -> Iterator[object]:
+    """Give all values of a field in a document's source.
+
+    Follows lists, and keys written with dots (``{"media.url": …}``) as well as nested objects.
+    Nulls and blank strings are no values.
+    """
+    if isinstance(source, list):
+        for item in source:
+            yield from values_at(item, path)
+    elif not path:
+        if source is not None and not (isinstance(source, str) and not source.strip()):
+            yield source
+    elif isinstance(source, Mapping):
+        parts = path.split(".")
+        for length in range(1, len(parts) + 1):
+            name = ".".join(parts[:length])
+            if name in source:
+                yield from values_at(source[name], ".".join(parts[length:]))
+
+
+def reference_name(reference: object) -> str:
+    """Make a reference fit for storing and logging: a long one keeps its start and a digest."""
+    text = reference if isinstance(reference, str) else repr(reference)
+    if len(text) <= _LONGEST_REFERENCE:
+        return text
+    return f"{text[:64]}…{hashlib.sha256(text.encode()).hexdigest()}"

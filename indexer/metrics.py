@@ -1,0 +1,34 @@
+"""What a worker tells Prometheus.
+
+Under several processes the figures are summed through ``PROMETHEUS_MULTIPROC_DIR``, which
+``saferank worker --metrics-port`` sets.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from prometheus_client import Counter, Gauge, Histogram
+
+IMAGES = Counter("saferank_images_scored", "Images that went through the model")
+DOCUMENTS = Counter("saferank_documents", "Documents handled, by outcome", ["outcome"])
+FAILURES = Counter("saferank_image_failures", "Images without a probability, by code", ["code"])
+STORE_RETRIES = Counter("saferank_store_retries", "Writes that were sent again", ["reason"])
+IN_FLIGHT = Gauge("saferank_tasks_in_flight", "Tasks being worked on", multiprocess_mode="livesum")
+QUEUE_SECONDS = Histogram(
+    "saferank_queue_seconds",
+    "Seconds from queueing a task to its start",
+    ["queue"],
+    buckets=(0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200),
+)
+_STAGE_SECONDS = Histogram(
+    "saferank_stage_seconds",
+    "Seconds spent by stage: fetch, decode, preprocess and infer an image, read and write a chunk",
+    ["stage"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 20),
+)
+
+
+def stage(name: str) -> AbstractContextManager[object]:
+    """Measure the time spent inside."""
+    return _STAGE_SECONDS.labels(name).time()

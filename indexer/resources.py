@@ -1,0 +1,96 @@
+"""What a process needs to score: made once per process, after any fork.
+
+A model's threads do not survive a fork, so nothing here may be made before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from dataclasses import dataclass, field
+
+from elasticsearch import Elasticsearch
+
+from saferank.connection import connect
+from saferank.indexer.decode import Decoded, decode
+from saferank.indexer.fetch import Fetcher
+from saferank.indexer.pipeline import Pipeline
+from saferank.indexer.store import DocumentStore
+from saferank.mappings import check_index
+from saferank.models import load_model
+from saferank.settings import Settings, get_settings
+
+_MAPPING_HOLDS = 60.0
+
+
+@dataclass(slots=True)
+class Resources:
+    """Connections and the model of one process.
+
+    Attributes:
+        settings: as the process was started with.
+        client: connected to Elasticsearch.
+        store: reads documents and writes scores.
+        pipeline: scores them.
+    """
+
+    settings: Settings
+    client: Elasticsearch
+    store: DocumentStore
+    pipeline: Pipeline
+    _checked: dict[str, float] = field(default_factory=dict)
+
+    def check_index(self, index: str) -> None:
+        """See, at most once a minute, that an index has the safety fields.
+
+        Without them Elasticsearch would guess their types at the first write.
+
+        Raises:
+            MappingError: it has not.
+        """
+        if time.monotonic() - self._checked.get(index, -_MAPPING_HOLDS) >= _MAPPING_HOLDS:
+            check_index(self.client, index, self.settings.fields)
+            self._checked[index] = time.monotonic()
+
+
+def make_resources(settings: Settings) -> Resources:
+    """Load the model and make the connections.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    model = load_model(settings.model)
+    fetcher = Fetcher(settings.fetch)
+
+    def decode_with_limits(data: bytes) -> Decoded:
+        return decode(data, settings.decode)
+
+    client = connect(settings)
+    return Resources(
+        settings,
+        client,
+        DocumentStore(
+            client,
+            settings.fields,
+            settings.image_field,
+            patience=settings.indexer.store_patience,
+        ),
+        Pipeline(
+            model,
+            fetcher.fetch,
+            decode_with_limits,
+            batch_size=settings.indexer.batch_size,
+            fetch_threads=settings.indexer.fetch_threads,
+        ),
+    )
+
+
+def process_resources() -> Resources:
+    """Give this process's resources, made at the first call."""
+    return _resources_of(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _resources_of(pid: int) -> Resources:  # the key tells a child from its parent
+    return make_resources(get_settings())

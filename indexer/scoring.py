@@ -1,0 +1,188 @@
+"""Score documents by key: read, run the pipeline, write, and settle what changed meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from saferank.indexer import metrics
+from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.pipeline import Guard, Pipeline, Scored
+from saferank.indexer.store import DocumentStore, Written
+from saferank.mappings.record import ImageRecord, SafetyRecord
+
+log = logging.getLogger(__name__)
+
+# Each round needs another writer to change the same document while it is being scored.
+_ROUNDS = 10
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a set of documents.
+
+    Attributes:
+        counts: documents by outcome: ``scored``, ``failed``, ``no_image``, ``missing`` (no such
+            document), ``skipped`` (this job did it already), ``rejected`` (not stored),
+            ``waiting`` (to be tried again); and, on the side, ``unchanged`` (of the scored,
+            failed and imageless: nothing new to store), ``inferred`` (images that went through
+            the model), ``conflicts`` (settled), ``failed.CODE``.
+        missing: keys that no document has.
+        rejected: keys that Elasticsearch would not store, with its reason.
+        waiting: keys to try again.
+        wait: seconds that a server asked to wait before that, if one did.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    missing: list[DocumentKey] = field(default_factory=list)
+    rejected: dict[DocumentKey, str] = field(default_factory=dict)
+    waiting: list[DocumentKey] = field(default_factory=list)
+    wait: float | None = None
+
+    def add(self, other: Report) -> None:
+        """Add another set's outcome to this one."""
+        self.counts += other.counts
+        self.missing += other.missing
+        self.rejected |= other.rejected
+        self.waiting += other.waiting
+        self.wait = max((w for w in (self.wait, other.wait) if w is not None), default=None)
+
+
+def score_documents(
+    pipeline: Pipeline,
+    store: DocumentStore,
+    index: str,
+    keys: Sequence[DocumentKey],
+    *,
+    since: datetime | None = None,
+    last_try: bool = True,
+    guard: Guard | None = None,
+) -> Report:
+    """Score documents and store the result.
+
+    A document that another writer changes meanwhile is read again. If its images and its score
+    are as before, the result still holds and is stored; else it is scored anew, so a late result
+    never replaces a newer one.
+
+    Args:
+        pipeline: what scores.
+        store: where the documents are.
+        index: the documents' index.
+        keys: the documents.
+        since: documents that this model scored at or after this time are passed over; others
+            get a new ``scored_at`` even when nothing else is new.
+        last_try: store an error that may pass; else report the document as waiting.
+        guard: see ``Pipeline.score``.
+
+    Raises:
+        MappingError: there is no such index.
+        ServiceUnavailable: Elasticsearch cannot be used.
+    """
+    report = Report()
+    before: dict[DocumentKey, Scored] = {}
+    pending = list(dict.fromkeys(keys))
+    for _ in range(_ROUNDS):
+        documents, missing = store.read(index, pending)
+        report.missing += missing
+        report.counts["missing"] += len(missing)
+        todo, still_valid = [], []
+        for document in documents:
+            previous = before.get(document.key)
+            if since is not None and _done(document, pipeline.model.identity, since):
+                report.counts["skipped"] += 1
+            elif previous is not None and _alike(document, previous.document):
+                still_valid.append((document, previous.record))
+            else:
+                todo.append(document)
+        known = [
+            image
+            for scored in before.values()
+            for image in scored.record.images
+            if image.probability is not None
+        ]
+        scored = _score(pipeline, todo, known, guard, report, last_try)
+        to_write = still_valid + [(one.document, one.record) for one in scored]
+        before |= {one.document.key: one for one in scored}
+        pending = _write(store, index, to_write, report, restamp=since is not None)
+        if not pending:
+            break
+    else:
+        report.waiting += pending
+        report.counts["waiting"] += len(pending)
+    for outcome in ("scored", "failed", "no_image", "missing", "rejected"):
+        metrics.DOCUMENTS.labels(outcome).inc(report.counts[outcome])
+    return report
+
+
+def _score(
+    pipeline: Pipeline,
+    documents: list[Document],
+    known: list[ImageRecord],
+    guard: Guard | None,
+    report: Report,
+    last_try: bool,
+) -> list[Scored]:
+    finished = []
+    for scored in pipeline.score(documents, known=known, guard=guard) if documents else []:
+        report.counts["inferred"] += scored.inferred
+        if scored.transient and not last_try:
+            report.waiting.append(scored.document.key)
+            report.counts["waiting"] += 1
+            if scored.retry_after is not None:
+                report.wait = max(report.wait or 0.0, scored.retry_after)
+        else:
+            finished.append(scored)
+    return finished
+
+
+def _write(
+    store: DocumentStore,
+    index: str,
+    records: list[tuple[Document, SafetyRecord]],
+    report: Report,
+    *,
+    restamp: bool,
+) -> list[DocumentKey]:
+    """Write, count what is settled, and give the keys of those to look at again."""
+    again = []
+    results = store.write(index, records, restamp=restamp)
+    for (document, record), result in zip(records, results, strict=True):
+        match result.written:
+            case Written.CHANGED:
+                again.append(document.key)
+                report.counts["conflicts"] += 1
+            case Written.DELETED:
+                report.missing.append(document.key)
+                report.counts["missing"] += 1
+            case Written.REJECTED:
+                report.rejected[document.key] = result.reason or ""
+                report.counts["rejected"] += 1
+                log.error("%s/%s is not stored: %s", index, document.key.id, result.reason)
+            case Written.STORED | Written.UNCHANGED:
+                report.counts[record.status.value] += 1
+                report.counts["unchanged"] += result.written is Written.UNCHANGED
+                if record.error is not None:
+                    report.counts[f"failed.{record.error.value}"] += 1
+                    metrics.FAILURES.labels(record.error.value).inc()
+    return again
+
+
+def _alike(document: Document, other: Document) -> bool:
+    """Whether two versions of a document have the same images and the same score."""
+    return document.references == other.references and document.stored == other.stored
+
+
+def _done(document: Document, model: str, since: datetime) -> bool:
+    """Whether this model scored the document, as it is now, at or after the given time."""
+    stored = document.stored
+    if stored.get("model") != model or not isinstance(stored.get("scored_at"), str):
+        return False
+    try:
+        scored_at = datetime.fromisoformat(stored["scored_at"])
+    except ValueError:
+        return False
+    references = [image.reference for image in document.images()]
+    return scored_at >= since and references == document.reference_names

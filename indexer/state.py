@@ -1,0 +1,49 @@
+"""The index of saferank's own state: job records, finished chunks, notes about images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elasticsearch import BadRequestError, Elasticsearch
+
+# One index, told apart by `kind`: `job`, `chunk` and `image`.
+_MAPPINGS: dict[str, Any] = {
+    "dynamic": "strict",
+    "_meta": {"saferank": {"version": 1}},
+    "properties": {
+        "kind": {"type": "keyword"},
+        "index": {"type": "keyword"},
+        # An image that is looked at alone, or was given up.
+        "document": {"type": "keyword"},
+        "sha256": {"type": "keyword"},
+        "at": {"type": "date"},
+        # A finished chunk of a job.
+        "job": {"type": "keyword"},
+        "run": {"type": "keyword"},
+        "spawned": {"type": "integer"},
+        "counts": {"type": "object", "dynamic": True},
+        "rejected": {"type": "object", "enabled": False},
+        # A job.
+        "state": {"type": "keyword"},
+        "started_at": {"type": "date"},
+        "finished_at": {"type": "date"},
+        "owner": {"type": "keyword"},
+        "heartbeat_at": {"type": "date"},
+        "record": {"type": "object", "enabled": False},
+    },
+}
+
+
+def ensure_state_index(client: Elasticsearch, name: str) -> None:
+    """Create the index unless it is there."""
+    if client.indices.exists(index=name):
+        return
+    try:
+        client.indices.create(
+            index=name,
+            mappings=_MAPPINGS,
+            settings={"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}},
+        )
+    except BadRequestError as error:
+        if error.error != "resource_already_exists_exception":
+            raise

@@ -1,0 +1,190 @@
+"""The Celery tasks, thin: messages in, reports out."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery import Celery, Task, current_app, shared_task
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+from kombu.exceptions import OperationalError
+
+from saferank.connection import explained
+from saferank.errors import MappingError, SaferankError, ServiceUnavailable
+from saferank.indexer import metrics
+from saferank.indexer.documents import DocumentKey
+from saferank.indexer.poison import alone_guard
+from saferank.indexer.resources import Resources, process_resources
+from saferank.indexer.scoring import Report, score_documents
+from saferank.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+SCORE_TASK = "saferank.score"
+
+_LONGEST_DELAY = 120.0
+
+
+def queue_documents(
+    index: str,
+    keys: Iterable[DocumentKey],
+    *,
+    app: Celery | None = None,
+    queue: str | None = None,
+) -> int:
+    """Ask the workers to score documents: what an application calls after an upload.
+
+    Args:
+        index: the documents' index, or an alias of one.
+        keys: ids and routing.
+        app: the Celery app to send with; the current one unless given.
+        queue: the queue for fresh documents unless given.
+
+    Returns:
+        The number of tasks that were sent.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    settings = get_settings().indexer
+    unique = list(dict.fromkeys(keys))
+    size = settings.chunk_size
+    chunks = [unique[start : start + size] for start in range(0, len(unique), size)]
+    for chunk in chunks:
+        send(app or current_app, index, chunk, queue or settings.fresh_queue)
+    return len(chunks)
+
+
+def send(
+    app: Celery,
+    index: str,
+    keys: Sequence[DocumentKey],
+    queue: str,
+    *,
+    countdown: float | None = None,
+    **arguments: Any,
+) -> None:
+    """Send one task; fails within seconds when the broker is away.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    try:
+        app.send_task(
+            SCORE_TASK,
+            args=(index, [key.to_json() for key in keys]),
+            kwargs={**arguments, "queued_at": time.time()},
+            queue=queue,
+            countdown=countdown,
+            ignore_result=True,
+            retry=True,
+            retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
+        )
+    except (OperationalError, OSError) as error:
+        raise ServiceUnavailable(
+            f"the broker at {app.connection().as_uri()} cannot be reached ({error}); start it, or "
+            "set SAFERANK_BROKER_URL to where it runs"
+        ) from error
+
+
+@shared_task(
+    name=SCORE_TASK,
+    bind=True,
+    base=Task,
+    acks_late=True,
+    reject_on_worker_lost=True,
+    acks_on_timeout=False,
+    ignore_result=True,
+    max_retries=None,
+)
+def score(
+    self: Task[Any, Any],
+    index: str,
+    ids: list[str | list[str]],
+    *,
+    attempt: int = 1,
+    alone: bool = False,
+    queued_at: float | None = None,
+) -> None:
+    """Score documents.
+
+    Args:
+        self: the task.
+        index: the documents' index.
+        ids: their keys, see ``DocumentKey.to_json``.
+        attempt: counts the tries for errors that may pass.
+        alone: the document's chunk ended its worker; each image is guarded.
+        queued_at: when the task was sent, in seconds since 1970.
+    """
+    keys = [DocumentKey.from_json(value) for value in ids]
+    delivery: Any = self.request.delivery_info or {}
+    queue: str = delivery.get("routing_key") or get_settings().indexer.fresh_queue
+    if queued_at is not None:
+        metrics.QUEUE_SECONDS.labels(queue).observe(max(0.0, time.time() - queued_at))
+    suspicious = alone or bool(delivery.get("redelivered"))
+    with metrics.IN_FLIGHT.track_inprogress():
+        try:
+            if suspicious and len(keys) > 1:
+                log.warning("a task for %d documents came back; each goes alone", len(keys))
+                for key in keys:
+                    send(self.app, index, [key], queue, attempt=attempt, alone=True)
+                return
+            report = _score(process_resources(), index, keys, attempt, suspicious)
+            if report.waiting:
+                send(
+                    self.app,
+                    index,
+                    report.waiting,
+                    queue,
+                    countdown=_delay(attempt, report.wait),
+                    attempt=attempt + 1,
+                    alone=suspicious,
+                )
+        except (SaferankError, ApiError, TransportError) as error:
+            # Nothing is wrong with the documents: they wait until the service is back.
+            log.warning("putting %d documents of %s back: %s", len(keys), index, error)
+            raise self.retry(exc=error, countdown=random.uniform(1, 10)) from error  # noqa: S311
+
+
+def _score(
+    resources: Resources, index: str, keys: list[DocumentKey], attempt: int, suspicious: bool
+) -> Report:
+    settings = resources.settings
+    try:
+        with explained(settings.elasticsearch_url):
+            resources.check_index(index)
+            report = score_documents(
+                resources.pipeline,
+                resources.store,
+                index,
+                keys,
+                last_try=attempt >= settings.indexer.attempts,
+                guard=alone_guard(resources.client, settings.indexer.jobs_index, index, keys[0])
+                if suspicious
+                else None,
+            )
+    except MappingError as error:
+        report = _all_rejected(keys, str(error))
+    except (SaferankError, ApiError, TransportError):
+        raise
+    except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
+        log.exception("unexpected error while scoring %s", index)
+        report = _all_rejected(keys, f"unexpected error: {error!r}")
+    log.info("scored a chunk of %s: %s", index, dict(report.counts))
+    return report
+
+
+def _all_rejected(keys: list[DocumentKey], reason: str) -> Report:
+    log.error("%d documents are not scored: %s", len(keys), reason)
+    return Report(counts=Counter(rejected=len(keys)), rejected=dict.fromkeys(keys, reason))
+
+
+def _delay(attempt: int, asked: float | None) -> float:
+    """Seconds before the next try: as long as a server asked, else doubling; with jitter."""
+    base = get_settings().indexer.retry_delay * 2.0 ** (attempt - 1)
+    return min(max(base, asked or 0.0), _LONGEST_DELAY) * random.uniform(1.0, 1.3)  # noqa: S311

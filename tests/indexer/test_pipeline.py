@@ -1,0 +1,205 @@
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from brightness import Brightness, brightness_pipeline, data_uri, png
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.pipeline import Pipeline, Scored
+from saferank.mappings import SafetyRecord, Status
+from saferank.mappings.record import float32
+
+
+def document(*references: object, **stored: object) -> Document:
+    return Document(DocumentKey("1"), references, stored)
+
+
+def rescored(scored: Scored) -> Document:
+    """The document as it is read after the record was stored."""
+    return Document(scored.document.key, scored.document.references, scored.record.to_document())
+
+
+def grey(level: int) -> str:
+    return data_uri(png(level))
+
+
+def test_the_highest_of_several_images_counts() -> None:
+    model = Brightness()
+    [scored] = brightness_pipeline(model).score([document(grey(51), grey(204), grey(102))])
+    assert scored.record.status is Status.SCORED
+    assert scored.record.probability == float32(0.8)
+    assert [image.probability for image in scored.record.images] == [
+        float32(0.2),
+        float32(0.8),
+        float32(0.4),
+    ]
+    assert scored.record.model == "brightness-1"
+    assert scored.inferred == 3
+    assert scored.record.images[0].sha256 == hashlib.sha256(png(51)).hexdigest()
+    assert (scored.record.images[0].width, scored.record.images[0].height) == (8, 8)
+
+
+def test_a_black_image_scores_zero_not_missing() -> None:
+    [scored] = brightness_pipeline().score([document(grey(0))])
+    assert scored.record.probability == 0.0
+    assert scored.record.status is Status.SCORED
+
+
+def test_a_bad_image_fails_its_own_document_only() -> None:
+    documents = [document(grey(51)), document(data_uri(png(51)[:40])), document(grey(255))]
+    first, bad, last = brightness_pipeline().score(documents)
+    assert first.record.probability == float32(0.2)
+    assert last.record.probability == 1.0
+    assert bad.record.status is Status.FAILED
+    assert bad.record.probability is None
+    assert bad.record.images[0].sha256 is not None
+    assert not bad.transient
+
+
+def test_no_reference_is_no_image_and_a_strange_one_is_not() -> None:
+    none, strange = brightness_pipeline().score([document(), document({"url": "x"})])
+    assert none.record.status is Status.NO_IMAGE
+    assert strange.record.status is Status.FAILED
+    assert strange.record.error is ErrorCode.UNSUPPORTED_REFERENCE
+
+
+def test_the_brightest_frame_of_an_animation_counts_across_batches() -> None:
+    buffer = io.BytesIO()
+    frames = [Image.new("L", (8, 8), level) for level in (0, 255, 51)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    model = Brightness()
+    [scored] = brightness_pipeline(model, batch_size=2).score(
+        [document(data_uri(buffer.getvalue()))]
+    )
+    assert scored.record.probability == 1.0
+    assert scored.record.images[0].frames == 3
+    assert model.batches == [2, 1]
+
+
+def test_the_same_bytes_go_through_the_model_once() -> None:
+    model = Brightness()
+    first, second = brightness_pipeline(model).score(
+        [document(grey(51), grey(51)), document(grey(51))]
+    )
+    assert model.frames == 1
+    assert first.record.probability == second.record.probability == float32(0.2)
+
+
+def test_known_bytes_do_not_go_through_the_same_model_again() -> None:
+    model = Brightness()
+    pipeline = brightness_pipeline(model)
+    [first] = pipeline.score([document(grey(51), grey(204))])
+    [again] = pipeline.score([rescored(first)])
+    assert model.frames == 2
+    assert again.record.images == first.record.images
+    assert again.inferred == 0
+
+
+def test_another_model_scores_anew() -> None:
+    [first] = brightness_pipeline(Brightness("old")).score([document(grey(51))])
+    model = Brightness("new")
+    [again] = brightness_pipeline(model).score([rescored(first)])
+    assert model.frames == 1
+    assert again.record.model == "new"
+
+
+def test_an_image_that_ended_workers_is_never_decoded_again_by_any_model() -> None:
+    stored = {
+        "model": "old",
+        "images": [
+            {
+                "reference": "x",
+                "sha256": hashlib.sha256(png(7)).hexdigest(),
+                "error": "worker_lost",
+            }
+        ],
+    }
+
+    def decoder(data: bytes) -> object:
+        pytest.fail("decoded")
+
+    pipeline = brightness_pipeline(decoder=decoder)  # type: ignore[arg-type]
+    [scored] = pipeline.score([document(grey(7), **stored)])
+    assert scored.record.error is ErrorCode.WORKER_LOST
+    assert not scored.transient
+
+
+def test_a_passing_error_is_told_apart_with_the_time_asked() -> None:
+    def fetch(reference: str) -> object:
+        code = ErrorCode.UNREACHABLE if reference == "a" else ErrorCode.NOT_FOUND
+        raise ImageError(code, "no", retry_after=7.0 if reference == "a" else None)
+
+    pipeline = Pipeline(Brightness(), fetch, lambda data: None)  # type: ignore[arg-type, return-value]
+    passing, lasting = pipeline.score([document("a"), document("b")])
+    assert (passing.transient, passing.retry_after) == (True, 7.0)
+    assert (lasting.transient, lasting.retry_after) == (False, None)
+    assert passing.record.error is ErrorCode.UNREACHABLE
+
+
+class _Broken(Brightness):
+    """Gives no number for white pictures, and fails on a batch that holds a black one."""
+
+    def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        values = super().probabilities(blobs)
+        if (values == 0).any():
+            raise RuntimeError("no memory")
+        return np.where(values == 1, np.nan, values)
+
+
+def test_what_is_not_a_number_is_never_stored() -> None:
+    good, bad = brightness_pipeline(_Broken()).score([document(grey(51)), document(grey(255))])
+    assert good.record.probability == float32(0.2)
+    assert bad.record.probability is None
+    assert bad.record.error is ErrorCode.INTERNAL
+    assert bad.transient
+
+
+def test_a_failing_model_loses_no_document() -> None:
+    scored = brightness_pipeline(_Broken(), batch_size=1).score(
+        [document(grey(0)), document(grey(51))]
+    )
+    assert [one.record.status for one in scored] == [Status.FAILED, Status.SCORED]
+
+
+def test_the_guard_surrounds_each_image_alone_and_may_refuse_it() -> None:
+    model = Brightness()
+    seen = []
+
+    @contextmanager
+    def guard(digest: str) -> Iterator[None]:
+        if digest == hashlib.sha256(png(9)).hexdigest():
+            raise ImageError(ErrorCode.WORKER_LOST, "twice")
+        before = model.frames
+        yield
+        seen.append(model.frames - before)
+
+    [scored] = brightness_pipeline(model).score(
+        [document(grey(51), grey(9), grey(102))], guard=guard
+    )
+    assert seen == [1, 1]
+    assert scored.record.error is ErrorCode.WORKER_LOST
+    assert scored.record.probability == float32(0.4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 255), max_size=4), max_size=8),
+    st.integers(1, 5),
+)
+def test_batching_never_mixes_documents_up(levels: list[list[int]], batch_size: int) -> None:
+    documents = [document(*map(grey, images)) for images in levels]
+    scored = brightness_pipeline(batch_size=batch_size).score(documents)
+    expected = [
+        max((float32(np.float32(v / 255)) for v in images), default=None) for images in levels
+    ]
+    got = [one.record.probability for one in scored]
+    assert got == pytest.approx(expected, abs=1e-6)
+    assert all(isinstance(one.record, SafetyRecord) for one in scored)

@@ -74,6 +74,7 @@ class DecodeSettings(BaseModel):
         50_000_000
     )
     max_frames: Annotated[PositiveInt, Field(description="frames looked at in an animation")] = 16
+    max_frame_count: Annotated[PositiveInt, Field(description="frames in an animation")] = 10_000
     timeout: Annotated[PositiveFloat, Field(description="seconds for one image")] = 20.0
     allow_partial: Annotated[
         bool, Field(description="score what is there of a file that ends early")

@@ -35,7 +35,7 @@ def _png(data: bytes) -> bool:
 
 
 def _gif(data: bytes) -> bool:
-    return not data.rstrip(b"\0").endswith(b";")
+    return len(data) < 13 or not data.rstrip(b"\0").endswith(b";")
 
 
 def _riff(data: bytes) -> bool:
@@ -67,14 +67,42 @@ def _bmp(data: bytes) -> bool:
     return len(data) < 14 or len(data) < struct.unpack_from("<I", data, 2)[0]
 
 
+def _tiff(data: bytes) -> bool:
+    order = ">I" if data.startswith(b"MM") else "<I"
+    return len(data) < 8 or struct.unpack_from(order, data, 4)[0] >= len(data)
+
+
+def _qoi(data: bytes) -> bool:
+    return not data.endswith(b"\0\0\0\0\0\0\0\1")
+
+
+def _icns(data: bytes) -> bool:
+    return len(data) < 8 or len(data) < struct.unpack_from(">I", data, 4)[0]
+
+
+def _ico(data: bytes) -> bool:
+    if len(data) < 6:
+        return True
+    (count,) = struct.unpack_from("<H", data, 4)
+    entries = [data[6 + 16 * n : 22 + 16 * n] for n in range(count)]
+    return any(
+        len(entry) < 16 or sum(struct.unpack_from("<II", entry, 8)) > len(data) for entry in entries
+    )
+
+
 _CHECKS = {
     "AVIF": _boxes,
     "BMP": _bmp,
+    "CUR": _ico,
     "GIF": _gif,
     "HEIF": _boxes,
+    "ICNS": _icns,
+    "ICO": _ico,
     "JPEG": _jpeg,
     "JPEG2000": _jpeg2000,
     "MPO": _jpeg,
     "PNG": _png,
+    "QOI": _qoi,
+    "TIFF": _tiff,
     "WEBP": _riff,
 }

@@ -31,6 +31,8 @@ _DAMAGE = (
     zlib.error,
 )
 
+_CUT_OFF = ("truncated", "not enough image data")
+
 
 @contextmanager
 def coded(data: bytes) -> Iterator[None]:
@@ -68,7 +70,9 @@ def _explain(error: Exception, data: bytes) -> ImageError:
         )
     if "too large" in text:  # PNG text and profiles that unpack to more than Pillow allows
         return ImageError(ErrorCode.TOO_LARGE, f"{name}: {text}")
-    if "truncated" in text.lower() or (name is not None and ends_early(data, name)):
+    if any(sign in text.lower() for sign in _CUT_OFF) or (
+        name is not None and ends_early(data, name)
+    ):
         return ImageError(ErrorCode.TRUNCATED, f"the {name} file ends early: {text}")
     if name is None or name not in formats.readable():
         return ImageError(

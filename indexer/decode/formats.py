@@ -16,12 +16,17 @@ if _HAVE_HEIF:
 # formats that Pillow only recognises (BUFR, GRIB, HDF5, MPEG, WMF).
 _READ = (
     "AVIF BLP BMP CUR DCX DDS DIB FITS FLI FTEX GBR GIF HEIF ICNS ICO IM IMT IPTC JPEG JPEG2000 "
-    "MCIDAS MPO MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB"
+    "MCIDAS MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB"
 )
+
+# Decoded in this process; the other formats in a child (see isolation.py).
+COMMON = frozenset({"GIF", "JPEG", "PNG", "WEBP"})
 
 # Files whose further images are shown too: animations, and the pages of a document. In the
 # others they are renditions of the first image (sizes, layers, stereo partner, gain map).
 SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"})
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 

@@ -7,6 +7,11 @@ from PIL import Image
 from saferank.errors import ErrorCode, ImageError
 from saferank.settings import DecodeSettings
 
+# A progressive JPEG is decoded once for every scan, and a scan can be as short as fifty bytes.
+# Encoders write ten or so; this allows two hundred at twelve megapixels, some three seconds.
+_MAX_SCANNED_PIXELS = 2_500_000_000
+_START_OF_SCAN = b"\xff\xda"
+
 
 def check_size(image: Image.Image, settings: DecodeSettings) -> None:
     """Refuse an image with more pixels than allowed.
@@ -20,4 +25,35 @@ def check_size(image: Image.Image, settings: DecodeSettings) -> None:
             ErrorCode.TOO_LARGE,
             f"{image.width} x {image.height} are {pixels:,} pixels, and {settings.max_pixels:,} "
             "are allowed; raise decode.max_pixels to score it",
+        )
+
+
+def check_scans(image: Image.Image, data: bytes) -> None:
+    """Refuse a JPEG whose scans multiply its pixels beyond reason.
+
+    Raises:
+        ImageError: ``too_large``.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return
+    scans = data.count(_START_OF_SCAN)
+    if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
+        raise ImageError(
+            ErrorCode.TOO_LARGE,
+            f"the JPEG has {scans} scans of {image.width} x {image.height} pixels; no encoder "
+            "writes so many",
+        )
+
+
+def check_frame_count(count: int, settings: DecodeSettings) -> None:
+    """Refuse an animation with more frames than allowed.
+
+    Raises:
+        ImageError: ``too_large``.
+    """
+    if count > settings.max_frame_count:
+        raise ImageError(
+            ErrorCode.TOO_LARGE,
+            f"the animation has {count:,} frames, and {settings.max_frame_count:,} are allowed; "
+            "raise decode.max_frame_count to score it",
         )

@@ -1,0 +1,71 @@
+"""The decoder process: ``python -m saferank.indexer.decode.child FILE_DESCRIPTOR``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import warnings
+from multiprocessing.connection import Connection
+from typing import Any
+
+from PIL import ImageFile
+
+from saferank.errors import ImageError
+from saferank.indexer.decode.reading import Decoded, read, read_reference
+from saferank.settings import DecodeSettings
+
+_BYTES_PER_PIXEL = 16  # decoders of deep images hold several copies
+_BASE = 256 * 1024 * 1024
+
+
+def _partial(data: bytes, settings: DecodeSettings) -> Decoded:
+    ImageFile.LOAD_TRUNCATED_IMAGES = True  # for the whole process, so never in the parent
+    try:
+        return read(data, settings)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+TASKS = {"read": read, "partial": _partial, "reference": read_reference}
+
+
+def serve(connection: Connection[Any, Any]) -> None:
+    """Decode what comes until the other side hangs up."""
+    connection.send_bytes(b"ready")
+    while True:
+        try:
+            request = json.loads(connection.recv_bytes())
+            data = connection.recv_bytes()
+        except EOFError:
+            return
+        settings = DecodeSettings.model_validate(request["settings"])
+        _limit_memory(settings)
+        try:
+            decoded = TASKS[request["task"]](data, settings)
+        except ImageError as error:
+            connection.send_bytes(json.dumps({"code": error.code, "message": str(error)}).encode())
+            continue
+        connection.send_bytes(
+            json.dumps(
+                {
+                    "sizes": [frame.size for frame in decoded.frames],
+                    "frame_count": decoded.frame_count,
+                    "format": decoded.format,
+                }
+            ).encode()
+        )
+        while decoded.frames:
+            connection.send_bytes(decoded.frames.pop(0).tobytes())
+
+
+def _limit_memory(settings: DecodeSettings) -> None:
+    """Make a decoder that asks for too much fail instead of the machine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_BASE + _BYTES_PER_PIXEL * settings.max_pixels, hard))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    with Connection(int(sys.argv[1])) as inherited:
+        serve(inherited)

@@ -1,0 +1,114 @@
+"""Decode a file to the pictures that a viewer sees, in this process."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import formats, limits
+from saferank.indexer.decode.colour import as_viewed
+from saferank.indexer.decode.failures import coded
+from saferank.indexer.decode.frames import spread
+from saferank.indexer.decode.png import checked_png
+from saferank.settings import DecodeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The pictures of one file.
+
+    Attributes:
+        frames: one picture, or some of an animation's, each RGB, upright, opaque, sRGB.
+        frame_count: how many frames the file has.
+        width: pixels of the first picture, upright.
+        height: pixels of the first picture, upright.
+        format: the file's format as Pillow calls it.
+        partial: the file ends early, and the part that is there was decoded.
+    """
+
+    frames: list[Image.Image]
+    frame_count: int
+    width: int
+    height: int
+    format: str
+    partial: bool = False
+
+
+def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) -> Decoded:
+    """Decode a file to what a viewer sees.
+
+    Args:
+        data: the whole file.
+        settings: limits.
+        names: formats to consider, as Pillow calls them; all readable ones unless given.
+
+    Raises:
+        ImageError: the file has no picture that can be trusted.
+    """
+    with coded(data):
+        if data.startswith(formats.PNG_SIGNATURE):
+            data = checked_png(data)
+        image = _open(data, settings, names)
+        image.load()  # before any look at metadata: those looks hide damage
+        count = _frame_count(data, settings, names) if image.format in formats.SEQUENCES else 1
+        if count == 1:
+            frames = [as_viewed(image)]
+        else:
+            frames = list(_sample(_open(data, settings, names), count, settings))
+        return Decoded(frames, count, *frames[0].size, image.format or "")
+
+
+def read_reference(
+    data: bytes, settings: DecodeSettings, names: list[str] | None = None
+) -> Decoded:
+    """Read the first frame and convert it to RGB, as Yahoo's ``classify_nsfw.py`` does.
+
+    Orientation and colour profiles are ignored, transparency is dropped (pixels that nobody
+    sees count), 16 bits are clipped. The handle is fresh and nothing is looked at before the
+    pixels: Pillow forgives more damage once metadata have been asked for.
+
+    Raises:
+        ImageError: the image cannot be read, or declares more than allowed.
+    """
+    with coded(data):
+        image = _open(data, settings, names)
+        image.load()
+        picture = image if image.mode == "RGB" else image.convert("RGB")
+        return Decoded([picture], 1, *picture.size, image.format or "")
+
+
+def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=names or formats.readable())
+    limits.check_size(image, settings)
+    limits.check_scans(image, data)
+    return image
+
+
+def _frame_count(data: bytes, settings: DecodeSettings, names: list[str] | None) -> int:
+    """Count on a handle of its own: counting moves through the file."""
+    count: int = getattr(_open(data, settings, names), "n_frames", 1)
+    limits.check_frame_count(count, settings)
+    return count
+
+
+def _sample(image: Image.Image, count: int, settings: DecodeSettings) -> Iterator[Image.Image]:
+    """Decode frames spread over an animation, in order: most formats build each on the last."""
+    deadline = time.monotonic() + settings.timeout
+    room = max(1, settings.max_pixels // (image.width * image.height))
+    for index in spread(count, min(settings.max_frames, room)):
+        for step in range(image.tell() + 1, index + 1):
+            if time.monotonic() > deadline:
+                raise ImageError(
+                    ErrorCode.TIMEOUT,
+                    f"only {step} of {count} frames were reached in {settings.timeout:g} s; "
+                    "raise decode.timeout to score it",
+                )
+            image.seek(step)
+            limits.check_size(image, settings)
+        image.load()
+        yield as_viewed(image)

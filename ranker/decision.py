@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.demotion import factors, functions, is_demoted
+from saferank.ranker.demotion import demoted, factors, functions, is_demoted
 from saferank.ranker.hiding import hidden, is_hidden
 from saferank.ranker.levels import Demotion, Level
-from saferank.ranker.states import Query, StateQueries, States
+from saferank.ranker.states import Query, StateQueries, States, any_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class Decision:
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
         return functions(self.rules, self.demotion, self.queries)
+
+    @cached_property
+    def demoted(self) -> Query:
+        """A query that all demoted documents match, if the level demotes; not to be changed."""
+        return any_of(demoted(self.rules, self.queries))
 
     def judge(self, states: States) -> Judgement:
         """Judge N documents."""

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.decision import Decision
+from saferank.ranker.explain import explain, record_of
+from saferank.ranker.levels import Level
+
+MIXED = Level(
+    demote_from=0.2,
+    hide_from=0.8,
+    unscored="demote",
+    failed="hide",
+    no_image="show",
+    blocked="demote",
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "action", "rule", "factor"),
+    [
+        ({"probability": 0.0}, "shown", "below_thresholds", 1),
+        ({"probability": 0.1999999}, "shown", "below_thresholds", 1),
+        ({"probability": 0.2}, "demoted", "demote_from", 1),
+        ({"probability": 0.5}, "demoted", "demote_from", 0.1**0.5),
+        ({"probability": 0.8}, "hidden", "hide_from", None),
+        ({}, "demoted", "unscored", 0.1),
+        ({"status": "failed"}, "hidden", "failed", None),
+        ({"status": "failed", "probability": 0.9}, "hidden", "hide_from", None),
+        ({"status": "no_image"}, "shown", "no_image", 1),
+        ({"probability": 0.9, "override": "allow"}, "shown", "override_allow", 1),
+        ({"probability": 0.1, "override": "block"}, "demoted", "override_block", 0.1),
+    ],
+)
+def test_each_document_is_told_apart(
+    record: dict[str, Any], action: str, rule: str, factor: float | None
+) -> None:
+    (found,) = explain([record], Decision(level="moderate", rules=MIXED))
+    assert (found.action, found.rule) == (action, rule)
+    assert found.factor == (None if factor is None else pytest.approx(factor, rel=1e-6))
+
+
+def test_a_failed_document_that_is_demoted_anyway_names_the_smaller_factor() -> None:
+    rules = Level(demote_from=0.2, unscored="show", failed="demote")
+    (found,) = explain(
+        [{"status": "failed", "probability": 0.21}], Decision(level="x", rules=rules)
+    )
+    assert (found.rule, found.factor) == ("failed", 0.1)
+
+
+def test_the_dictionary_has_short_numbers() -> None:
+    (found,) = explain([{"probability": 0.3}], Decision(level="moderate", rules=MIXED))
+    assert found.to_dict() == {
+        "action": "demoted",
+        "rule": "demote_from",
+        "factor": pytest.approx(0.1 ** (1 / 6), rel=1e-6),
+        "probability": 0.3,
+        "demote_from": 0.2,
+        "hide_from": 0.8,
+        "level": "moderate",
+    }
+
+
+NOTHING = {"probability": None, "model": None, "status": None, "override": None}
+
+
+@pytest.mark.parametrize(
+    ("hit", "expected"),
+    [
+        ({}, {}),
+        ({"_source": {"safety": {"probability": 0.5}}}, {"probability": 0.5}),
+        ({"_source": {"safety.probability": 0.5}}, {"probability": 0.5}),
+        ({"_source": {"safety": {"status": "failed"}}}, {"status": "failed"}),
+        ({"_source": {"safety": "gone"}}, {}),
+        ({"fields": {"safety.probability": [0.5]}}, {"probability": [0.5]}),
+        (
+            {"fields": {"safety.override": ["allow"]}, "_source": {"safety": {"probability": 1}}},
+            {"override": ["allow"]},
+        ),
+        (
+            {"fields": {"title": ["x"]}, "_source": {"safety": {"probability": 0.0}}},
+            {"probability": 0.0},
+        ),
+    ],
+)
+def test_the_safety_fields_of_a_hit(hit: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert record_of(hit, SafetyFields()) == {**NOTHING, **expected}
+
+
+def test_other_field_names() -> None:
+    hit = {"_source": {"a": {"b.probability": 0.5}, "people": {"override": "block"}}}
+    fields = SafetyFields("a.b", "people")
+    assert record_of(hit, fields) == {**NOTHING, "probability": 0.5, "override": "block"}

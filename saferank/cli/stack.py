@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.errors import ConfigurationError
+from saferank.cli.extras import needs_extra
 
 if TYPE_CHECKING:
     from saferank.local import Service, Stack
@@ -33,8 +33,8 @@ def up(
     ),
 ) -> None:
     """Start both services in the background; the first time downloads Elasticsearch."""
-    _need_local_extra()
-    from saferank import local
+    with needs_extra("local"):
+        from saferank import local
 
     console = Console()
     with console.status("looking for a running stack") as progress:
@@ -49,8 +49,8 @@ def down(
     erase: Annotated[bool, typer.Option(help="Also delete the stack's indices and logs.")] = False,
 ) -> None:
     """Stop both services."""
-    _need_local_extra()
-    from saferank import local
+    with needs_extra("local"):
+        from saferank import local
 
     console = Console()
     with console.status("stopping the services"):
@@ -72,8 +72,8 @@ def env() -> None:
 
 
 def _running_stack() -> Stack:
-    _need_local_extra()
-    from saferank import local
+    with needs_extra("local"):
+        from saferank import local
 
     stack = local.status()
     if stack is None:
@@ -87,12 +87,3 @@ def _show(services: Iterable[Service], console: Console) -> None:
     for service in services:
         table.add_row(service.name, service.url, str(service.pid))
     console.print(table)
-
-
-def _need_local_extra() -> None:
-    try:
-        import psutil  # noqa: F401
-    except ImportError as error:
-        raise ConfigurationError(
-            "the local stack needs parts that are not installed: pip install 'saferank[local]'"
-        ) from error

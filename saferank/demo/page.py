@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 _THUMBNAIL = (240, 180)
+_FIRST_PAGE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def render(
         thumbnails={name: _data_uri(picture) for name, picture in pictures.items()},
         policy=policy,
         facts=facts,
+        first_page=_FIRST_PAGE,
         bar_end=max([*stored, *thresholds, 0.01]),
     )
 

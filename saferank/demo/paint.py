@@ -56,8 +56,8 @@ def landscape(
         _paint_over(picture, colour, np.maximum(glow, disc))
     for ridge in range(ridges):
         near = (ridge + 1) / ridges
-        line = horizon + (1 - horizon) * 0.85 * ridge / ridges
-        line = line + _ridge_line(random, roughness) * (0.05 + 0.06 * near)
+        foot = horizon + (1 - horizon) * 0.85 * ridge / ridges
+        line = foot + _ridge_line(random, roughness) * (0.05 + 0.06 * near)
         edge = np.clip((y - line) * SIZE[1] + 0.5, 0, 1)
         shade = 0.82 + 0.18 * np.clip((1 - y) / (1 - horizon), 0, 1)
         _paint_over(picture, _mix(ground[0], ground[1], near), edge, shade)
@@ -167,7 +167,8 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 
 def _blend(first: Colour, second: Colour, share: _Plane) -> NDArray[np.float64]:
     start, end = np.array(first, dtype=float), np.array(second, dtype=float)
-    return start + (end - start) * share[..., None]
+    blended: NDArray[np.float64] = start + (end - start) * share[..., None]
+    return blended
 
 
 def _paint_over(

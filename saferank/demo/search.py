@@ -1,0 +1,85 @@
+"""The same search at every level of a policy, as columns of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from saferank.demo.page import Column, Row
+from saferank.ranker import Policy, SafeSearch
+from saferank.ranker.explain import Explanation, explain, record_of
+from saferank.ranker.levels import Level
+
+# More than the demo's index holds, so that each list is whole and every place is known.
+_ALL = 1000
+
+
+def search_levels(client: Elasticsearch, policy: Policy, index: str, words: str) -> list[Column]:
+    """Search titles for ``words`` at each level.
+
+    What a level hid is found by comparing with the loosest level, which hides nothing here.
+    """
+    search = SafeSearch(client, policy)
+    body = {"query": {"match": {"title": words}}, "size": _ALL}
+    lists = {
+        level: search.search(index=index, body=body, context={"requested": level})["hits"]["hits"]
+        for level in policy.levels
+    }
+    loosest = next(iter(lists.values()))
+    return [_column(policy, level, hits, loosest) for level, hits in lists.items()]
+
+
+def _column(
+    policy: Policy, level: str, hits: Sequence[Mapping[str, Any]], loosest: Sequence[Any]
+) -> Column:
+    decision = policy.decision_for(level)
+    ranks = {hit["_id"]: rank for rank, hit in enumerate(hits, start=1)}
+    ranks_when_off = {hit["_id"]: rank for rank, hit in enumerate(loosest, start=1)}
+    gone = [hit for hit in loosest if hit["_id"] not in ranks]
+    both = [*hits, *gone]
+    explanations = explain([record_of(hit, decision.fields) for hit in both], decision)
+    rows = [
+        Row(
+            name=hit["_id"],
+            title=hit["_source"]["title"],
+            probability=explanation.probability,
+            outcome=str(explanation.action),
+            why=_why(explanation),
+            factor=explanation.factor,
+            score=hit["_score"] if hit["_id"] in ranks else None,
+            rank=ranks.get(hit["_id"]),
+            rank_when_off=ranks_when_off[hit["_id"]],
+        )
+        for hit, explanation in zip(both, explanations, strict=True)
+    ]
+    rules = policy.levels[level]
+    return Column(
+        level=level,
+        rules=_in_words(rules),
+        demote_from=rules.demote_from,
+        hide_from=rules.hide_from,
+        hits=tuple(rows[: len(hits)]),
+        hidden=tuple(rows[len(hits) :]),
+    )
+
+
+def _why(explanation: Explanation) -> str:
+    if explanation.rule in ("demote_from", "hide_from"):
+        threshold = explanation.to_dict()[explanation.rule]
+        return f"{explanation.probability:.3f} ≥ {explanation.rule} {threshold}"
+    return str(explanation.rule).replace("_", " ")
+
+
+def _in_words(rules: Level) -> str:
+    parts = []
+    if rules.demote_from is not None:
+        parts.append(f"demoted from probability {rules.demote_from:.3g} on")
+    if rules.hide_from is not None:
+        parts.append(f"hidden from {rules.hide_from:.3g} on")
+    if not parts:
+        return "Everything is shown, in order of relevance."
+    parts.append(f"unscored: {rules.unscored}")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."

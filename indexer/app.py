@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_init
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from saferank.indexer.recovery import recover_lost_tasks
 from saferank.indexer.tasks import SCORE_TASK
@@ -60,8 +60,10 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
     app.conf.include = [*(app.conf.include or ()), "saferank.indexer.tasks"]
     app.conf.task_queues = [
         *(app.conf.task_queues or ()),
-        Queue(queues.fresh_queue),
-        Queue(queues.backfill_queue),
+        *(
+            Queue(name, Exchange(name), routing_key=name)
+            for name in (queues.fresh_queue, queues.backfill_queue)
+        ),
     ]
     app.conf.task_annotations = _merged(
         app.conf.task_annotations, {SCORE_TASK: {"time_limit": queues.time_limit}}

@@ -266,26 +266,27 @@ class _Batch:
             self.flush()
 
     def flush(self) -> None:
-        if not self._frames:
-            return
         frames, self._frames = self._frames, []
-        digests = {digest for digest, _ in frames}
-        metrics.IMAGES.inc(len(digests))
-        try:
-            with metrics.stage("infer"):
-                probabilities = self._model.probabilities(np.stack([blob for _, blob in frames]))
-        except Exception:
-            log.exception("the model failed on a batch of %d frames", len(frames))
-            self._failed |= digests
+        if not frames:
             return
-        for (digest, _), probability in zip(frames, probabilities, strict=True):
-            try:
-                value = float32(float(probability))
-            except ValueError:
-                log.exception("the model gave no probability for image %s", digest)
-                self._failed.add(digest)
-            else:
-                self._highest[digest] = max(value, self._highest.get(digest, 0.0))
+        metrics.IMAGES.inc(len({digest for digest, _ in frames}))
+        try:
+            self._classify(frames)
+        except Exception:
+            log.warning("the model failed on %d frames; now one by one", len(frames))
+            for frame in frames:
+                try:
+                    self._classify([frame])
+                except Exception:
+                    log.exception("the model failed on image %s", frame[0])
+                    self._failed.add(frame[0])
+
+    def _classify(self, frames: list[tuple[str, NDArray[np.float32]]]) -> None:
+        with metrics.stage("infer"):
+            probabilities = self._model.probabilities(np.stack([blob for _, blob in frames]))
+        values = [float32(float(probability)) for probability in probabilities]
+        for (digest, _), value in zip(frames, values, strict=True):
+            self._highest[digest] = max(value, self._highest.get(digest, 0.0))
 
     def finished(self, looked_at: dict[str, ImageRecord]) -> dict[str, ImageRecord]:
         """Complete the records of the images that went through here."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import stamina
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
-from elasticsearch import ApiError, Elasticsearch, NotFoundError
+from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer import metrics
@@ -211,6 +211,8 @@ class DocumentStore:
                 f"Elasticsearch stayed too busy for {self._patience:g} s ({error}); "
                 "lower the rate of the backfill, or give the cluster more room"
             ) from error
+        except BadRequestError as error:
+            raise MappingError(f"Elasticsearch refuses the request: {error}") from error
         except (TransportConnectionError, ConnectionTimeout, ApiError) as error:
             raise ServiceUnavailable(
                 f"Elasticsearch did not serve a request for {self._patience:g} s: {error}"
@@ -235,8 +237,8 @@ def _result(item: Mapping[str, Any]) -> WriteResult | None:
         return WriteResult(Written.DELETED)
     if status >= 400:
         error = item["error"]
-        cause = error.get("caused_by") or error
-        return WriteResult(Written.REJECTED, f"{error['type']}: {cause.get('reason')}")
+        cause = error.get("caused_by", {}).get("reason", "")
+        return WriteResult(Written.REJECTED, f"{error['type']}: {error['reason']} {cause}".strip())
     return WriteResult(Written.UNCHANGED if item["result"] == "noop" else Written.STORED)
 
 

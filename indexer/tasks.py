@@ -12,16 +12,16 @@ from typing import Any
 from celery import Celery, Task, current_app, shared_task
 from elastic_transport import TransportError
 from elasticsearch import ApiError
-from kombu.exceptions import OperationalError
 
 from saferank.connection import explained
-from saferank.errors import MappingError, SaferankError, ServiceUnavailable
+from saferank.errors import MappingError, SaferankError
 from saferank.indexer import metrics
+from saferank.indexer.brokers import broker_explained
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.poison import alone_guard
 from saferank.indexer.resources import Resources, process_resources
 from saferank.indexer.scoring import Report, score_documents
-from saferank.settings import get_settings
+from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def queue_documents(
     keys: Iterable[DocumentKey],
     *,
     app: Celery | None = None,
-    queue: str | None = None,
+    settings: Settings | None = None,
 ) -> int:
     """Ask the workers to score documents: what an application calls after an upload.
 
@@ -43,7 +43,7 @@ def queue_documents(
         index: the documents' index, or an alias of one.
         keys: ids and routing.
         app: the Celery app to send with; the current one unless given.
-        queue: the queue for fresh documents unless given.
+        settings: those of the environment unless given.
 
     Returns:
         The number of tasks that were sent.
@@ -51,12 +51,12 @@ def queue_documents(
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
-    settings = get_settings().indexer
+    indexer = (settings or get_settings()).indexer
     unique = list(dict.fromkeys(keys))
-    size = settings.chunk_size
+    size = indexer.chunk_size
     chunks = [unique[start : start + size] for start in range(0, len(unique), size)]
     for chunk in chunks:
-        send(app or current_app, index, chunk, queue or settings.fresh_queue)
+        send(app or current_app, index, chunk, indexer.fresh_queue)
     return len(chunks)
 
 
@@ -74,7 +74,7 @@ def send(
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
-    try:
+    with broker_explained(app):
         app.send_task(
             SCORE_TASK,
             args=(index, [key.to_json() for key in keys]),
@@ -85,11 +85,6 @@ def send(
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
         )
-    except (OperationalError, OSError) as error:
-        raise ServiceUnavailable(
-            f"the broker at {app.connection().as_uri()} cannot be reached ({error}); start it, or "
-            "set SAFERANK_BROKER_URL to where it runs"
-        ) from error
 
 
 @shared_task(

@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 app = create_app()
 app.set_default()
 
+# One line a request would drown the worker's own.
+logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
 
 @worker_process_init.connect
 def _prepare(**_: object) -> None:

@@ -163,7 +163,7 @@ def test_what_is_not_a_number_is_never_stored() -> None:
 
 
 def test_a_failing_model_loses_no_document() -> None:
-    scored = brightness_pipeline(_Broken(), batch_size=1).score(
+    scored = brightness_pipeline(_Broken()).score(
         [document(grey(0)), document(grey(51))]
     )
     assert [one.record.status for one in scored] == [Status.FAILED, Status.SCORED]

@@ -1,0 +1,37 @@
+"""Saying clearly that the broker cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from saferank.errors import ServiceUnavailable
+
+
+@contextmanager
+def broker_explained(app: Celery) -> Iterator[None]:
+    """Turn a broker's connection errors into one sentence.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    try:
+        yield
+    except (OperationalError, OSError) as error:
+        raise ServiceUnavailable(
+            f"the broker at {app.connection_for_write().as_uri()} cannot be reached ({error}); "
+            "start it, or set SAFERANK_BROKER_URL to where it runs"
+        ) from error
+
+
+def check_broker(app: Celery) -> None:
+    """See, within seconds, that the broker answers.
+
+    Raises:
+        ServiceUnavailable: it does not.
+    """
+    with broker_explained(app), app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)

@@ -1,0 +1,156 @@
+"""Which documents to score, and walking through all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from saferank.errors import ErrorCode
+from saferank.indexer.documents import DocumentKey
+from saferank.mappings import SafetyFields, Status
+
+Json = Mapping[str, Any]
+
+# How long Elasticsearch keeps the frozen view between two pages.
+KEEP_ALIVE = "10m"
+
+
+class Only(StrEnum):
+    """Kinds of documents to select."""
+
+    MISSING = "missing"
+    """Never scored."""
+    STALE = "stale"
+    """Scored by another model."""
+    FAILED = "failed"
+    """At least one image has no probability; those that ended workers are left out."""
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a backfill is for.
+
+    Attributes:
+        only: kind of documents.
+        query: an Elasticsearch query that they must match too, or None.
+    """
+
+    only: Only = Only.MISSING
+    query: Json | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name; the same selection always has the same."""
+        if self.query is None:
+            return self.only.value
+        text = json.dumps(self.query, sort_keys=True, separators=(",", ":"))
+        return f"{self.only.value}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def to_query(self, fields: SafetyFields, model: str, since: datetime | None = None) -> Json:
+        """Build the Elasticsearch query.
+
+        Args:
+            fields: names of the safety fields.
+            model: identity of the model that scores now.
+            since: leave out what this model scored at or after this time.
+        """
+        conditions: list[Json] = [] if self.query is None else [self.query]
+        unless: list[Json] = []
+        match self.only:
+            case Only.MISSING:
+                unless.append({"exists": {"field": fields.status}})
+            case Only.STALE:
+                conditions.append({"exists": {"field": fields.model}})
+                unless.append({"term": {fields.model: model}})
+            case Only.FAILED:
+                conditions.append({"term": {fields.status: Status.FAILED.value}})
+                unless.append({"term": {fields.error: ErrorCode.WORKER_LOST.value}})
+            case Only.ALL:
+                pass
+        if since is not None:
+            unless.append(
+                {
+                    "bool": {
+                        "filter": [
+                            {"term": {fields.model: model}},
+                            {"range": {fields.scored_at: {"gte": since.isoformat()}}},
+                        ]
+                    }
+                }
+            )
+        return {"bool": {"filter": conditions, "must_not": unless}}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A selected document: the concrete index it is in, and its key."""
+
+    index: str
+    key: DocumentKey
+
+
+def pages(
+    client: Elasticsearch, index: str, query: Json, *, size: int = 1000, slices: int = 1
+) -> Iterator[list[Found]]:
+    """Walk through all matching documents as they are now, a page at a time.
+
+    Later changes are not seen: the view is frozen. Pages of several slices are fetched at once.
+
+    Args:
+        client: connected.
+        index: index, alias or pattern.
+        query: an Elasticsearch query.
+        size: documents in a page, at most 10,000.
+        slices: parts of the index that are read in parallel.
+
+    Raises:
+        elasticsearch.NotFoundError: there is no such index, or the frozen view was lost (by a
+            restart of a node, or a pause longer than ``KEEP_ALIVE``); start again then.
+    """
+    with _frozen(client, index) as view, ThreadPoolExecutor(slices) as pool:
+        cursors: dict[int, list[Any] | None] = dict.fromkeys(range(slices))
+
+        def next_page(part: int) -> list[Json]:
+            body: dict[str, Any] = {
+                "query": query,
+                "size": size,
+                "sort": [{"_shard_doc": "asc"}],
+                "track_total_hits": False,
+                "pit": {"id": view, "keep_alive": KEEP_ALIVE},
+            }
+            if slices > 1:
+                body["slice"] = {"id": part, "max": slices}
+            if cursors[part] is not None:
+                body["search_after"] = cursors[part]
+            hits: list[Json] = client.search(source=False, **body)["hits"]["hits"]
+            return hits
+
+        while cursors:
+            for part, hits in list(zip(cursors, pool.map(next_page, cursors), strict=True)):
+                if hits:
+                    cursors[part] = hits[-1]["sort"]
+                    yield [
+                        Found(hit["_index"], DocumentKey(hit["_id"], hit.get("_routing")))
+                        for hit in hits
+                    ]
+                if len(hits) < size:
+                    del cursors[part]
+
+
+@contextmanager
+def _frozen(client: Elasticsearch, index: str) -> Iterator[str]:
+    view: str = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE)["id"]
+    try:
+        yield view
+    finally:
+        client.options(ignore_status=404).close_point_in_time(id=view)

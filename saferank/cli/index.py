@@ -1,0 +1,135 @@
+"""``saferank index``: score documents of an index, here or by the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from saferank.cli.extras import needs_extra, parse_query
+from saferank.connection import connect, explained
+from saferank.mappings import check_index
+from saferank.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from saferank.indexer.documents import DocumentKey
+    from saferank.indexer.scoring import Report
+
+_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(index)
+
+
+def index(
+    name: Annotated[str, typer.Argument(metavar="INDEX", help="Index or alias.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Document ids; without any, those never scored.")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="An Elasticsearch query as JSON, instead of ids.")
+    ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Let the workers do it, and do not wait.")
+    ] = False,
+) -> None:
+    """Score the images of documents and store the result with them.
+
+    Exits with 1 when a document is missing, could not be stored, or has an image that failed.
+    """
+    parsed = parse_query(query)
+    if ids and parsed is not None:
+        raise typer.BadParameter("give ids or --query, not both", param_hint="--query")
+    with needs_extra("indexer"):
+        from saferank.indexer.documents import DocumentKey
+
+    settings = get_settings()
+    console = Console()
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        check_index(client, name, settings.fields)
+        if ids:
+            chosen: Iterable[tuple[str, list[DocumentKey]]] = [(name, [*map(DocumentKey, ids)])]
+        else:
+            chosen = _selected(client, settings, name, parsed)
+        if queue:
+            _queue(settings, chosen, console)
+        elif not _score(settings, chosen, console):
+            raise typer.Exit(1)
+
+
+def _selected(
+    client: Elasticsearch, settings: Settings, name: str, query: dict[str, object] | None
+) -> Iterator[tuple[str, list[DocumentKey]]]:
+    """Walk through the documents of a query, or those never scored, by concrete index."""
+    from saferank.indexer.select import Only, Selection, pages
+
+    selection = Selection(Only.MISSING) if query is None else Selection(Only.ALL, query)
+    wanted = selection.to_query(settings.fields, model="")
+    for page in pages(client, name, wanted, size=settings.indexer.chunk_size):
+        for concrete, found in groupby(page, key=lambda one: one.index):
+            yield concrete, [one.key for one in found]
+
+
+def _queue(
+    settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
+) -> None:
+    from saferank.indexer.app import create_app
+    from saferank.indexer.tasks import queue_documents
+
+    app = create_app(settings)
+    documents = tasks = 0
+    for concrete, keys in chosen:
+        tasks += queue_documents(concrete, keys, app=app, settings=settings)
+        documents += len(keys)
+    console.print(f"{documents} documents in {tasks} tasks wait for a worker", highlight=False)
+
+
+def _score(
+    settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
+) -> bool:
+    from saferank.indexer.resources import make_resources
+    from saferank.indexer.scoring import Report, score_documents
+
+    size = settings.indexer.chunk_size
+    total = Report()
+    columns = (SpinnerColumn(), TextColumn("scoring"), MofNCompleteColumn())
+    with (
+        console.status("loading the model"),
+    ):
+        resources = make_resources(settings)
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("scoring", total=None)
+        for concrete, keys in chosen:
+            for start in range(0, len(keys), size):
+                chunk = keys[start : start + size]
+                total.add(score_documents(resources.pipeline, resources.store, concrete, chunk))
+                progress.advance(bar, len(chunk))
+    _show(total, console)
+    return not (total.missing or total.rejected or total.waiting or total.counts["failed"])
+
+
+def _show(report: Report, console: Console) -> None:
+    """Print the outcome as a table, and name the documents at fault."""
+    table = Table("outcome", "documents")
+    table.columns[1].justify = "right"
+    for outcome in ("scored", "failed", "no_image", "missing", "rejected", "waiting"):
+        if report.counts[outcome] or outcome == "scored":
+            table.add_row(outcome, str(report.counts[outcome]))
+        if outcome == "failed":
+            for name, count in sorted(report.counts.items()):
+                if name.startswith("failed."):
+                    table.add_row(f"  {name.removeprefix('failed.')}", str(count))
+    console.print(table)
+    for key in report.missing[:_SHOWN]:
+        console.print(f"no such document: {key.id}", markup=False, highlight=False)
+    for key, reason in list(report.rejected.items())[:_SHOWN]:
+        console.print(f"not stored: {key.id}: {reason}", markup=False, highlight=False)

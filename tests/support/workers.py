@@ -1,0 +1,69 @@
+"""Worker processes for tests: real ones, in a process group of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+class WorkerProcess:
+    """A ``saferank worker`` and its children."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
+        command = [sys.executable, "-m", "saferank.cli", "worker", "--concurrency", "1"]
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """End the worker and its children at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask the worker to finish its tasks and end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def resident_megabytes(self) -> list[float]:
+        """Resident memory of the worker and of each child."""
+        parent = psutil.Process(self.process.pid)
+        return [p.memory_info().rss / 2**20 for p in (parent, *parent.children(recursive=True))]
+
+
+@contextmanager
+def running_worker(
+    environment: Mapping[str, str], log: Path, *arguments: str
+) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(environment, log, *arguments)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait for something that a process does in its own time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.1)

@@ -1,1 +1,5 @@
-"""Caffe classifiers: files in, probability out."""
+"""Image classifiers in Caffe's format: description and files in, probability out."""
+
+from saferank.models.model import Model, load_model
+
+__all__ = ["Model", "load_model"]

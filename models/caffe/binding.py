@@ -44,16 +44,14 @@ class Binding:
     def _shared_blobs(weights: Weights, layers: Sequence[Layer]) -> dict[str, Blob]:
         """Blobs that several layers share by a param name; the last in the file counts."""
         names = {layer.name: [spec.name for spec in layer.proto.param] for layer in layers}
-        shared = {}
-        for layer_name, blobs in weights.layers:
-            for spec_name, blob in zip(names.get(layer_name, []), blobs, strict=False):
-                if spec_name:
-                    shared[spec_name] = blob
-        return shared
+        return {
+            spec_name: blob
+            for layer_name, blobs in weights.layers
+            for spec_name, blob in zip(names.get(layer_name, []), blobs, strict=False)
+            if spec_name
+        }
 
-    def blobs_of(
-        self, layer: Layer, shapes: Sequence[Sequence[int]]
-    ) -> list[NDArray[np.float32]]:
+    def blobs_of(self, layer: Layer, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """The layer's blobs, in just these shapes.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,18 +39,13 @@ class Tensor:
 
 
 class GraphBuilder:
-    """Collects nodes and constants; value names are numbered, so they never collide.
+    """Collects nodes and constants; value names are numbered, so they never collide."""
 
-    Args:
-        free_batch: leave the first axis of the inputs open.
-    """
-
-    def __init__(self, *, free_batch: bool = False) -> None:
-        self._free_batch = free_batch
+    def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
+        self._inputs: list[Tensor] = []
+        self._outputs: list[Tensor] = []
         self._layer = ""
 
     def within(self, layer: str) -> None:
@@ -61,19 +57,15 @@ class GraphBuilder:
 
     def input(self, name: str, shape: Sequence[int]) -> Tensor:
         """Declare a graph input for Caffe's blob ``name``."""
-        value = INPUT_PREFIX + name
-        sizes: list[int | str] = list(shape)
-        if self._free_batch and sizes:
-            sizes[0] = "batch"
-        self._inputs.append(helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, sizes))
-        return Tensor(value, tuple(shape))
+        tensor = Tensor(INPUT_PREFIX + name, tuple(shape))
+        self._inputs.append(tensor)
+        return tensor
 
     def output(self, name: str, tensor: Tensor) -> None:
         """Declare a graph output for Caffe's blob ``name``."""
         value = OUTPUT_PREFIX + name
         self.nodes.append(helper.make_node("Identity", [tensor.value], [value], name=value))
-        unknown = [None] * len(tensor.shape)
-        self._outputs.append(helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, unknown))
+        self._outputs.append(Tensor(value, tensor.shape))
 
     def constant(self, values: ArrayLike, dtype: type[np.generic] = np.float32) -> str:
         """Add a constant; returns its name."""
@@ -81,14 +73,14 @@ class GraphBuilder:
         self.constants[name] = np.asarray(values, dtype=dtype)
         return name
 
-    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
         """Add a node with several outputs; returns their names."""
         name = self._name(op)
         names = [f"{name}.{index}" if outputs > 1 else name for index in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, name=name, **attributes))
         return names
 
-    def op(self, op: str, *inputs: str, **attributes: object) -> str:
+    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; returns its name."""
         return self.node(op, *inputs, **attributes)[0]
 
@@ -109,14 +101,40 @@ class GraphBuilder:
         value = self.op("Reshape", tensor.value, self.constant(target, np.int64))
         return Tensor(value, tuple(shape))
 
-    def model(self) -> onnx.ModelProto:
-        """Put the graph together, without nodes and constants that no output needs."""
+    def __eq__(self, other: object) -> bool:
+        """Whether the other graph computes the same: same nodes, same constants."""
+        if not isinstance(other, GraphBuilder):
+            return NotImplemented
+        return (
+            self.nodes == other.nodes
+            and self.constants.keys() == other.constants.keys()
+            and all(
+                np.array_equal(mine, other.constants[name], equal_nan=mine.dtype.kind == "f")
+                for name, mine in self.constants.items()
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def model(self, *, free_batch: bool) -> onnx.ModelProto:
+        """Put the graph together, without nodes and constants that no output needs.
+
+        Args:
+            free_batch: leave the first axis of inputs and outputs open.
+        """
         nodes, constants = self._live()
+
+        def declared(tensor: Tensor) -> onnx.ValueInfoProto:
+            sizes: list[int | str | None] = list(tensor.shape)
+            if free_batch:
+                sizes[0] = None
+            return helper.make_tensor_value_info(tensor.value, onnx.TensorProto.FLOAT, sizes)
+
         graph = helper.make_graph(
             nodes,
             "caffe",
-            self._inputs,
-            self._outputs,
+            [declared(tensor) for tensor in self._inputs],
+            [declared(tensor) for tensor in self._outputs],
             [numpy_helper.from_array(values, name) for name, values in constants.items()],
         )
         return helper.make_model(
@@ -127,7 +145,7 @@ class GraphBuilder:
         )
 
     def _live(self) -> tuple[list[onnx.NodeProto], dict[str, NDArray[np.generic]]]:
-        needed = {output.name for output in self._outputs}
+        needed = {output.value for output in self._outputs}
         live = []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):

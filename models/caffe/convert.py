@@ -96,7 +96,8 @@ def convert(
         ModelFormatError: the files are wrong, or do not fit together.
         UnsupportedLayer: a layer cannot be converted faithfully.
     """
-    return _Converter(prototxt, weights, shapes or {}).run(tuple(blobs), free_batch=False)
+    graph = _Converter(prototxt, weights, shapes or {}).build(tuple(blobs))
+    return graph.converted(free_batch=False)
 
 
 def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
@@ -105,23 +106,44 @@ def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
     Whether it is possible is not guessed: the graphs for one and for two images must be the same.
     A net for which they differ is converted for one image.
     """
-    inputs = _Converter(prototxt, weights, {}).run((), free_batch=False).inputs
-    one, two = (
-        {name: (batch, *shape[1:]) for name, shape in inputs.items()} for batch in (1, 2)
-    )
-    free = _Converter(prototxt, weights, one).run((), free_batch=True)
+    one, two = (_Converter(prototxt, weights, {}, batch) for batch in (1, 2))
+    graph = one.build(())
     try:
-        other = _Converter(prototxt, weights, two).run((), free_batch=True)
+        free = graph.same_for_any_batch(two.build(()))
     except ModelFormatError:
-        other = None
-    if other is not None and other.model.graph == free.model.graph:
-        return free
-    return _Converter(prototxt, weights, one).run((), free_batch=False)
+        free = False
+    return graph.converted(free_batch=free)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A built graph and what is known about it."""
+
+    builder: GraphBuilder
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+    layers: Sequence[LayerFigures]
+
+    def converted(self, *, free_batch: bool) -> Converted:
+        model = self.builder.model(free_batch=free_batch)
+        return Converted(model, self.inputs, self.outputs, self.layers, free_batch)
+
+    def same_for_any_batch(self, other: _Graph) -> bool:
+        """Whether the other graph, for another batch, differs in the first axes of blobs only."""
+        mine, others = ({**graph.inputs, **graph.outputs} for graph in (self, other))
+        return (
+            all(mine[name][1:] == others[name][1:] and mine[name] != () for name in mine)
+            and self.builder == other.builder
+        )
 
 
 class _Converter:
     def __init__(
-        self, prototxt: Prototxt, weights: Weights, shapes: Mapping[str, Sequence[int]]
+        self,
+        prototxt: Prototxt,
+        weights: Weights,
+        shapes: Mapping[str, Sequence[int]],
+        batch: int | None = None,
     ) -> None:
         self.file = prototxt.name
         net = upgrade(prototxt.message, self.file)
@@ -135,12 +157,15 @@ class _Converter:
         for layer in layers:
             layer.need(bool(layer.type), "has no type", "name")
         self.layers = deployable(layers, weights, shapes)
+        if batch is not None:
+            for shape in (s for each in self.layers for s in each.proto.input_param.shape if s.dim):
+                shape.dim[0] = batch
         self.outputs = check_wiring(self.layers)
         self.binding = Binding(weights, self.layers)
         self.blobs: dict[str, _Blob] = {}
 
-    def run(self, wanted: Sequence[str], *, free_batch: bool) -> Converted:
-        graph = GraphBuilder(free_batch=free_batch)
+    def build(self, wanted: Sequence[str]) -> _Graph:
+        graph = GraphBuilder()
         figures = [self._add(layer, graph) for layer in self.layers]
         outputs = {}
         for name in wanted or self.outputs:
@@ -158,7 +183,7 @@ class _Converter:
             if layer.type == "Input"
             for top in layer.proto.top
         }
-        return Converted(graph.model(), inputs, outputs, figures, free_batch)
+        return _Graph(graph, inputs, outputs, figures)
 
     def _add(self, layer: Layer, graph: GraphBuilder) -> LayerFigures:
         kind = REGISTRY.get(layer.type)

@@ -58,7 +58,9 @@ def deployable(
             absent.update(tops)
         else:
             for name in absent.intersection(bottoms):
-                layer.fail(f'bottom "{name}" is a label or a loss, which only training has', "bottom")
+                layer.fail(
+                    f'bottom "{name}" is a label or a loss, which only training has', "bottom"
+                )
             if layer.type == "Input":
                 layer = _with_shapes(layer, shapes)
             absent.difference_update(tops)

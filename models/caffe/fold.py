@@ -50,7 +50,7 @@ def _fold(graph: GraphBuilder, conv: onnx.NodeProto, following: onnx.NodeProto) 
     constant = graph.constants.get(following.input[1])
     weight = graph.constants[conv.input[1]].astype(np.float64)
     channels = weight.shape[0]
-    # One value a channel has the shape C x 1 x ... x 1, an axis for each spatial axis of the weight.
+    # One value a channel: C x 1 x ... x 1, with an axis for each spatial axis of the weight.
     if constant is None or constant.shape != (channels,) + (1,) * (weight.ndim - 2):
         return False
     bias = (

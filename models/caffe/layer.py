@@ -131,7 +131,9 @@ class Layer:
             ("top", self.tops, tops),
         ):
             if want is not None and have != want:
-                self.fail(f"{self.type} takes {want} {what}{'s' * (want != 1)}, it has {have}", what)
+                self.fail(
+                    f"{self.type} takes {want} {what}{'s' * (want != 1)}, it has {have}", what
+                )
 
     def axis(self, axis: int, tensor: Tensor, field_name: str = "axis") -> int:
         """Turn an axis that may count from the end into a plain index."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def parse_prototxt(data: bytes, name: str) -> Prototxt:
     """Parse the bytes of a network description called ``name``; see `read_prototxt`."""
     if not data.strip():
         raise ModelFormatError(f"{name} is empty: it has no layers")
-    if b"\0" in data or sum(byte < 9 for byte in data[:512]) > 0:
+    if any(byte < 9 for byte in data[:4096]):  # control characters that no text has
         raise ModelFormatError(
             f"{name} is not text (it looks like a binary caffemodel): are the two files swapped?"
         )
@@ -98,7 +98,8 @@ def _syntax_error(text: str, name: str, error: text_format.ParseError) -> ModelF
     unknown = re.search(r'type "(\w+)" has no field named "(\w+)"', reason)
     if unknown and unknown[2] in ("layer", "layers"):
         return ModelFormatError(
-            f'{name}:{line}: unexpected "{unknown[2]}": a closing brace is missing before it{inside}'
+            f'{name}:{line}: unexpected "{unknown[2]}": a closing brace is missing '
+            f"before it{inside}"
         )
     if unknown:
         known = pb.DESCRIPTOR.message_types_by_name[unknown[1]].fields_by_name
@@ -112,8 +113,8 @@ def _syntax_error(text: str, name: str, error: text_format.ParseError) -> ModelF
     return ModelFormatError(f"{name}:{line}: {reason}{inside}")
 
 
-def _did_you_mean(word: str, known: Sequence[str] | object) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -122,25 +123,18 @@ def _layer_lines(text: str) -> Iterator[LayerLines]:
     tokens = list(_tokens(text))
     depth = 0
     block: LayerLines | None = None
-    for index, (token, line) in enumerate(tokens):
-        following = [word for word, _ in tokens[index + 1 : index + 3]]
-        opens = following[:1] in (["{"], ["<"]) or following in ([":", "{"], [":", "<"])
-        # A block inside a block is the sign of a missing brace: it starts a new one.
-        if token in ("layer", "layers") and opens and (depth == 0 or token != "layer"):
-            if depth == 0:
-                if block is not None:
-                    yield block
-                block = LayerLines(token, line)
-        elif block is not None and following[:1] == [":"] and re.match(r"[A-Za-z_]", token):
-            block.fields.setdefault(token, line)
-            if token == "name" and not block.name and len(following) == 2:
-                block.name = following[1].strip("\"'")
-        elif block is not None and opens:
-            block.fields.setdefault(token, line)
-        if token in "{<":
-            depth += 1
-        elif token in "}>":
-            depth -= 1
+    for index, (word, line) in enumerate(tokens):
+        next_two = [token for token, _ in tokens[index + 1 : index + 3]]
+        opens = next_two[:1] in (["{"], ["<"]) or next_two in ([":", "{"], [":", "<"])
+        if depth == 0 and word in ("layer", "layers") and opens:
+            if block is not None:
+                yield block
+            block = LayerLines(word, line)
+        elif block is not None and (opens or next_two[:1] == [":"]):
+            block.fields.setdefault(word, line)
+            if word == "name" and not block.name:
+                block.name = next_two[-1].strip("\"'")
+        depth += (word in ("{", "<")) - (word in ("}", ">"))
     if block is not None:
         yield block
 
@@ -168,7 +162,7 @@ def _check_one_form(message: pb.NetParameter, name: str, lines: Sequence[LayerLi
 
 
 def _check_required(message: pb.NetParameter, name: str, lines: Sequence[LayerLines]) -> None:
-    for missing in message.FindInitializationErrors():
+    for missing in message.FindInitializationErrors():  # type: ignore[attr-defined]
         match = re.match(r"layers?\[(\d+)\]\.(.*)", missing)
         if match:
             block = lines[int(match[1])]

@@ -1,4 +1,6 @@
-"""Bringing older network files to the current form: V0 to V1, V1 to current, input fields to layers.
+"""Bringing older network files to the current form.
+
+V0 to V1, V1 to current, and the net's own input fields to an Input layer.
 
 Weights files go through the same steps, because they are networks with blobs in them.
 """
@@ -112,7 +114,7 @@ def _upgrade_v0_layer(layer: pb.V1LayerParameter, name: str) -> None:
     if old.type not in _V0_TYPES:
         raise ModelFormatError(f'{name}: layer "{old.name}": unknown V0 type "{old.type}"')
     layer.name = old.name
-    layer.type = pb.V1LayerParameter.LayerType.Value(_V0_TYPES[old.type])
+    layer.type = getattr(pb.V1LayerParameter, _V0_TYPES[old.type])
     layer.blobs.extend(old.blobs)
     layer.blobs_lr.extend(old.blobs_lr)
     layer.weight_decay.extend(old.weight_decay)
@@ -174,9 +176,8 @@ def _upgrade_v1(old: pb.V1LayerParameter, new: pb.LayerParameter) -> None:
         if index < len(old.param):
             spec.name = old.param[index]
         if index < len(old.blob_share_mode):
-            spec.share_mode = pb.ParamSpec.DimCheckMode.Value(
-                pb.V1LayerParameter.DimCheckMode.Name(old.blob_share_mode[index])
-            )
+            name = pb.V1LayerParameter.DimCheckMode.Name(old.blob_share_mode[index])
+            spec.share_mode = getattr(pb.ParamSpec, name)
 
 
 def _upgrade_inputs(net: pb.NetParameter, name: str) -> None:
@@ -191,7 +192,9 @@ def _upgrade_inputs(net: pb.NetParameter, name: str) -> None:
             raise ModelFormatError(
                 f"{name}: {len(net.input)} inputs are named but {len(shapes)} input shapes given"
             )
-        layers = [pb.LayerParameter.FromString(each.SerializePartialToString()) for each in net.layer]
+        layers = [
+            pb.LayerParameter.FromString(each.SerializePartialToString()) for each in net.layer
+        ]
         del net.layer[:]
         first = net.layer.add(name="input", type="Input", top=net.input)
         for shape in shapes:

@@ -41,7 +41,9 @@ class Blob:
         """Whether the stored shape means the shape that a layer needs."""
         if self.legacy_shape is not None:
             # Old shapes have four axes, aligned right: a bias of 5 values is 1x1x1x5.
-            return len(wanted) <= 4 and self.legacy_shape == (1,) * (4 - len(wanted)) + tuple(wanted)
+            return len(wanted) <= 4 and self.legacy_shape == (1,) * (4 - len(wanted)) + tuple(
+                wanted
+            )
         return self.shape == tuple(wanted)
 
     def __str__(self) -> str:
@@ -108,7 +110,10 @@ def parse_weights(data: bytes, name: str) -> Weights:
         raise ModelFormatError(f"{name} is not a Caffe weights file: no layer is in it")
     net = upgrade(net, name)
     layers = [
-        (layer.name, [_read_blob(layer.name, index, blob) for index, blob in enumerate(layer.blobs)])
+        (
+            layer.name,
+            [_read_blob(layer.name, index, blob) for index, blob in enumerate(layer.blobs)],
+        )
         for layer in net.layer
     ]
     return Weights(name, net.name, layers)

@@ -57,7 +57,8 @@ def _check_in_place(layer: Layer, name: str, position: int) -> None:
     kind = REGISTRY.get(layer.type)
     if kind is not None and not (kind.in_place and position == 0):
         layer.refuse(
-            f'{layer.type} cannot work in place on "{name}": it would overwrite what it reads', "top"
+            f'{layer.type} cannot work in place on "{name}": it would overwrite what it reads',
+            "top",
         )
     layer.in_place = True
 
@@ -70,4 +71,4 @@ def _not_produced(
         if name in other.proto.top:
             layer.fail(f'{reason}; layer "{other.name}" produces it later', "bottom")
     close = difflib.get_close_matches(name, list(writer), n=1)
-    layer.fail(f'{reason}{f" (is {close[0]!r} meant?)" if close else ""}', "bottom")
+    layer.fail(f"{reason}{f' (is {close[0]!r} meant?)' if close else ''}", "bottom")

@@ -95,7 +95,7 @@ def power(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         # Caffe does not look at x then: power 0 gives 1 even for 0, scale 0 gives shift ^ power.
         with np.errstate(all="ignore"):
             constant = np.float32(1) if p.power == 0 else np.float32(p.shift) ** np.float32(p.power)
-        return same_shape(layer, graph.full_like(x, constant))
+        return same_shape(layer, graph.full_like(x, float(constant)))
     value = _scale_and_shift(graph, x.value, p.scale, p.shift)
     if p.power != 1:
         value = graph.op("Pow", value, graph.constant(p.power))

@@ -101,7 +101,8 @@ def _each_bottom_alike(layer: Layer) -> Tensor:
     layer.need(bool(layer.bottoms), f"{layer.type} needs a bottom", "name")
     layer.need(
         len(layer.bottoms) == layer.tops,
-        f"{layer.type} gives one top for each bottom: {len(layer.bottoms)} bottoms, {layer.tops} tops",
+        f"{layer.type} gives one top for each bottom: "
+        f"{len(layer.bottoms)} bottoms, {layer.tops} tops",
         "top",
     )
     first = layer.bottoms[0]
@@ -141,7 +142,8 @@ def convolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     sizes = x.shape[axis + 1 :]
     window = _window(layer, len(sizes))
     out = tuple(
-        _convolved(*each) for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)
+        _convolved(*each)
+        for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)
     )
     layer.need(
         min(out) > 0,
@@ -192,7 +194,10 @@ def deconvolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     shape = (channels, p.num_output // group, *window.kernel)
     blobs = layer.weights(*((shape, (p.num_output,)) if p.bias_term else (shape,)))
     layer.multiply_adds = (
-        len(layer.bottoms) * prod(x.shape[:axis]) * prod(sizes) * int(np.prod(shape, dtype=np.int64))
+        len(layer.bottoms)
+        * prod(x.shape[:axis])
+        * prod(sizes)
+        * int(np.prod(shape, dtype=np.int64))
     )
     return _filter_each(
         layer,
@@ -221,7 +226,8 @@ def im2col(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         layer.refuse(f"Im2col over {len(sizes)} spatial axes cannot be converted", "axis")
     window = _window(layer, len(sizes))
     out = tuple(
-        _convolved(*each) for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)
+        _convolved(*each)
+        for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)
     )
     layer.need(min(out) > 0, f"the kernel does not fit its bottom {show(x)}: no output")
     channels, taps = x.shape[axis], prod(window.kernel)

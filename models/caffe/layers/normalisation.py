@@ -29,8 +29,8 @@ def batch_norm(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         axes = [axis for axis in range(len(x.shape)) if axis != 1]
         centred = graph.op("Sub", x.value, _mean(graph, x.value, axes))
         spread = _mean(graph, graph.op("Mul", centred, centred), axes)
-        root = graph.op("Sqrt", graph.op("Add", spread, graph.constant(p.eps)))
-        return same_shape(layer, graph.op("Div", centred, root))
+        deviation = graph.op("Sqrt", graph.op("Add", spread, graph.constant(p.eps)))
+        return same_shape(layer, graph.op("Div", centred, deviation))
     # The stored sums are weighted by the third blob; 0 stands for "nothing seen", not for infinity.
     weight = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
     broadcast = (channels,) + (1,) * (len(x.shape) - 2)
@@ -65,7 +65,8 @@ def _second_bottom(layer: Layer, graph: GraphBuilder, axis: int) -> str:
     covered = x.shape[start : start + len(other.shape)]
     layer.need(
         covered == other.shape,
-        f"its second bottom {show(other)} does not match its first, {show(x)}, from axis {start} on",
+        f"its second bottom {show(other)} does not match its first, {show(x)}, "
+        f"from axis {start} on",
         "bottom",
     )
     after = len(x.shape) - start - len(other.shape)

@@ -66,13 +66,11 @@ def _pair(layer: Layer, name: str, short: str, default: int | None) -> tuple[int
         layer.need(all(given), f"{height} and {width} must be given together", height)
         layer.need(not p.HasField(name), f"give {name} or {height} and {width}, not both", name)
         return getattr(p, height), getattr(p, width)
-    layer.need(
-        p.HasField(name) or default is not None,
-        f"give {name}, or {height} and {width}",
-        "pooling_param",
-    )
-    size = getattr(p, name) if p.HasField(name) else default
-    return size, size
+    if p.HasField(name):
+        return getattr(p, name), getattr(p, name)
+    if default is None:
+        layer.fail(f"give {name}, or {height} and {width}", "pooling_param")
+    return default, default
 
 
 def _axes(layer: Layer, x: Tensor) -> tuple[_Axis, _Axis]:
@@ -140,8 +138,10 @@ def pooling(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     x, method = layer.bottoms[0], layer.proto.pooling_param.pool
     layer.need(len(x.shape) == 4, f"Pooling needs a bottom of 4 axes, it is {show(x)}", "bottom")
     axes = _axes(layer, x)
-    if method not in (_MAX, _AVERAGE):
-        layer.refuse("STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool")
+    if method == pb.PoolingParameter.STOCHASTIC:
+        layer.refuse(
+            "STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool"
+        )
     layer.count(tops=1 if method == _AVERAGE else (2 if layer.tops == 2 else 1))
     shape = (*x.shape[:2], *(axis.out for axis in axes))
     if layer.tops == 1:
@@ -168,8 +168,10 @@ def spatial_pyramid(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     x, p = layer.only_bottom(), layer.proto.spp_param
     layer.need(len(x.shape) == 4, f"SPP needs a bottom of 4 axes, it is {show(x)}", "bottom")
     layer.need(p.pyramid_height > 0, "pyramid_height must be positive", "pyramid_height")
-    if p.pool not in (_MAX, _AVERAGE):
-        layer.refuse("STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool")
+    if p.pool == pb.SPPParameter.STOCHASTIC:
+        layer.refuse(
+            "STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool"
+        )
     levels = []
     for level in range(p.pyramid_height):
         parts = 2**level

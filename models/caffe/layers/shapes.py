@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -58,8 +59,9 @@ def slice_(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         )
         edges = [0, *points, size]
         layer.need(
-            all(low < high for low, high in zip(edges, edges[1:], strict=False)),
-            f"slice points {', '.join(map(str, points))} must increase within the {size} of axis {axis}",
+            all(low < high for low, high in pairwise(edges)),
+            f"slice points {', '.join(map(str, points))} must increase "
+            f"within the {size} of axis {axis}",
             "slice_point",
         )
     else:
@@ -72,7 +74,7 @@ def slice_(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         edges = list(range(0, size + 1, size // layer.tops))
     if layer.tops == 1:
         return [x]
-    parts = [high - low for low, high in zip(edges, edges[1:], strict=False)]
+    parts = [high - low for low, high in pairwise(edges)]
     sizes = graph.constant(parts, np.int64)
     values = graph.node("Split", x.value, sizes, outputs=layer.tops, axis=axis)
     return [
@@ -185,6 +187,8 @@ def batch_reindex(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     """Images picked by number: the second bottom holds the numbers, as floats."""
     layer.count(bottoms=2, tops=1)
     x, order = layer.bottoms
-    layer.need(len(order.shape) == 1, f"its second bottom {show(order)} must have one axis", "bottom")
+    layer.need(
+        len(order.shape) == 1, f"its second bottom {show(order)} must have one axis", "bottom"
+    )
     rows = graph.op("Cast", order.value, to=7)
     return [Tensor(graph.op("Gather", x.value, rows, axis=0), (*order.shape, *x.shape[1:]))]

@@ -26,7 +26,9 @@ def input_(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     tops = []
     for name, shape in zip(layer.proto.top, shapes, strict=True):
         layer.need(
-            all(0 < size < 2**31 for size in shape), f"input shape {shape} must be positive", "shape"
+            all(0 < size < 2**31 for size in shape),
+            f"input shape {shape} must be positive",
+            "shape",
         )
         tops.append(graph.input(name, shape))
     return tops
@@ -61,7 +63,9 @@ def dummy_data(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     for index in range(layer.tops):
         filler = fillers[index % len(fillers)] if fillers else None
         if filler is not None and filler.type != "constant":
-            layer.refuse(f'filler "{filler.type}" is random; only constant can be converted', "type")
+            layer.refuse(
+                f'filler "{filler.type}" is random; only constant can be converted', "type"
+            )
         shape = shapes[index % len(shapes)]
         values = np.full(shape, 0.0 if filler is None else filler.value, np.float32)
         tops.append(Tensor(graph.constant(values), shape))

@@ -1,0 +1,59 @@
+"""Converted nets, kept in the user's cache folder under a hash of all that decides them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from saferank.errors import ModelFormatError
+from saferank.models.description import ModelFiles
+from saferank.models.runtime import OnnxRuntime
+
+_CONVERTER = Path(__file__).parent / "caffe"
+
+
+def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
+    """Open the net with a free number of images, converting it only if that was not done before.
+
+    Raises:
+        ModelError: the files are wrong, or the net cannot be converted.
+    """
+    path = _path(files)
+    if path.is_file():
+        # A file that cannot be loaded is made again: the cache is never a reason to fail.
+        with contextlib.suppress(ModelFormatError):
+            return OnnxRuntime(path, threads=threads)
+    from saferank.models.caffe import convert_for_any_batch, read_prototxt, read_weights
+
+    converted = convert_for_any_batch(read_prototxt(files.prototxt), read_weights(files.weights))
+    model = converted.model.SerializeToString()
+    # A cache folder that cannot be written to costs the next start a second, no more.
+    with contextlib.suppress(OSError):
+        _write(path, model)
+    return OnnxRuntime(model, threads=threads)
+
+
+def _path(files: ModelFiles) -> Path:
+    # The converter's own source is part of the key: a new version of it converts anew.
+    key = hashlib.sha256(f"{files.prototxt_sha256} {files.weights_sha256}".encode())
+    for source in sorted(_CONVERTER.rglob("*.py")):
+        key.update(source.read_bytes())
+    return platformdirs.user_cache_path("saferank") / "models" / f"{key.hexdigest()[:32]}.onnx"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write so that another process sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

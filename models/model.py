@@ -1,0 +1,140 @@
+"""A classifier that is ready to score images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.errors import ConfigurationError, ModelError
+from saferank.models.description import (
+    ModelDescription,
+    ModelFiles,
+    identity,
+    load_description,
+    locate,
+)
+from saferank.models.preprocess import PREPROCESSING
+from saferank.models.runtime import Runtime, RuntimeName, check_runtime_name
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Model:
+    """A classifier: image to blob, blobs to probabilities.
+
+    Not to be shared between processes: make it after a fork, in the child.
+
+    Attributes:
+        description: what the model is.
+        identity: what produced a probability, for storing with it; the same for every runtime.
+    """
+
+    def __init__(self, description: ModelDescription, files: ModelFiles, runtime: Runtime) -> None:
+        self.description = description
+        self.identity = identity(description, files)
+        self._runtime = runtime
+        self._check_input()
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        """Turn a decoded image of any mode and size into a blob: (3, H, W) float32."""
+        return PREPROCESSING[self.description.input.preprocessing](image, self.description.input)
+
+    def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the positive class for each blob.
+
+        Args:
+            blobs: (N, 3, H, W) float32 as `preprocess` gives them; N may be 0.
+
+        Returns:
+            (N,) float32, each in 0..1.
+
+        Raises:
+            ModelError: the blobs do not fit, or the net gave something that is no probability.
+        """
+        if len(blobs) == 0:
+            return np.empty(0, np.float32)
+        output = self.description.output
+        results = self.forward(blobs)
+        if output.blob not in results:
+            raise ConfigurationError(
+                f'model {self.description.name}: the net has no output "{output.blob}"; '
+                f"it has {', '.join(results)}"
+            )
+        # A net that ends in a convolution gives N x classes x 1 x 1.
+        values = results[output.blob].reshape(len(blobs), -1)
+        if values.shape[1] != len(output.classes):
+            raise ConfigurationError(
+                f"model {self.description.name}: the description names {len(output.classes)} "
+                f'classes, the output "{output.blob}" has {values.shape[1]}'
+            )
+        chosen = values[:, output.positive_index]
+        # NaN fails this too.
+        if not ((chosen >= 0) & (chosen <= 1)).all():
+            raise ModelError(
+                f'model {self.description.name}: output "{output.blob}" is not a probability '
+                f"({chosen.min()} to {chosen.max()}); name the blob after the softmax"
+            )
+        return chosen.astype(np.float32)
+
+    def forward(self, blobs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """All outputs of the net by Caffe's names, the first axis being the images.
+
+        Args:
+            blobs: (N, 3, H, W) float32, N at least 1.
+
+        Raises:
+            ModelError: the blobs do not fit, or the pass failed.
+        """
+        name = self.description.input.blob
+        if self._runtime.inputs[name][0] is None:
+            return self._runtime.run({name: blobs})
+        each = [self._runtime.run({name: blob[None]}) for blob in blobs]
+        return {output: np.concatenate([one[output] for one in each]) for output in each[0]}
+
+    def _check_input(self) -> None:
+        wanted = self.description.input
+        inputs = self._runtime.inputs
+        if set(inputs) != {wanted.blob}:
+            raise ConfigurationError(
+                f'model {self.description.name}: the description feeds "{wanted.blob}", '
+                f"the net has the inputs {', '.join(inputs)}"
+            )
+        if inputs[wanted.blob][1:] != (3, *wanted.size):
+            raise ConfigurationError(
+                f"model {self.description.name}: the description gives 3x{wanted.size[0]}x"
+                f"{wanted.size[1]}, the net wants {'x'.join(map(str, inputs[wanted.blob][1:]))}"
+            )
+
+
+def load_model(
+    name_or_path: str | Path = "open_nsfw", *, runtime: RuntimeName = "onnx", threads: int = 1
+) -> Model:
+    """Load a classifier.
+
+    Args:
+        name_or_path: a built-in name, or the path of a description (``model.toml``).
+        runtime: ``onnx``, or ``caffe`` where real Caffe is installed.
+        threads: of one forward pass; 0 is one a core.
+
+    Raises:
+        ModelNotFound: the description or a file is not there.
+        ModelFormatError: a file is damaged or not the one that is meant.
+        UnsupportedLayer: the net has a layer that cannot be converted faithfully.
+        ConfigurationError: the description is wrong or does not fit the net.
+    """
+    description, folder = load_description(name_or_path)
+    files = locate(description, folder)
+    opened: Runtime
+    if check_runtime_name(runtime) == "caffe":
+        from saferank.models.runtime_caffe import open_classifier
+
+        opened = open_classifier(files, threads=threads)
+    else:
+        from saferank.models.cache import open_converted
+
+        opened = open_converted(files, threads=threads)
+    return Model(description, files, opened)

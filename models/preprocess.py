@@ -1,0 +1,66 @@
+"""From a decoded image to the blob that a classifier was trained on.
+
+Small differences here move a probability by a tenth and more, so a preprocessing has a name, is
+part of a model's identity, and never changes its meaning: a change is a new name.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from saferank.models.description import Input
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """RGB, height and width as given, bilinear; proportions are not kept."""
+    from PIL import Image
+
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    height, width = size
+    return image.resize((width, height), resample=Image.Resampling.BILINEAR)
+
+
+def _through_jpeg(image: Image.Image) -> Image.Image:
+    """Save as JPEG with Pillow's defaults (quality 75, chroma halved) and read it again."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG")
+    return Image.open(buffer).convert("RGB")
+
+
+def _blob(image: Image.Image, wanted: Input) -> NDArray[np.float32]:
+    """The central part in the blob's channel order, mean taken off: (3, H, W) float32."""
+    pixels = np.asarray(image, dtype=np.float32)
+    height, width = wanted.size
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    pixels = pixels[top : top + height, left : left + width]
+    if wanted.channel_order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    blob = (pixels - np.asarray(wanted.mean, np.float32)) * np.float32(wanted.scale)
+    return np.ascontiguousarray(blob.transpose(2, 0, 1))
+
+
+def resize_jpeg_crop(image: Image.Image, wanted: Input) -> NDArray[np.float32]:
+    """What Yahoo's open_nsfw does: resize, save as JPEG and read again, crop the centre."""
+    return _blob(_through_jpeg(_resize(image, wanted.resize)), wanted)
+
+
+def resize_crop(image: Image.Image, wanted: Input) -> NDArray[np.float32]:
+    """The same without the way through JPEG."""
+    return _blob(_resize(image, wanted.resize), wanted)
+
+
+PREPROCESSING: Mapping[str, Callable[[Image.Image, Input], NDArray[np.float32]]] = {
+    "resize-jpeg-crop": resize_jpeg_crop,
+    "resize-crop": resize_crop,
+}

@@ -1,0 +1,156 @@
+"""``saferank score``: probabilities of image files, without any service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saferank.errors import ConfigurationError, ErrorCode, ImageError
+
+if TYPE_CHECKING:
+    from saferank.models import Model
+    from saferank.settings import DecodeSettings
+
+_MISSING_EXTRA = "scoring needs more packages; run: pip install 'saferank[indexer]'"
+
+
+class RuntimeChoice(StrEnum):
+    """What runs the classifier."""
+
+    ONNX = "onnx"
+    CAFFE = "caffe"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is printed about one image; the keys of the JSON object."""
+
+    image: str
+    probability: float | None
+    model: str
+    status: str
+    error: str | None
+    width: int | None
+    height: int | None
+    frames: int | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(score)
+
+
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line instead of a table.")
+    ] = False,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            help="Read images as Yahoo's original code does: first frame, pixels as stored."
+        ),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="A built-in name, or the path of a model description.")
+    ] = None,
+    runtime: Annotated[RuntimeChoice, typer.Option(help="What runs the model.")] = (
+        RuntimeChoice.ONNX
+    ),
+) -> None:
+    """Score image files; of several frames, the highest probability counts.
+
+    The exit code is 0 when all images were scored and 1 when some were not.
+    """
+    try:
+        from saferank.models import load_model
+        from saferank.settings import get_settings
+
+        settings = get_settings()
+        loaded = load_model(model or settings.model, runtime=runtime.value, threads=0)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(_MISSING_EXTRA) from error
+    lines = []
+    for path in images:
+        line, message = _score(path, loaded, settings.decode, reference=reference)
+        lines.append((line, message))
+        if as_json:
+            # As plain text: rich would break long lines and colour the numbers.
+            typer.echo(json.dumps(asdict(line), ensure_ascii=False))
+            if message:
+                typer.echo(f"saferank: {path}: {message}", err=True)
+    if not as_json:
+        Console().print(_table(lines, loaded.identity))
+    if any(line.status == "failed" for line, _ in lines):
+        raise typer.Exit(1)
+
+
+def _score(
+    path: Path, model: Model, settings: DecodeSettings, *, reference: bool
+) -> tuple[_Line, str | None]:
+    """Score one file; the second value says what was wrong, if anything was."""
+    import numpy as np
+
+    from saferank.indexer.decode import decode, decode_reference
+
+    try:
+        data = _read(path)
+        if reference:
+            image = decode_reference(data, settings)
+            frames, width, height = [image], image.width, image.height
+        else:
+            decoded = decode(data, settings)
+            frames, width, height = decoded.frames, decoded.width, decoded.height
+        blobs = np.stack([model.preprocess(frame) for frame in frames])
+        probability = float(model.probabilities(blobs).max())
+    except ImageError as error:
+        failed = _Line(
+            str(path), None, model.identity, "failed", error.code.value, None, None, None
+        )
+        return failed, str(error)
+    scored = _Line(
+        str(path), probability, model.identity, "scored", None, width, height, len(frames)
+    )
+    return scored, None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(ErrorCode.NOT_FOUND, "there is no such file") from error
+    except OSError as error:
+        raise ImageError(
+            ErrorCode.UNREACHABLE, f"the file cannot be read: {error.strerror}"
+        ) from error
+
+
+def _table(lines: list[tuple[_Line, str | None]], identity: str) -> Table:
+    table = Table(caption=f"model {identity}", caption_justify="left")
+    table.add_column("image", overflow="fold")
+    table.add_column("probability", justify="right")
+    table.add_column("size", justify="right")
+    table.add_column("frames", justify="right")
+    table.add_column("", overflow="fold")
+    for line, message in lines:
+        if line.probability is None:
+            table.add_row(
+                escape(line.image), "", "", "", f"[red]{line.error}[/red]: {escape(message or '')}"
+            )
+        else:
+            table.add_row(
+                escape(line.image),
+                f"{line.probability:.4f}",
+                f"{line.width}x{line.height}",
+                str(line.frames),
+                "",
+            )
+    return table

@@ -131,7 +131,7 @@ def _scaled_floats(values: np.ndarray) -> Image.Image:
     elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
     values -= low
-    values *= 255 / (high - low)
+    values *= 255 / (high - low or 1.0)
     return Image.fromarray(np.rint(values).astype(np.uint8))
 
 

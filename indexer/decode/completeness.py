@@ -68,8 +68,15 @@ def _bmp(data: bytes) -> bool:
 
 
 def _tiff(data: bytes) -> bool:
-    order = ">I" if data.startswith(b"MM") else "<I"
-    return len(data) < 8 or struct.unpack_from(order, data, 4)[0] >= len(data)
+    """The directory is often written last; the strips it names may be further on."""
+    order = ">" if data.startswith(b"MM") else "<"
+    if len(data) < 8:
+        return True
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    if start + 2 > len(data):
+        return True
+    (entries,) = struct.unpack_from(order + "H", data, start)
+    return bool(start + 2 + 12 * entries + 4 > len(data))
 
 
 def _qoi(data: bytes) -> bool:

@@ -50,6 +50,11 @@ def _here_or_in_child(
     data: bytes,
     settings: DecodeSettings,
 ) -> Decoded:
+    if formats.lacks_extra(data):
+        raise ImageError(
+            ErrorCode.UNREADABLE,
+            "HEIF needs an extra; install it with: pip install 'saferank[heif]'",
+        )
     name = formats.recognise(data)
     if name in formats.COMMON:
         return reader(data, settings, [name])

@@ -63,11 +63,6 @@ def _explain(error: Exception, data: bytes) -> ImageError:
     name = formats.recognise(data)
     if not data:
         return ImageError(ErrorCode.NOT_AN_IMAGE, "there are no bytes")
-    if formats.missing_extra(data):
-        return ImageError(
-            ErrorCode.UNREADABLE,
-            "HEIF needs an extra; install it with: pip install 'saferank[heif]'",
-        )
     if "too large" in text:  # PNG text and profiles that unpack to more than Pillow allows
         return ImageError(ErrorCode.TOO_LARGE, f"{name}: {text}")
     if any(sign in text.lower() for sign in _CUT_OFF) or (

@@ -44,15 +44,13 @@ def recognise(data: bytes) -> str | None:
         Pillow's name, or None when no format with a signature claims the bytes.
     """
     Image.init()
-    if missing_extra(data):
-        return "HEIF"
-    prefix = data[:16]
+    prefix = data[:16].ljust(16, b"\0")  # some plug-ins do not expect less
     for name, (_, accept) in Image.OPEN.items():
         if accept is not None and accept(prefix) is True:
             return name
     return None
 
 
-def missing_extra(data: bytes) -> bool:
+def lacks_extra(data: bytes) -> bool:
     """Say whether the bytes are a HEIF image that cannot be read for want of the extra."""
     return not _HAVE_HEIF and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS

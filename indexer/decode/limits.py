@@ -13,17 +13,18 @@ _MAX_SCANNED_PIXELS = 2_500_000_000
 _START_OF_SCAN = b"\xff\xda"
 
 
-def check_size(image: Image.Image, settings: DecodeSettings) -> None:
-    """Refuse an image with more pixels than allowed.
+def check_size(size: tuple[int, int], settings: DecodeSettings) -> None:
+    """Refuse a width and height of more pixels than allowed.
 
     Raises:
         ImageError: ``too_large``.
     """
-    pixels = image.width * image.height
+    width, height = size
+    pixels = width * height
     if pixels > settings.max_pixels:
         raise ImageError(
             ErrorCode.TOO_LARGE,
-            f"{image.width} x {image.height} are {pixels:,} pixels, and {settings.max_pixels:,} "
+            f"{width} x {height} are {pixels:,} pixels, and {settings.max_pixels:,} "
             "are allowed; raise decode.max_pixels to score it",
         )
 
@@ -54,6 +55,6 @@ def check_frame_count(count: int, settings: DecodeSettings) -> None:
     if count > settings.max_frame_count:
         raise ImageError(
             ErrorCode.TOO_LARGE,
-            f"the animation has {count:,} frames, and {settings.max_frame_count:,} are allowed; "
+            f"the animation has {count:,} frames or more, and {settings.max_frame_count:,} are allowed; "
             "raise decode.max_frame_count to score it",
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import formats, limits
+from saferank.indexer.decode import formats, gif, limits
 from saferank.indexer.decode.colour import as_viewed
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import spread
@@ -51,6 +51,8 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
         ImageError: the file has no picture that can be trusted.
     """
     with coded(data):
+        if data.startswith(gif.SIGNATURES):
+            return _read_gif(data, settings)
         if data.startswith(formats.PNG_SIGNATURE):
             data = checked_png(data)
         image = _open(data, settings, names)
@@ -59,8 +61,15 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
         if count == 1:
             frames = [as_viewed(image)]
         else:
-            frames = list(_sample(_open(data, settings, names), count, settings))
+            frames = _sample(_steps(_open(data, settings, names)), count, image.size, settings)
         return Decoded(frames, count, *frames[0].size, image.format or "")
+
+
+def _read_gif(data: bytes, settings: DecodeSettings) -> Decoded:
+    animation = gif.parse(data, settings)
+    count = len(animation.frames)
+    frames = _sample(gif.render(animation), count, animation.size, settings)
+    return Decoded(frames, count, *animation.size, "GIF")
 
 
 def read_reference(
@@ -84,7 +93,7 @@ def read_reference(
 
 def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=names or formats.readable())
-    limits.check_size(image, settings)
+    limits.check_size(image.size, settings)
     limits.check_scans(image, data)
     return image
 
@@ -96,19 +105,30 @@ def _frame_count(data: bytes, settings: DecodeSettings, names: list[str] | None)
     return count
 
 
-def _sample(image: Image.Image, count: int, settings: DecodeSettings) -> Iterator[Image.Image]:
-    """Decode frames spread over an animation, in order: most formats build each on the last."""
+def _steps(image: Image.Image) -> Iterator[Image.Image]:
+    """Go through the frames in order: most formats build each on the last."""
+    for index in range(getattr(image, "n_frames", 1)):
+        image.seek(index)
+        yield image
+
+
+def _sample(
+    steps: Iterator[Image.Image], count: int, size: tuple[int, int], settings: DecodeSettings
+) -> list[Image.Image]:
+    """Keep frames spread over an animation; fewer of them where they are large."""
     deadline = time.monotonic() + settings.timeout
-    room = max(1, settings.max_pixels // (image.width * image.height))
-    for index in spread(count, min(settings.max_frames, room)):
-        for step in range(image.tell() + 1, index + 1):
-            if time.monotonic() > deadline:
-                raise ImageError(
-                    ErrorCode.TIMEOUT,
-                    f"only {step} of {count} frames were reached in {settings.timeout:g} s; "
-                    "raise decode.timeout to score it",
-                )
-            image.seek(step)
-            limits.check_size(image, settings)
-        image.load()
-        yield as_viewed(image)
+    room = max(1, settings.max_pixels // (size[0] * size[1]))
+    wanted = set(spread(count, min(settings.max_frames, room)))
+    frames = []
+    for index, image in enumerate(steps):
+        if time.monotonic() > deadline:
+            raise ImageError(
+                ErrorCode.TIMEOUT,
+                f"only {index} of {count} frames were reached in {settings.timeout:g} s; "
+                "raise decode.timeout to score it",
+            )
+        limits.check_size(image.size, settings)
+        if index in wanted:
+            image.load()
+            frames.append(as_viewed(image))
+    return frames

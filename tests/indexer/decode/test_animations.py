@@ -1,0 +1,192 @@
+"""Animations: a bounded number of frames, spread over the whole, each as it is shown."""
+
+import io
+import struct
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from saferank.errors import ImageError
+from saferank.indexer.decode import decode
+from saferank.indexer.decode.frames import spread
+from saferank.settings import DecodeSettings
+
+OPTIONS = {
+    "GIF": {},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    "TIFF": {},
+}
+
+
+def animation(name, frames, **options):
+    file = io.BytesIO()
+    frames[0].save(file, name, save_all=True, append_images=frames[1:], **OPTIONS[name], **options)
+    return file.getvalue()
+
+
+def shades(count, size=(16, 16)):
+    """Frame n is grey of value n: what was looked at can be read off."""
+    return [Image.new("RGB", size, (n, n, n)) for n in range(count)]
+
+
+def values(decoded):
+    return [frame.getpixel((0, 0))[0] for frame in decoded.frames]
+
+
+@given(st.integers(1, 20_000), st.integers(1, 50))
+def test_spread(count, limit):
+    chosen = spread(count, limit)
+    assert len(chosen) == min(count, limit)
+    assert chosen[0] == 0
+    assert all(0 <= index < count for index in chosen)
+    if limit > 1:
+        assert chosen[-1] == count - 1
+        gaps = [after - before for before, after in pairwise(chosen)]
+        assert not gaps or 1 <= min(gaps) <= max(gaps) <= min(gaps) + 1
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_frames_are_spread_over_the_whole(name):
+    decoded = decode(animation(name, shades(101)), DecodeSettings(max_frames=5))
+    assert decoded.frame_count == 101
+    assert values(decoded) == pytest.approx([0, 25, 50, 75, 100], abs=1)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_short_animation_is_looked_at_whole(name):
+    decoded = decode(animation(name, shades(3)), DecodeSettings())
+    assert decoded.frame_count == 3
+    assert values(decoded) == pytest.approx([0, 1, 2], abs=1)
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG"])
+def test_what_a_frame_leaves_behind(name):
+    """Red everywhere; then a blue square that is cleared; then a green one in a transparent
+    frame: nothing of blue may be left."""
+    clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    red = Image.new("RGBA", (20, 20), "red")
+    blue, green = clear.copy(), clear.copy()
+    blue.paste("blue", (0, 0, 10, 10))
+    green.paste("lime", (10, 10, 20, 20))
+    disposal = {"GIF": 2, "PNG": 1}[name]  # their numbers for "clear it"
+    data = animation(name, [red, blue, green], disposal=disposal)
+    frames = decode(data, DecodeSettings()).frames
+    at = [[frame.getpixel(place) for place in ((5, 5), (15, 15), (15, 5))] for frame in frames]
+    red, green, blue, white = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+    assert at == [[red, red, red], [blue, white, white], [white, green, white]]
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG"])
+def test_frames_without_disposal_add_up(name):
+    base = Image.new("RGBA", (20, 20), "red")
+    patch = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    patch.paste("blue", (0, 0, 10, 10))
+    options = {"GIF": {"disposal": 1}, "PNG": {"disposal": 0, "blend": 1}}[name]
+    frames = decode(animation(name, [base, patch], **options), DecodeSettings()).frames
+    assert frames[1].getpixel((5, 5)) == (0, 0, 255)
+    assert frames[1].getpixel((15, 15)) == (255, 0, 0)
+
+
+def test_large_frames_are_fewer_so_that_memory_is_bounded():
+    data = animation("PNG", shades(9, (100, 100)))
+    decoded = decode(data, DecodeSettings(max_pixels=30_000))
+    assert values(decoded) == [0, 4, 8]
+
+
+def test_more_frames_than_allowed_are_refused():
+    data = animation("GIF", shades(20))
+    with pytest.raises(ImageError, match="20 frames") as caught:
+        decode(data, DecodeSettings(max_frame_count=19))
+    assert caught.value.code == "too_large"
+    assert decode(data, DecodeSettings(max_frame_count=20)).frame_count == 20
+
+
+def test_an_animation_that_takes_too_long_is_given_up():
+    data = animation("WEBP", shades(50))
+    with pytest.raises(ImageError, match="50 frames") as caught:
+        decode(data, DecodeSettings(timeout=1e-6))
+    assert caught.value.code == "timeout"
+
+
+def test_pages_of_other_sizes_are_each_checked():
+    pages = [Image.new("RGB", (10, 10)), Image.new("RGB", (200, 200))]
+    with pytest.raises(ImageError) as caught:
+        decode(animation("TIFF", pages), DecodeSettings(max_pixels=20_000))
+    assert caught.value.code == "too_large"
+
+
+def test_thousands_of_frames():
+    """A five-thousand-frame file is within the limits as they are."""
+    one = io.BytesIO()
+    Image.new("P", (1, 1)).save(one, "GIF")
+    start = one.getvalue().index(b",")
+    frame = one.getvalue()[start:-1]
+    decoded = decode(one.getvalue()[:start] + frame * 5000 + b";", DecodeSettings())
+    assert (decoded.frame_count, len(decoded.frames)) == (5000, 16)
+
+
+def gif(*blocks, size=(4, 1)):
+    """A GIF of red, green, blue and black, put together by hand."""
+    table = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0])
+    return b"GIF89a" + struct.pack("<HHBBB", *size, 0x81, 0, 0) + table + b"".join(blocks) + b";"
+
+
+def block(values, left=0, disposal=0, transparent=None):
+    """A frame one pixel high; each LZW code is preceded by a clear, so it is three bits."""
+    flags = disposal << 2 | (transparent is not None)
+    control = b"!\xf9\x04" + bytes([flags, 0, 0, transparent or 0]) + b"\0"
+    codes = [code for value in values for code in (4, value)] + [5]
+    packed = sum(code << 3 * place for place, code in enumerate(codes))
+    data = packed.to_bytes((3 * len(codes) + 7) // 8, "little")
+    image = b"," + struct.pack("<HHHHB", left, 0, len(values), 1, 0)
+    return control + image + b"\x02" + bytes([len(data)]) + data + b"\0"
+
+
+def rows(data):
+    names = {(255, 0, 0): "r", (0, 255, 0): "g", (0, 0, 255): "b", (0, 0, 0): "k"}
+    frames = decode(data, DecodeSettings()).frames
+    return [
+        "".join(names.get(frame.getpixel((x, 0)), "-") for x in range(frame.width))
+        for frame in frames
+    ]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "shown"),
+    [
+        # What the first frame leaves uncovered is empty, not the palette's first colour.
+        ([block([1, 1], left=1)], ["-gg-"]),
+        # A frame that is cleared leaves nothing, not the background colour.
+        ([block([1, 1, 1, 1], disposal=2), block([2])], ["gggg", "b---"]),
+        # Only the frame's own part is cleared.
+        ([block([0, 0, 0, 0]), block([1], 1, disposal=2), block([2], 3)], ["rrrr", "rgrr", "r-rb"]),
+        # A restored frame leaves what was there before it.
+        ([block([0, 0, 0, 0]), block([1], 1, disposal=3), block([2], 3)], ["rrrr", "rgrr", "rrrb"]),
+        # Transparent pixels show what is below them.
+        ([block([0, 0, 0, 0]), block([1, 2, 1], 1, transparent=2)], ["rrrr", "rgrg"]),
+        # Nothing outside the canvas is shown, and a frame need not lie inside it.
+        ([block([0, 0, 0, 0]), block([1, 1, 1], 3)], ["rrrr", "rrrg"]),
+        ([block([0, 0, 0, 0]), block([1], 9), block([1], 0)], ["rrrr", "rrrr", "grrr"]),
+        # A canvas smaller than the first frame grows to it.
+        ([block([0, 0, 0, 0, 0])], ["rrrrr"]),
+    ],
+)
+def test_gif_frames_are_put_together_as_in_browsers(blocks, shown):
+    assert rows(gif(*blocks)) == shown
+
+
+def test_a_gif_without_a_canvas_size_has_that_of_its_first_frame():
+    assert rows(gif(block([0, 1]), size=(0, 0))) == ["rg"]
+
+
+def test_a_gif_that_stops_between_two_frames_is_truncated():
+    """The trailer is missing: what comes after the cut could be anything."""
+    whole = gif(block([0, 0, 0, 0]), block([1, 1, 1, 1]))
+    with pytest.raises(ImageError) as caught:
+        decode(whole[:-1], DecodeSettings())
+    assert caught.value.code == "truncated"

@@ -1,0 +1,342 @@
+"""What a viewer sees is what is decoded, to the pixel."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from saferank.errors import ImageError
+from saferank.indexer.decode import decode, decode_reference
+from saferank.settings import DecodeSettings
+
+SETTINGS = DecodeSettings()
+WHITE = (255, 255, 255)
+
+
+def encoded(image, name, **options):
+    file = io.BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+def pixels(data, count=4):
+    (frame,) = decode(data, SETTINGS).frames
+    return [frame.getpixel((x, 0)) for x in range(count)]
+
+
+def grey(*values):
+    return [(value, value, value) for value in values]
+
+
+def image(values, mode=None):
+    array = np.array([values])
+    return Image.fromarray(array, mode) if mode else Image.fromarray(array)
+
+
+DEEP = image([np.uint16(v) for v in (0, 1000, 32768, 65535)])
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_sixteen_bits_are_scaled_not_clipped(name):
+    assert pixels(encoded(DEEP, name)) == grey(0, 4, 128, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.0, 0.25, 0.5, 1.0], (0, 64, 128, 255)),
+        ([0.0, 64.0, 128.0, 255.0], (0, 64, 128, 255)),
+        ([-1.0, 0.0, 1.0, 3.0], (0, 64, 128, 255)),
+        ([float("nan"), 0.0, 0.5, 1.0], (0, 0, 128, 255)),
+        ([7.0, 7.0, 7.0, 7.0], (7, 7, 7, 7)),
+        ([-7.0, -7.0, -7.0, -7.0], (0, 0, 0, 0)),
+    ],
+)
+def test_float_images(values, shown):
+    assert pixels(encoded(image([np.float32(v) for v in values]), "TIFF")) == grey(*shown)
+
+
+def test_integers_wider_than_sixteen_bits_are_stretched():
+    wide = image([np.int32(v) for v in (-100_000, 0, 100_000, 300_000)])
+    assert pixels(encoded(wide, "TIFF")) == grey(0, 64, 128, 255)
+
+
+def test_one_bit_images():
+    assert pixels(encoded(image([False, True, False, True]), "PNG")) == grey(0, 255, 0, 255)
+
+
+RGBA = Image.fromarray(
+    np.uint8([[(255, 0, 0, 0), (255, 0, 0, 128), (255, 0, 0, 255), (0, 0, 0, 1)]])
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {}), ("TGA", {})],
+)
+def test_alpha_is_composited_over_white(name, options):
+    shown = [WHITE, (255, 127, 127), (255, 0, 0), (254, 254, 254)]
+    assert pixels(encoded(RGBA, name, **options)) == shown
+
+
+def test_compositing_in_strips_is_seamless(monkeypatch):
+    monkeypatch.setattr("saferank.indexer.decode.colour._STRIP", 40)
+    half = Image.new("RGBA", (10, 11), (255, 0, 0, 128))
+    (frame,) = decode(encoded(half, "PNG"), SETTINGS).frames
+    assert frame.getcolors() == [(110, (255, 127, 127))]
+
+
+def test_grey_with_alpha():
+    both = np.uint8([[(0, 0), (0, 128), (100, 255), (255, 0)]])
+    assert pixels(encoded(Image.fromarray(both, "LA"), "PNG")) == grey(255, 127, 100, 255)
+
+
+@pytest.mark.parametrize(
+    ("values", "transparency", "shown"),
+    [
+        ([np.uint8(v) for v in (0, 10, 20, 30)], 10, grey(0, 255, 20, 30)),
+        ([np.uint16(v) for v in (0, 1000, 32768, 65535)], 1000, grey(0, 255, 128, 255)),
+    ],
+)
+def test_a_transparent_grey_is_white(values, transparency, shown):
+    assert pixels(encoded(image(values), "PNG", transparency=transparency)) == shown
+
+
+def test_a_transparent_colour_is_white():
+    colours = Image.fromarray(np.uint8([[(255, 0, 0), (0, 255, 0), (1, 2, 3), (0, 0, 0)]]))
+    shown = [WHITE, (0, 255, 0), (1, 2, 3), (0, 0, 0)]
+    assert pixels(encoded(colours, "PNG", transparency=(255, 0, 0))) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "transparency", "second"),
+    [
+        ("PNG", 1, WHITE),
+        ("GIF", 1, WHITE),
+        ("PNG", b"\xff\x80\xff\xff", (127, 255, 127)),
+        ("PNG", b"\xff\x00", WHITE),
+    ],
+)
+def test_palettes_with_transparency(name, transparency, second):
+    palette = Image.fromarray(np.uint8([[0, 1, 2, 3]])).convert("P")
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    shown = [(255, 0, 0), second, (0, 0, 255), (9, 9, 9)]
+    assert pixels(encoded(palette, name, transparency=transparency)) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("JPEG", {"quality": 100, "subsampling": 0}), ("TIFF", {})]
+)
+def test_cmyk_is_not_inverted(name, options):
+    inks = np.uint8([[(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 0, 255)]])
+    blocks = np.kron(inks, np.ones((8, 8, 1), np.uint8))
+    (frame,) = decode(encoded(Image.fromarray(blocks, "CMYK"), name, **options), SETTINGS).frames
+    shown = [frame.getpixel((x, 4)) for x in (4, 12, 20, 28)]
+    assert shown == [WHITE, (0, 255, 255), (255, 0, 255), (0, 0, 0)]
+
+
+def test_lab_keeps_its_colours():
+    colours = np.uint8([[(250, 10, 10), (10, 250, 10), (128, 128, 128), (255, 255, 255)]])
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(colours),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("LAB"),
+        outputMode="LAB",
+    )
+    shown = pixels(encoded(lab, "TIFF"))
+    assert np.abs(np.array(shown) - colours[0]).max() <= 12  # eight-bit LAB is coarse
+
+
+def with_chunk(png, kind, body):
+    chunk = struct.pack(">I", len(body)) + kind + body
+    chunk += struct.pack(">I", zlib.crc32(kind + body))
+    return png[:33] + chunk + png[33:]
+
+
+def test_png_gamma_is_applied_as_browsers_do():
+    plain = encoded(Image.new("RGB", (1, 1), (50, 100, 200)), "PNG")
+    linear = with_chunk(plain, b"gAMA", struct.pack(">I", 100_000))
+    usual = with_chunk(plain, b"gAMA", struct.pack(">I", 45_455))
+    overruled = with_chunk(linear, b"sRGB", b"\0")
+    # (50, 100, 200) / 255 to the power of 1 / 2.2
+    assert pixels(linear, 1) == [(122, 167, 228)]
+    assert pixels(usual, 1) == [(50, 100, 200)]
+    assert pixels(overruled, 1) == [(50, 100, 200)]
+
+
+def fixed(value):
+    """An ICC s15Fixed16Number."""
+    return struct.pack(">i", round(value * 65536))
+
+
+def rgb_profile(colorants, gamma):
+    """A matrix profile (ICC.1:2001): what an image tagged with a wide gamut carries."""
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"Test\0" + b"\0" * 78
+    tags = {b"desc": text, b"cprt": b"text\0\0\0\0none\0\0\0\0"}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + b"".join(map(fixed, (0.9642, 1.0, 0.8249)))
+    for name, colorant in zip((b"rXYZ", b"gXYZ", b"bXYZ"), colorants, strict=True):
+        tags[name] = b"XYZ \0\0\0\0" + b"".join(map(fixed, colorant))
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, bodies = b"", b""
+    for name, body in tags.items():
+        body += b"\0" * (-len(body) % 4)
+        table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(bodies), len(body))
+        bodies += body
+    size = 128 + 4 + len(table) + len(bodies)
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += b"\0" * 12 + b"acsp" + b"\0" * 28
+    header += b"".join(map(fixed, (0.9642, 1.0, 0.8249)))
+    header = header.ljust(128, b"\0")
+    return header + struct.pack(">I", len(tags)) + table + bodies
+
+
+# Adobe RGB (1998), its primaries adapted to D50.
+ADOBE = rgb_profile(
+    [(0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)], 2.2
+)
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_wide_gamut_is_converted_to_srgb(name):
+    options = {"PNG": {}, "TIFF": {}, "JPEG": {"quality": 100}, "WEBP": {"lossless": True}}[name]
+    tagged = Image.new("RGB", (16, 16), (200, 150, 100))
+    shown = pixels(encoded(tagged, name, icc_profile=ADOBE, **options), 1)[0]
+    # By the published matrices: (200, 150, 100) in Adobe RGB is (219, 150, 97) in sRGB.
+    assert np.abs(np.array(shown) - (219, 150, 97)).max() <= 2
+
+
+def test_a_profile_leaves_alpha_alone():
+    tagged = Image.new("RGBA", (2, 1), (200, 150, 100, 255))
+    tagged.putpixel((0, 0), (200, 150, 100, 0))
+    shown = pixels(encoded(tagged, "PNG", icc_profile=ADOBE), 2)
+    assert shown[0] == WHITE
+    assert shown[1][0] > 210
+
+
+def test_a_profile_that_swaps_channels_is_believed():
+    swapped = rgb_profile(
+        [(0.14307, 0.06061, 0.71410), (0.38515, 0.71687, 0.09708), (0.43607, 0.22249, 0.01392)],
+        2.2,
+    )
+    shown = pixels(encoded(Image.new("RGB", (1, 1), (255, 0, 0)), "PNG", icc_profile=swapped), 1)
+    assert shown[0][2] > 250 > 10 > shown[0][0]
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"no profile at all",
+        ADOBE[:200],
+        ADOBE[:16] + b"CMYK" + ADOBE[20:],
+        ADOBE[:16] + b"GRAY" + ADOBE[20:],
+        ADOBE[:16] + b"Lab " + ADOBE[20:],
+        ADOBE[:128] + b"\xff" * (len(ADOBE) - 128),
+    ],
+)
+def test_a_broken_profile_is_ignored(profile):
+    tagged = encoded(Image.new("RGB", (1, 1), (200, 150, 100)), "PNG", icc_profile=profile)
+    assert pixels(tagged, 1) == [(200, 150, 100)]
+
+
+def test_the_srgb_profile_changes_nothing():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    noise = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    (frame,) = decode(encoded(Image.fromarray(noise), "PNG", icc_profile=profile), SETTINGS).frames
+    assert np.array_equal(np.asarray(frame), noise)
+
+
+def corners():
+    """Four colours, so that each of the eight orientations looks different."""
+    picture = Image.new("RGB", (48, 32), "red")
+    picture.paste("lime", (24, 0, 48, 16))
+    picture.paste("blue", (0, 16, 24, 32))
+    picture.paste("white", (24, 16, 48, 32))
+    return picture
+
+
+def exif(orientation):
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block.tobytes()
+
+
+def seen(picture):
+    """The colours clockwise from the upper left."""
+    width, height = picture.size
+    places = [(4, 4), (width - 5, 4), (width - 5, height - 5), (4, height - 5)]
+    names = {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w"}
+    return "".join(
+        names[tuple(int(value > 127) for value in picture.getpixel(place))] for place in places
+    )
+
+
+# Clockwise from the upper left; "rgwb" is the picture as stored.
+UPRIGHT = {1: "rgwb", 2: "grbw", 3: "wbrg", 4: "bwgr", 5: "rbwg", 6: "brgw", 7: "wgrb", 8: "gwbr"}
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
+def test_exif_orientation(name, orientation, upright):
+    decoded = decode(encoded(corners(), name, exif=exif(orientation)), SETTINGS)
+    assert seen(decoded.frames[0]) == upright
+    assert (decoded.width, decoded.height) == ((48, 32) if orientation < 5 else (32, 48))
+
+
+def test_tiff_orientation_counts_once():
+    decoded = decode(encoded(corners(), "TIFF", tiffinfo={0x0112: 6}), SETTINGS)
+    assert seen(decoded.frames[0]) == UPRIGHT[6]
+
+
+@pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", exif(99)])
+def test_broken_exif_leaves_the_picture(block):
+    assert seen(decode(encoded(corners(), "JPEG", exif=block), SETTINGS).frames[0]) == "rgwb"
+
+
+def test_orientation_outside_exif_does_not_count():
+    """Browsers ignore XMP, so whoever sets it must not change what is scored."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    assert seen(decode(encoded(corners(), "JPEG", xmp=xmp), SETTINGS).frames[0]) == "rgwb"
+
+
+def test_only_the_first_image_of_a_phone_photograph_counts():
+    second = Image.new("RGB", (48, 32), "black")
+    data = encoded(corners(), "MPO", save_all=True, append_images=[second])
+    decoded = decode(data, SETTINGS)
+    assert decoded.format == "MPO"
+    assert decoded.frame_count == len(decoded.frames) == 1
+    assert seen(decoded.frames[0]) == "rgwb"
+
+
+def test_heif_shows_its_primary_image_upright():
+    heif = pytest.importorskip("pillow_heif", reason="the extra 'heif' is not installed")
+    file, both = io.BytesIO(), heif.HeifFile()
+    both.add_from_pillow(Image.new("RGB", (64, 64), "black"))
+    both.add_from_pillow(corners())
+    both.save(file, primary_index=1, quality=90)
+    decoded = decode(file.getvalue(), SETTINGS)
+    assert (decoded.format, decoded.width, decoded.height) == ("HEIF", 48, 32)
+    turned = io.BytesIO()
+    heif.from_pillow(corners()).save(turned, exif=exif(6), quality=90)
+    assert seen(decode(turned.getvalue(), SETTINGS).frames[0]) == UPRIGHT[6]
+
+
+def test_heif_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("saferank.indexer.decode.formats._HAVE_HEIF", False)
+    with pytest.raises(ImageError, match=r"saferank\[heif\]") as caught:
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", SETTINGS)
+    assert caught.value.code == "unreadable"
+
+
+def test_the_reference_ignores_all_of_it():
+    """Yahoo's code: no turning, no profile, hidden pixels count, sixteen bits are clipped."""
+    turned = encoded(corners(), "JPEG", exif=exif(6))
+    assert seen(decode_reference(turned, SETTINGS)) == "rgwb"
+    tagged = encoded(Image.new("RGB", (1, 1), (200, 150, 100)), "PNG", icc_profile=ADOBE)
+    assert decode_reference(tagged, SETTINGS).getpixel((0, 0)) == (200, 150, 100)
+    assert decode_reference(encoded(RGBA, "PNG"), SETTINGS).getpixel((0, 0)) == (255, 0, 0)
+    clipped = decode_reference(encoded(DEEP, "PNG"), SETTINGS)
+    assert [clipped.getpixel((x, 0))[0] for x in range(4)] == [0, 255, 255, 255]

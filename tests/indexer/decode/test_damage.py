@@ -1,0 +1,177 @@
+"""Damaged, cut-off and hostile files end in a code; they are never taken for whole pictures."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import decode
+from saferank.settings import DecodeSettings
+
+SETTINGS = DecodeSettings()
+
+
+def code_of(data, settings=SETTINGS):
+    with pytest.raises(ImageError) as caught:
+        decode(data, settings)
+    return caught.value.code
+
+
+def picture(seed=0, size=(96, 80)):
+    rows = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), np.uint8)
+    return Image.fromarray(rows).resize(size, Image.Resampling.BICUBIC)
+
+
+def encoded(name, image=None, **options):
+    file = io.BytesIO()
+    (image or picture()).save(file, name, **options)
+    return file.getvalue()
+
+
+def moving(name):
+    return encoded(name, save_all=True, append_images=[picture(seed) for seed in (1, 2, 3)])
+
+
+FILES = {
+    "jpeg": lambda: encoded("JPEG"),
+    "progressive jpeg": lambda: encoded("JPEG", progressive=True),
+    "png": lambda: encoded("PNG"),
+    "apng": lambda: moving("PNG"),
+    "gif": lambda: encoded("GIF"),
+    "animated gif": lambda: moving("GIF"),
+    "webp": lambda: encoded("WEBP"),
+    "lossless webp": lambda: encoded("WEBP", lossless=True),
+    "animated webp": lambda: moving("WEBP"),
+    "avif": lambda: encoded("AVIF"),
+    "animated avif": lambda: moving("AVIF"),
+    "bmp": lambda: encoded("BMP"),
+    "tiff": lambda: encoded("TIFF"),
+    "lzw tiff": lambda: encoded("TIFF", compression="tiff_lzw"),
+    "jpeg 2000": lambda: encoded("JPEG2000"),
+    "ico": lambda: encoded("ICO"),
+    "qoi": lambda: encoded("QOI"),
+    "ppm": lambda: encoded("PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_cut_off_file_is_truncated_or_complete(kind):
+    """Wherever it is cut: the whole picture was there already, or there is no picture."""
+    data = FILES[kind]()
+    whole = [frame.tobytes() for frame in decode(data, SETTINGS).frames]
+    codes = set()
+    for cut in [*range(40, len(data) - 20, len(data) // 15), *range(len(data) - 20, len(data))]:
+        try:
+            frames = decode(data[:cut], SETTINGS).frames
+        except ImageError as error:
+            codes.add(error.code)
+        else:
+            assert [frame.tobytes() for frame in frames] == whole
+    assert codes == {ErrorCode.TRUNCATED}
+
+
+def test_a_partial_picture_when_allowed():
+    data = encoded("JPEG", quality=95)
+    cut = data[: len(data) * 3 // 4]
+    decoded = decode(cut, DecodeSettings(allow_partial=True))
+    assert decoded.partial
+    assert not decode(data, DecodeSettings(allow_partial=True)).partial
+    top = (0, 0, 96, 32)
+    assert decoded.frames[0].crop(top).tobytes() == (
+        decode(data, SETTINGS).frames[0].crop(top).tobytes()
+    )
+    assert code_of(cut) == "truncated"  # as before: the allowance is not left switched on
+    assert code_of(data[:30], DecodeSettings(allow_partial=True)) == "truncated"
+
+
+def test_a_partial_animation_has_the_frames_before_the_cut():
+    data = moving("GIF")
+    decoded = decode(data[: len(data) * 5 // 8], DecodeSettings(allow_partial=True))
+    assert decoded.partial
+    assert len(decoded.frames) == 3
+
+
+def test_a_png_with_a_hole_in_it():
+    """A download laid out in advance and not filled: the length is right, the rest is zeros."""
+    data = encoded("PNG")
+    half = len(data) // 2
+    holed = data[:half] + b"\0" * (len(data) - half)
+    assert code_of(holed) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"<!doctype html><html><body>Not found</body></html>",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        b"\0" * 5000,
+        b"PK\x03\x04" + b"x" * 100,
+    ],
+)
+def test_what_is_not_an_image(data):
+    assert code_of(data) == "not_an_image"
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_header(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+
+
+@pytest.mark.parametrize("side", [8_000, 60_000, 2**31 - 1])
+def test_declared_pixels_are_checked_before_decoding(side):
+    """There is no pixel data at all, so only the header can have been looked at."""
+    assert code_of(png_header(side, side) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")) == (
+        "too_large"
+    )
+
+
+def test_the_pixel_limit_is_inclusive():
+    data = encoded("PNG", picture(size=(96, 80)))
+    assert decode(data, DecodeSettings(max_pixels=96 * 80)).width == 96
+    assert code_of(data, DecodeSettings(max_pixels=96 * 80 - 1)) == "too_large"
+
+
+def test_a_gif_frame_larger_than_its_canvas_counts():
+    data = bytearray(encoded("GIF"))
+    frame = data.index(b",\0\0\0\0")
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+    assert code_of(bytes(data)) == "too_large"
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = encoded("JPEG", picture(size=(800, 800)), progressive=True)
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:-2] + data[last:-2] * 5000 + data[-2:]
+    assert code_of(bomb) == "too_large"
+
+
+def test_png_text_is_never_unpacked():
+    """Ten megabytes of zeros in a text chunk: nobody sees them, so they do not matter."""
+    plain = encoded("PNG")
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 10_000_000))
+    data = plain[:33] + bomb * 20 + plain[33:]
+    assert decode(data, SETTINGS).frames[0].tobytes() == picture().tobytes()
+
+
+def test_a_png_profile_that_unpacks_without_end_is_refused():
+    plain = encoded("PNG")
+    bomb = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
+    assert code_of(plain[:33] + bomb + plain[33:]) == "too_large"
+
+
+def test_pixels_that_unpack_beyond_the_declared_size_are_not_unpacked():
+    idat = chunk(b"IDAT", zlib.compress(b"\0" * 50_000_000, 9))
+    decoded = decode(png_header(16, 16) + idat + chunk(b"IEND", b""), SETTINGS)
+    assert (decoded.width, decoded.height) == (16, 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from celery import Celery
 from elasticsearch import Elasticsearch, helpers
 from PIL import Image
 from rich.console import Console
@@ -32,9 +34,13 @@ from saferank.local.elasticsearch import VERSION
 from saferank.local.folders import cache_folder
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.ranker import load_policy
-from saferank.settings import Settings
+from saferank.settings import IndexerSettings, Settings
 
 INDEX = "saferank-demo"
+
+# A queue of its own: another worker on the same broker may not read the demo's pictures.
+_QUEUE = "saferank.demo"
+_CHUNK = 10
 
 _WORKER_TIMEOUT = 120
 _SCORING_TIMEOUT = 600
@@ -54,42 +60,58 @@ def run(words: str, *, page: Path, keep: bool) -> None:
     """
     console = Console()
     with _running_stack(console, keep=keep) as stack:
-        scored = _score_pictures(stack, console)
-        policy_text = (files("saferank.demo") / "policy.yaml").read_text(encoding="utf-8")
-        with Elasticsearch(stack.elasticsearch.url, request_timeout=60) as client:
-            columns = search_levels(client, load_policy(policy_text), INDEX, words)
-            stored = _stored(client)
-    if not columns[0].hits:
-        raise ConfigurationError(f"no title has any of the words {words!r}; try others")
-    html = render(
-        query=words,
-        columns=columns,
-        credits=[
-            Credit(
-                picture.name,
-                picture.title,
-                picture.source,
-                picture.licence,
-                stored[picture.name].get("probability"),
-            )
-            for picture in scored.catalogue
-        ],
-        pictures=scored.made,
-        policy=policy_text,
-        facts=_facts(scored, stored),
-    )
-    write(page, html)
+        columns = show(stack, words, page=page, console=console)
     console.print(_table(words, columns))
     console.print(
-        "All pictures are harmless; the demo's thresholds are far below useful ones, so that "
-        "something happens."
+        "All these pictures are harmless. The demo's thresholds are far below useful ones, so "
+        "that some are demoted and hidden."
     )
     console.print(f"\nThe page:  [bold]{page.resolve().as_uri()}[/bold]", soft_wrap=True)
     if keep:
         console.print(
             'The stack runs on. Use it:  [bold]eval "$(saferank stack env)"[/bold]   '
-            "stop it:  [bold]saferank stack down[/bold]"
+            "Stop it:  [bold]saferank stack down[/bold]",
+            soft_wrap=True,
         )
+
+
+def show(stack: local.Stack, words: str, *, page: Path, console: Console) -> list[Column]:
+    """Score the demo's pictures on a running stack, search them, and write the page.
+
+    Returns:
+        The search at each level, from the loosest to the strictest.
+
+    Raises:
+        ServiceUnavailable: the worker did not start, or did not score all pictures.
+        ConfigurationError: nothing was found.
+    """
+    scored = _score_pictures(stack, console)
+    policy_text = (files("saferank.demo") / "policy.yaml").read_text(encoding="utf-8")
+    with Elasticsearch(stack.elasticsearch.url, request_timeout=60) as client:
+        columns = search_levels(client, load_policy(policy_text), INDEX, words)
+        stored = _stored(client)
+    if not columns[0].hits:
+        raise ConfigurationError(f"no title has any of the words {words!r}; try others")
+    credits = [
+        Credit(
+            picture.name,
+            picture.title,
+            picture.source,
+            picture.licence,
+            stored[picture.name].get("probability"),
+        )
+        for picture in scored.catalogue
+    ]
+    html = render(
+        query=words,
+        columns=columns,
+        credits=credits,
+        pictures=scored.made,
+        policy=policy_text,
+        facts=_facts(scored, stored),
+    )
+    write(page, html)
+    return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +154,6 @@ def _score_pictures(stack: local.Stack, console: Console) -> _Scored:
     folder = cache_folder() / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "pictures").mkdir(parents=True)
-    environment = {
-        **stack.environment,
-        "SAFERANK_FIELD": SafetyFields().root,
-        "SAFERANK_IMAGE_FIELD": "image",
-        "SAFERANK_MODEL": "open_nsfw",
-        "SAFERANK_FETCH__FILE_ROOTS": f'["{folder / "pictures"}"]',
-    }
-    os.environ.update(environment)
     with console.status("painting and cutting out the pictures"):
         catalogue = list(pictures())
         made = {picture.name: picture.make() for picture in catalogue}
@@ -148,13 +162,17 @@ def _score_pictures(stack: local.Stack, console: Console) -> _Scored:
     with Elasticsearch(stack.elasticsearch.url, request_timeout=60) as client:
         with console.status("indexing the pictures"):
             _create_index(client, catalogue, folder / "pictures")
+        settings = Settings(
+            broker_url=stack.broker.url,
+            indexer=IndexerSettings(fresh_queue=_QUEUE, chunk_size=_CHUNK),
+        )
+        app = create_app(settings)
         started = time.monotonic()
         with console.status("starting a worker"):
-            worker = _start_worker(stack, folder)
+            worker = _start_worker(stack, app, folder)
         try:
             ready = time.monotonic()
-            app = create_app(Settings())
-            queue_documents(INDEX, [DocumentKey(name) for name in made], app=app)
+            queue_documents(INDEX, map(DocumentKey, made), app=app, settings=settings)
             _wait_for_scores(client, len(made), worker, console)
             scored = time.monotonic()
         finally:
@@ -195,13 +213,20 @@ def _create_index(client: Elasticsearch, catalogue: list[Picture], folder: Path)
     )
 
 
-def _start_worker(stack: local.Stack, folder: Path) -> local.Service:
-    app = create_app(Settings())
+def _start_worker(stack: local.Stack, app: Celery, folder: Path) -> local.Service:
     return local.Service.start(
         "Worker",
-        [sys.executable, "-m", "saferank.cli", "worker"],
+        [sys.executable, "-m", "saferank.cli", "worker", "--queues", "fresh"],
         folder=folder,
-        environment=os.environ,
+        environment={
+            **os.environ,
+            **stack.environment,
+            "SAFERANK_FIELD": SafetyFields().root,
+            "SAFERANK_IMAGE_FIELD": "image",
+            "SAFERANK_MODEL": "open_nsfw",
+            "SAFERANK_FETCH__FILE_ROOTS": json.dumps([str(folder / "pictures")]),
+            "SAFERANK_INDEXER__FRESH_QUEUE": _QUEUE,
+        },
         find_url=lambda: stack.broker.url if app.control.ping(timeout=0.5) else None,
         timeout=_WORKER_TIMEOUT,
     )
@@ -231,7 +256,7 @@ def _scored(client: Elasticsearch) -> int:
 
 def _stored(client: Elasticsearch) -> dict[str, dict[str, Any]]:
     """Return what the worker stored about each picture."""
-    found = client.search(index=INDEX, size=1000, source=[SafetyFields().root])
+    found = client.search(index=INDEX, size=1000, source_includes=[SafetyFields().root])
     return {hit["_id"]: hit["_source"][SafetyFields().root] for hit in found["hits"]["hits"]}
 
 
@@ -249,16 +274,19 @@ def _facts(scored: _Scored, stored: Mapping[str, Mapping[str, Any]]) -> dict[str
 
 def _table(words: str, columns: Sequence[Column]) -> Table:
     """Lay the levels side by side, one line a document, in the order of the loosest level."""
-    table = Table(title=f"“{words}” at {len(columns)} levels", title_justify="left")
+    table = Table(
+        title=f"“{words}”: place in the list at each level, and the factor of demoted pictures",
+        title_justify="left",
+    )
     table.add_column("title")
-    table.add_column("probability", justify="right")
+    table.add_column("probability", justify="right", no_wrap=True)
     for column in columns:
-        table.add_column(column.level, justify="right")
+        table.add_column(column.level, justify="right", no_wrap=True)
     by_level = [{row.name: row for row in (*column.hits, *column.hidden)} for column in columns]
     for row in columns[0].hits:
         places = [_place(rows[row.name]) for rows in by_level]
         probability = "none" if row.probability is None else f"{row.probability:.4f}"
-        table.add_row(row.title, probability, *places)
+        table.add_row(Text(row.title, no_wrap=True, overflow="ellipsis"), probability, *places)
     return table
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.demo.page import Column, Row
-from saferank.ranker import Policy, SafeSearch
+from saferank.ranker import Policy
+from saferank.ranker.client import SafeSearch
 from saferank.ranker.explain import Explanation, explain, record_of
 from saferank.ranker.levels import Level
 
@@ -68,7 +69,7 @@ def _column(
 def _why(explanation: Explanation) -> str:
     if explanation.rule in ("demote_from", "hide_from"):
         threshold = explanation.to_dict()[explanation.rule]
-        return f"{explanation.probability:.3f} ≥ {explanation.rule} {threshold}"
+        return f"{explanation.probability:.4f} ≥ {explanation.rule} {threshold}"
     return str(explanation.rule).replace("_", " ")
 
 

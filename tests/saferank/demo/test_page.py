@@ -37,8 +37,8 @@ def test_hits_are_in_ranked_order_and_say_what_happened() -> None:
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", _page()))
     assert "2 hits 1 demoted 1 hidden" in page
     assert "demoted × 0.40 , was 1: probability 0.05 ≥ demote_from 0.02" in page
-    assert "Second &lt;title&gt; 0.010 shown, up from 2" in page
-    assert "Hidden at this level Third 0.400 was 3: probability 0.4 ≥ hide_from 0.2" in page
+    assert "Second &lt;title&gt; 0.0100 shown, up from 2" in page
+    assert "Hidden at this level Third 0.4000 was 3: probability 0.4 ≥ hide_from 0.2" in page
 
 
 def test_bars_and_ticks_share_one_scale() -> None:

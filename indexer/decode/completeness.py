@@ -68,15 +68,23 @@ def _bmp(data: bytes) -> bool:
 
 
 def _tiff(data: bytes) -> bool:
-    """The directory is often written last; the strips it names may be further on."""
+    """The first directory, and what its entries point to."""
     order = ">" if data.startswith(b"MM") else "<"
-    if len(data) < 8:
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        entries = [
+            struct.unpack_from(order + "HHII", data, start + 2 + 12 * entry)
+            for entry in range(count)
+        ]
+    except struct.error:
         return True
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    if start + 2 > len(data):
-        return True
-    (entries,) = struct.unpack_from(order + "H", data, start)
-    return bool(start + 2 + 12 * entries + 4 > len(data))
+    sizes = (_TIFF_TYPE_SIZES.get(kind, 1) * number for _, kind, number, _ in entries)
+    ends = (entry[3] + size for entry, size in zip(entries, sizes, strict=True) if size > 4)
+    return start + 2 + 12 * count + 4 > len(data) or any(end > len(data) for end in ends)
+
+
+_TIFF_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 def _qoi(data: bytes) -> bool:

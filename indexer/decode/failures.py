@@ -60,6 +60,8 @@ def coded(data: bytes) -> Iterator[None]:
 
 def _explain(error: Exception, data: bytes) -> ImageError:
     text = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        text = "its header cannot be read"
     name = formats.recognise(data)
     if not data:
         return ImageError(ErrorCode.NOT_AN_IMAGE, "there are no bytes")
@@ -74,6 +76,4 @@ def _explain(error: Exception, data: bytes) -> ImageError:
             ErrorCode.NOT_AN_IMAGE,
             f"the bytes are not an image that is read (they begin with {data[:12]!r})",
         )
-    if isinstance(error, UnidentifiedImageError):
-        return ImageError(ErrorCode.UNREADABLE, f"the header of the {name} file is damaged")
     return ImageError(ErrorCode.UNREADABLE, f"the {name} file is damaged or unsupported: {text}")

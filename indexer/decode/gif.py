@@ -96,8 +96,7 @@ def parse(data: bytes, settings: DecodeSettings) -> Gif:
     frames: list[Frame] = []
     try:
         shared_table = _table(reader, flags)
-        for frame in _frames(reader, shared_table):
-            limits.check_size((frame.width, frame.height), settings)
+        for frame in _frames(reader, shared_table, settings):
             frames.append(frame)
             limits.check_frame_count(len(frames), settings)
     except ImageError as error:
@@ -111,11 +110,16 @@ def parse(data: bytes, settings: DecodeSettings) -> Gif:
     return Gif(size, frames)
 
 
-def _frames(reader: _Reader, shared_table: bytes) -> Iterator[Frame]:
+def _frames(reader: _Reader, shared_table: bytes, settings: DecodeSettings) -> Iterator[Frame]:
     disposal, transparent = 0, None
     while (kind := reader.take(1)) in (b"!", b","):
         if kind == b",":
-            yield _frame(reader, shared_table, disposal, transparent)
+            left, top, width, height, flags = struct.unpack("<HHHHB", reader.take(9))
+            limits.check_size((width, height), settings)
+            table = _table(reader, flags) or shared_table
+            pixels = reader.take(1) + reader.blocks()
+            alone = _alone((width, height), table, transparent, flags & 0x40, pixels)
+            yield Frame(left, top, width, height, disposal, alone)
             disposal, transparent = 0, None
             continue
         label, content = reader.take(1), reader.blocks()
@@ -128,16 +132,22 @@ def _table(reader: _Reader, flags: int) -> bytes:
     return reader.take(6 << (flags & 7)) if flags & 0x80 else b""
 
 
-def _frame(reader: _Reader, shared_table: bytes, disposal: int, transparent: int | None) -> Frame:
-    left, top, width, height, flags = struct.unpack("<HHHHB", reader.take(9))
-    table = _table(reader, flags) or shared_table
-    pixels = reader.take(1) + reader.blocks()
+def _alone(
+    size: tuple[int, int], table: bytes, transparent: int | None, interlace: int, pixels: bytes
+) -> bytes:
+    """Write a GIF file with one frame that fills it."""
     table_flags = 0x80 | (len(table) // 6).bit_length() - 1 if table else 0
-    alone = b"GIF89a" + struct.pack("<HHBBB", width, height, table_flags, 0, 0) + table
-    if transparent is not None:
-        alone += b"!\xf9\x04\x01\0\0" + bytes([transparent]) + b"\0"
-    alone += b"," + struct.pack("<HHHHB", 0, 0, width, height, flags & 0x40) + pixels + b";"
-    return Frame(left, top, width, height, disposal, alone)
+    control = b"" if transparent is None else b"!\xf9\x04\x01\0\0" + bytes([transparent]) + b"\0"
+    return b"".join(
+        (
+            b"GIF89a" + struct.pack("<HHBBB", *size, table_flags, 0, 0),
+            table,
+            control,
+            b"," + struct.pack("<HHHHB", 0, 0, *size, interlace),
+            pixels,
+            b";",
+        )
+    )
 
 
 def render(gif: Gif) -> Iterator[Image.Image]:

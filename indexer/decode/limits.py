@@ -55,6 +55,6 @@ def check_frame_count(count: int, settings: DecodeSettings) -> None:
     if count > settings.max_frame_count:
         raise ImageError(
             ErrorCode.TOO_LARGE,
-            f"the animation has {count:,} frames or more, and {settings.max_frame_count:,} are allowed; "
-            "raise decode.max_frame_count to score it",
+            f"the animation has at least {count:,} frames, and {settings.max_frame_count:,} are "
+            "allowed; raise decode.max_frame_count to score it",
         )

@@ -1,6 +1,17 @@
-"""Query time: policy, demotion, rewriting of requests, explanation."""
+"""Query time: policy, demotion, rewriting of requests, safe clients, explanation."""
 
+from saferank.ranker.client import AsyncSafeSearch, SafeSearch
 from saferank.ranker.decision import Decision
+from saferank.ranker.dsl import protect
 from saferank.ranker.policy import Policy, load_policy
+from saferank.ranker.rerank import rerank
 
-__all__ = ["Decision", "Policy", "load_policy"]
+__all__ = [
+    "AsyncSafeSearch",
+    "Decision",
+    "Policy",
+    "SafeSearch",
+    "load_policy",
+    "protect",
+    "rerank",
+]

@@ -1,0 +1,74 @@
+"""Re-ranking of hits that are already there, wherever they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.ranker.decision import Decision
+from saferank.ranker.explain import Action, explain, record_of
+from saferank.ranker.hits import KEY
+
+Hit = dict[str, Any]
+
+
+def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
+    """Take hidden hits out, demote others, and put what is left in order.
+
+    What is missing at the end of the page is not filled up; where that matters let the search
+    itself hide, as ``SafeSearch.search`` does.
+
+    Args:
+        hits: best first, in the form of Elasticsearch: the safety fields in ``_source`` or in
+            ``fields``, the score in ``_score``. Scores may be of any sign, or missing from all
+            hits; then demoted hits come after the others, each in the order given.
+        decision: the level that holds.
+
+    Returns:
+        New hits, with the demoted ``_score`` and, under ``saferank``, what was done and why. Hits
+        with equal scores stay in the order given.
+
+    Raises:
+        ValueError: some hits have a score and others do not, or a score is not a number.
+    """
+    given = list(hits)
+    explanations = explain((record_of(hit, decision.fields) for hit in given), decision)
+    kept = [n for n, item in enumerate(explanations) if item.action is not Action.HIDDEN]
+    factors = np.array([explanations[n].factor for n in kept], dtype=np.float64)
+    scores = _scores(given)
+    if scores is None:
+        demoted = [explanations[n].action is Action.DEMOTED for n in kept]
+        order = np.argsort(demoted, kind="stable")
+        values: list[float | None] = [None] * len(kept)
+    else:
+        changed = demote_scores(scores[kept], factors)
+        order = np.argsort(-changed, kind="stable")
+        values = changed.tolist()
+    return [
+        {**given[kept[n]], "_score": values[n], KEY: explanations[kept[n]].to_dict()}
+        for n in order.tolist()
+    ]
+
+
+def demote_scores(scores: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (N,) of any sign made worse by factors (N,) in (0, 1].
+
+    A negative score, as of some vector similarities, is divided, since a product would raise it.
+    """
+    return np.where(scores >= 0, scores * factors, scores / factors)
+
+
+def _scores(hits: list[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    raw = [hit.get("_score") for hit in hits]
+    missing = sum(score is None for score in raw)
+    if missing == len(raw):
+        return None
+    if missing:
+        raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
+    scores = np.array(raw, dtype=np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(f"hit {int(np.isnan(scores).argmax())} has a '_score' that is no number")
+    return scores

@@ -1,0 +1,405 @@
+"""The safe clients on a real node, in every form in which an application may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
+from elasticsearch.dsl import AsyncSearch, MultiSearch, Search
+from elasticsearch.helpers import scan
+
+from saferank.errors import ContextError, MappingError, UnsafeRequest
+from saferank.mappings import template
+from saferank.ranker import AsyncSafeSearch, Policy, SafeSearch, load_policy, protect
+
+INDEX = "test-safe-client"
+BARE = "test-safe-client-bare"
+POLICY = """\
+version: 1
+levels:
+  off:      {}
+  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+  strict:   {hide_from: 0.2, unscored: hide}
+contexts:
+  - {when: {audience: child}, level: strict, locked: true}
+  - {level: moderate}
+"""
+LEVELS = ("off", "moderate", "strict")
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "plain": {"probability": 0.01, "status": "scored"},
+    "edge": {"probability": 0.2, "status": "scored"},
+    "medium": {"probability": 0.5, "status": "scored"},
+    "high": {"probability": 0.9, "status": "scored"},
+    "unscored": {},
+    "failed": {"probability": 0.0, "status": "failed"},
+    "allowed": {"probability": 0.99, "status": "scored", "override": "allow"},
+    "blocked": {"probability": 0.0, "status": "scored", "override": "block"},
+}
+HIDDEN = {
+    "off": {"blocked"},
+    "moderate": {"blocked", "high"},
+    "strict": {"blocked", "high", "edge", "medium", "unscored", "failed"},
+}
+DEMOTED = {
+    "off": set[str](),
+    "moderate": {"edge", "medium", "unscored", "failed"},
+    "strict": set[str](),
+}
+QUERY = {"match": {"title": "cat"}}
+Json = dict[str, Any]
+Search_ = Callable[[Json, Json], Json]
+
+
+@pytest.fixture(scope="module")
+def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
+        client.indices.delete(index=f"{INDEX},{BARE}", ignore_unavailable=True)
+        properties = template.component_template()["template"]["mappings"]["properties"]
+        client.indices.create(
+            index=INDEX,
+            settings={"number_of_shards": 1},
+            mappings={
+                "properties": {**properties, "title": {"type": "text"}, "n": {"type": "integer"}}
+            },
+        )
+        for number, (name, safety) in enumerate(DOCUMENTS.items()):
+            title = f"cat marker{name}x" + " word" * number
+            document = {"title": title, "n": number, "safety": safety}
+            client.index(index=INDEX, id=name, document=document)
+        client.index(index=BARE, id="1", document={"title": "cat"})
+        client.indices.refresh(index=f"{INDEX},{BARE}")
+        yield client
+        client.indices.delete(index=f"{INDEX},{BARE}", ignore_unavailable=True)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(POLICY)
+
+
+@pytest.fixture(scope="module")
+def safe(node: Elasticsearch, policy: Policy) -> SafeSearch:
+    return SafeSearch(node, policy)
+
+
+@pytest.fixture(params=["plain", "async", "msearch", "dsl", "dsl_async", "dsl_msearch"])
+def search(
+    request: pytest.FixtureRequest, safe: SafeSearch, elasticsearch_url: str, policy: Policy
+) -> Search_:
+    """One way of sending a search: (body, context) -> the response's body."""
+
+    def awaited(run: Callable[[AsyncSafeSearch], Any]) -> Any:
+        async def main() -> Any:
+            async with AsyncSafeSearch(AsyncElasticsearch(elasticsearch_url), policy) as client:
+                return await run(client)
+
+        return asyncio.run(main())
+
+    def plain(body: Json, context: Json) -> Json:
+        return dict(safe.search(index=INDEX, context=context, **keywords(body)))
+
+    def asynchronous(body: Json, context: Json) -> Json:
+        return dict(awaited(lambda client: client.search(index=INDEX, body=body, context=context)))
+
+    def msearch(body: Json, context: Json) -> Json:
+        # The second search keeps the first from being all there is.
+        searches = [{}, body, {"index": INDEX}, {"query": QUERY, "size": 1}]
+        response = safe.msearch(index=INDEX, searches=searches, context=context)
+        return dict(response["responses"][0])
+
+    def dsl(body: Json, context: Json) -> Json:
+        found = protect(Search.from_dict(body).index(INDEX), safe, context).execute()
+        return dict(found.to_dict())
+
+    def dsl_async(body: Json, context: Json) -> Json:
+        query = AsyncSearch.from_dict(body).index(INDEX)
+        found = awaited(lambda client: protect(query, client, context).execute())
+        return dict(found.to_dict())
+
+    def dsl_msearch(body: Json, context: Json) -> Json:
+        many = MultiSearch().add(Search.from_dict(body).index(INDEX))
+        return dict(protect(many, safe, context).execute()[0].to_dict())
+
+    forms = {
+        "plain": plain,
+        "async": asynchronous,
+        "msearch": msearch,
+        "dsl": dsl,
+        "dsl_async": dsl_async,
+        "dsl_msearch": dsl_msearch,
+    }
+    return forms[request.param]
+
+
+def keywords(body: Json) -> Json:
+    names = {"from": "from_", "_source": "source"}
+    return {names.get(key, key): value for key, value in body.items()}
+
+
+def names(response: Json) -> list[str]:
+    return [hit["_id"] for hit in response["hits"]["hits"]]
+
+
+BODIES: dict[str, Json] = {
+    "relevance": {"query": QUERY, "size": 20},
+    "everything": {"size": 20},
+    "by_field": {"query": QUERY, "size": 20, "sort": [{"n": "asc"}]},
+    "aggregated": {
+        "query": QUERY,
+        "size": 20,
+        "aggs": {"all": {"global": {}, "aggs": {"top": {"top_hits": {"size": 50}}}}},
+    },
+    "no_source": {"query": QUERY, "size": 20, "_source": False},
+    "rescored": {
+        "query": QUERY,
+        "size": 20,
+        "rescore": {"window_size": 50, "query": {"rescore_query": {"match": {"title": "word"}}}},
+    },
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_hidden_documents_are_nowhere_in_a_response(
+    search: Search_, node: Elasticsearch, body: Json, level: str
+) -> None:
+    response = search(body, {"requested": level})
+    assert set(names(response)) == DOCUMENTS.keys() - HIDDEN[level]
+    assert response["hits"]["total"]["value"] == len(DOCUMENTS) - len(HIDDEN[level])
+    text = json.dumps(response, default=str)
+    assert not [name for name in HIDDEN[level] if f"marker{name}x" in text]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_each_hit_says_what_was_done(search: Search_, level: str) -> None:
+    response = search({"query": QUERY, "size": 20}, {"requested": level})
+    actions = {hit["_id"]: hit["saferank"]["action"] for hit in response["hits"]["hits"]}
+    assert {name for name, action in actions.items() if action == "demoted"} == DEMOTED[level]
+    assert set(actions.values()) <= {"shown", "demoted"}
+    assert response["saferank"]["level"] == level
+    assert response["saferank"]["demoted"] == len(DEMOTED[level])
+
+
+def test_what_was_done_is_told_by_numbers_too(search: Search_) -> None:
+    response = search({"query": QUERY, "size": 20}, {})
+    told = {hit["_id"]: hit["saferank"] for hit in response["hits"]["hits"]}
+    assert told["medium"] == {
+        "action": "demoted",
+        "rule": "demote_from",
+        "factor": pytest.approx(0.1**0.5),
+        "probability": 0.5,
+        "demote_from": 0.2,
+        "hide_from": 0.8,
+        "level": "moderate",
+    }
+    assert told["allowed"]["rule"] == "override_allow"
+    assert told["failed"]["rule"] == "failed"
+    assert told["unscored"]["probability"] is None
+
+
+def test_demoted_documents_come_after_equals(search: Search_) -> None:
+    response = search({"size": 20, "query": {"match_all": {}}}, {})
+    # At the very threshold the factor is still 1.
+    assert names(response) == ["plain", "edge", "allowed", "medium", "unscored", "failed"]
+    scores = [hit["_score"] for hit in response["hits"]["hits"]]
+    assert scores == pytest.approx([1, 1, 1, 0.1**0.5, 0.1, 0.1])
+
+
+def test_the_source_is_as_the_application_wants_it(search: Search_) -> None:
+    for wanted in (False, ["title"], {"excludes": ["safety"]}):
+        response = search({"query": QUERY, "size": 20, "_source": wanted}, {})
+        for hit in response["hits"]["hits"]:
+            assert "safety" not in hit.get("_source", {})
+            assert "fields" not in hit
+        actions = {hit["_id"]: hit["saferank"]["action"] for hit in response["hits"]["hits"]}
+        assert actions["medium"] == "demoted"
+        assert actions["plain"] == "shown"
+
+
+def test_a_locked_context_ignores_what_the_user_asks_for(search: Search_) -> None:
+    response = search({"size": 20}, {"audience": "child", "requested": "off"})
+    assert set(names(response)) == {"plain", "allowed"}
+
+
+def test_pages_together_are_the_whole_ranking(search: Search_) -> None:
+    whole = names(search({"query": QUERY, "size": 20}, {}))
+    pages = [names(search({"query": QUERY, "from": n, "size": 2}, {})) for n in (0, 2, 4, 6)]
+    assert [name for page in pages for name in page] == whole
+
+
+def test_a_bad_query_is_the_applications_to_handle(safe: SafeSearch) -> None:
+    body = {"query": {"match": {"n": "cat"}}}
+    with pytest.raises(BadRequestError) as caught:
+        safe.search(index=INDEX, body=body)
+    assert "number_format_exception" in str(caught.value.body)
+    many = safe.msearch(index=INDEX, searches=[{}, body, {}, {"query": QUERY}])["responses"]
+    assert (many[0]["status"], many[1]["status"]) == (400, 200)
+    assert names(many[1])[0] == "plain"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_count_agrees_with_the_hits(safe: SafeSearch, level: str) -> None:
+    context = {"requested": level}
+    assert safe.count(index=INDEX, query=QUERY, context=context)["count"] == len(DOCUMENTS) - len(
+        HIDDEN[level]
+    )
+    assert safe.count(index=INDEX, q="title:cat", context=context)["count"] == len(DOCUMENTS) - len(
+        HIDDEN[level]
+    )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("source", [True, False], ids=["source", "no_source"])
+def test_a_scroll_shows_everything_once(safe: SafeSearch, level: str, source: bool) -> None:
+    context = {"requested": level}
+    response = safe.search(index=INDEX, size=3, scroll="1m", source=source, context=context)
+    found: list[str] = []
+    while response["hits"]["hits"]:
+        assert all(hit["saferank"]["level"] == level for hit in response["hits"]["hits"])
+        assert all("fields" not in hit for hit in response["hits"]["hits"])
+        found += names(response)
+        response = safe.scroll(scroll_id=response["_scroll_id"], scroll="1m", context=context)
+    safe.clear_scroll(scroll_id=response["_scroll_id"])
+    assert sorted(found) == sorted(DOCUMENTS.keys() - HIDDEN[level])
+
+
+def test_a_scroll_cannot_be_read_on_at_another_level(safe: SafeSearch) -> None:
+    begun = safe.search(index=INDEX, size=1, scroll="1m", context={"requested": "off"})
+    with pytest.raises(UnsafeRequest, match="another level"):
+        safe.scroll(scroll_id=begun["_scroll_id"], context={"audience": "child"})
+    raw = safe.client.search(index=INDEX, size=1, scroll="1m")["_scroll_id"]
+    with pytest.raises(UnsafeRequest, match="not begun through a safe client"):
+        safe.scroll(scroll_id=raw, context={"requested": "off"})
+    safe.clear_scroll(scroll_id=[begun["_scroll_id"]])
+    safe.client.clear_scroll(scroll_id=raw)
+
+
+def test_the_clients_own_scan_helper_works(safe: SafeSearch) -> None:
+    found = [hit["_id"] for hit in scan(safe.bind({"audience": "child"}), index=INDEX, size=2)]
+    assert sorted(found) == ["allowed", "plain"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_paging_in_a_point_in_time_shows_everything_once(safe: SafeSearch, level: str) -> None:
+    context = {"requested": level}
+    pit = safe.open_point_in_time(index=INDEX, keep_alive="1m", context=context)["id"]
+    found: list[str] = []
+    after: Json = {}
+    while True:
+        response = safe.search(
+            pit={"id": pit}, size=2, query=QUERY, sort=["_score"], context=context, **after
+        )
+        if not response["hits"]["hits"]:
+            break
+        found += names(dict(response))
+        after = {"search_after": response["hits"]["hits"][-1]["sort"]}
+    safe.close_point_in_time(id=pit)
+    assert sorted(found) == sorted(DOCUMENTS.keys() - HIDDEN[level])
+
+
+def test_dsl_iteration_and_count_obey_too(safe: SafeSearch) -> None:
+    search = protect(Search().index(INDEX).query("match", title="cat"), safe, {"audience": "child"})
+    assert search.count() == 2
+    assert sorted(hit.meta.id for hit in search.iterate()) == ["allowed", "plain"]
+    assert {hit.meta.saferank.action for hit in search} == {"shown"}
+
+
+READS: dict[str, Callable[[SafeSearch | Elasticsearch, str], Any]] = {
+    "get": lambda client, name: client.get(index=INDEX, id=name),
+    "get_source": lambda client, name: client.get_source(index=INDEX, id=name),
+    "get_part": lambda client, name: client.get(index=INDEX, id=name, source_includes=["title"]),
+    "exists": lambda client, name: client.exists(index=INDEX, id=name),
+    "exists_source": lambda client, name: client.exists_source(index=INDEX, id=name),
+    "mget": lambda client, name: client.mget(index=INDEX, ids=[name, "nothing"]),
+    "mget_docs": lambda client, name: client.mget(docs=[{"_index": INDEX, "_id": name}]),
+    "explain": lambda client, name: client.explain(index=INDEX, id=name, query=QUERY),
+    "termvectors": lambda client, name: client.termvectors(index=INDEX, id=name, fields=["title"]),
+    "mtermvectors": lambda client, name: client.mtermvectors(
+        index=INDEX, ids=[name], fields=["title"]
+    ),
+}
+
+
+def outcome(read: Callable[[Any, str], Any], client: Any, name: str) -> Any:
+    """What a read gives or raises, with the document's own name taken out."""
+    try:
+        result = read(client, name)
+        value = getattr(result, "body", result)
+        if not isinstance(value, dict):
+            return bool(value)
+    except NotFoundError as error:
+        value = {"status": error.status_code, "message": error.message, "body": error.body}
+    text = json.dumps(value, sort_keys=True).replace(name, "NAME")
+    told = json.loads(text)
+    told.pop("took", None)
+    for part in told.get("docs", ()):
+        part.pop("took", None)
+    return told
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", READS)
+def test_a_hidden_document_reads_like_one_that_is_not_there(
+    safe: SafeSearch, node: Elasticsearch, kind: str, level: str
+) -> None:
+    read = READS[kind]
+    client = safe.bind({"requested": level})
+    missing = outcome(read, node, "absent")
+    for name in DOCUMENTS:
+        answer = outcome(read, client, name)
+        if name in HIDDEN[level]:
+            assert answer == missing, name
+        else:
+            assert answer != missing, name
+
+
+def test_a_read_of_a_missing_index_fails_as_ever(safe: SafeSearch) -> None:
+    with pytest.raises(NotFoundError, match="index_not_found_exception"):
+        safe.get(index="test-safe-client-nowhere", id="1")
+    with pytest.raises(NotFoundError, match="index_not_found_exception"):
+        safe.search(index="test-safe-client-nowhere")
+
+
+def test_an_index_without_the_fields_is_refused(safe: SafeSearch) -> None:
+    for call in (safe.search, safe.count, safe.open_point_in_time):
+        arguments = {"keep_alive": "1m"} if call == safe.open_point_in_time else {}
+        with pytest.raises(MappingError, match=f"mapping install --index {BARE}"):
+            call(index=f"{INDEX},{BARE}", **arguments)
+    with pytest.raises(MappingError, match=BARE):
+        safe.get(index=BARE, id="1")
+
+
+def test_a_context_can_be_required(node: Elasticsearch, policy: Policy) -> None:
+    client = SafeSearch(node, policy, require_context=True)
+    with pytest.raises(ContextError, match="a context is required"):
+        client.search(index=INDEX)
+    assert client.search(index=INDEX, context={})["saferank"]["level"] == "moderate"
+    assert client.bind({"audience": "child"}).search(index=INDEX)["saferank"]["level"] == "strict"
+    with pytest.raises(ContextError, match="knows no context attribute 'age'"):
+        client.search(index=INDEX, context={"age": "7"})
+
+
+def test_calls_that_are_not_known_to_be_safe_are_refused(safe: SafeSearch) -> None:
+    for name in ("rank_eval", "knn_search", "terms_enum", "search_mvt", "field_caps"):
+        if hasattr(safe.client, name):
+            with pytest.raises(UnsafeRequest, match=name):
+                getattr(safe, name)
+    with pytest.raises(AttributeError):
+        safe.no_such_call  # noqa: B018
+    with pytest.raises(UnsafeRequest, match="suggest_text"):
+        safe.search(index=INDEX, suggest_text="cat")
+    with pytest.raises(UnsafeRequest, match="returns the document"):
+        safe.update(index=INDEX, id="high", doc={"n": 3}, source=True)
+
+
+def test_writes_and_administration_are_passed_on(safe: SafeSearch) -> None:
+    safe.index(index=INDEX, id="new", document={"title": "dog"}, refresh=True)
+    assert safe.get(index=INDEX, id="new")["saferank"]["rule"] == "unscored"
+    safe.update(index=INDEX, id="new", doc={"safety": {"probability": 0.9}}, refresh=True)
+    assert not safe.exists(index=INDEX, id="new")
+    safe.delete(index=INDEX, id="new", refresh=True)
+    assert safe.indices.exists(index=INDEX)

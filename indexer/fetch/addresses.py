@@ -12,8 +12,14 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_TEREDO = IPv6Network("2001::/32")
-_RELAY_ANYCAST = IPv4Network("192.88.99.0/24")
+# Set aside by IANA, and not all of it (yet) in what Python calls not global: protocol
+# assignments (a metadata service lives there), 6to4 relays, documentation.
+_SET_ASIDE = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("3fff::/20"),
+)
 _PRIVATE = (
     IPv4Network("10.0.0.0/8"),
     IPv4Network("127.0.0.0/8"),
@@ -65,6 +71,6 @@ def _reached(address: Address) -> Address:
 def _public(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
-    if isinstance(address, IPv4Address):
-        return address not in _RELAY_ANYCAST
-    return address in _GLOBAL_UNICAST and address not in _TEREDO
+    if any(address in network for network in _SET_ASIDE):
+        return False
+    return isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -21,21 +22,18 @@ def read_file(reference: str, settings: FetchSettings) -> bytes:
         ImageError: ``forbidden_address``, ``not_found``, ``too_large`` or ``refused``.
     """
     path = _path(reference)
-    missing = False
+    inside = False
     for folder in settings.file_roots:
         root = folder.resolve()
         try:
-            target = (root / path).resolve(strict=True)
-        except FileNotFoundError:
-            missing = True
-            continue
-        except (OSError, ValueError, RuntimeError) as error:
+            target = (root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links
             raise ImageError(ErrorCode.NOT_FOUND, f"{path} cannot be opened: {error}") from error
         if target.is_relative_to(root):
-            return _read(root, target.relative_to(root), settings.max_bytes)
-    if missing and not path.is_absolute():
-        raise ImageError(ErrorCode.NOT_FOUND, f"{path} is in none of the folders")
-    if missing and any(path.is_relative_to(folder) for folder in settings.file_roots):
+            inside = True
+            with suppress(FileNotFoundError):
+                return _read(root, target.relative_to(root), settings.max_bytes)
+    if inside:
         raise ImageError(ErrorCode.NOT_FOUND, f"there is no file {path}")
     raise ImageError(
         ErrorCode.FORBIDDEN_ADDRESS,
@@ -55,8 +53,10 @@ def _path(reference: str) -> Path:
 
 
 def _read(root: Path, relative: Path, max_bytes: int) -> bytes:
-    """Open step by step from the root without following links, so that no link can be put
-    in between after the check."""
+    """Read a file, opening step by step from the root without following links.
+
+    So no link can be put in between after the path was checked.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(root, flags)
     try:
@@ -67,8 +67,8 @@ def _read(root: Path, relative: Path, max_bytes: int) -> bytes:
             raise ImageError(ErrorCode.REFUSED, f"{relative} is not a regular file")
         with os.fdopen(os.dup(handle), "rb") as file:
             data = file.read(max_bytes + 1)
-    except FileNotFoundError as error:
-        raise ImageError(ErrorCode.NOT_FOUND, f"there is no file {relative}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(relative) from error
     except OSError as error:
         raise ImageError(ErrorCode.REFUSED, f"{relative} cannot be read: {error}") from error
     finally:

@@ -157,8 +157,8 @@ def _parse(reference: str) -> httpx.URL:
         raise ImageError(
             ErrorCode.FORBIDDEN_ADDRESS, f"a redirect leads to {url.scheme!r}, not to http(s)"
         )
-    if not url.host:
-        raise ImageError(ErrorCode.UNSUPPORTED_REFERENCE, "the URL names no host")
+    if not url.host or "%" in url.host or (url.port or 0) > 65535:
+        raise ImageError(ErrorCode.UNSUPPORTED_REFERENCE, "the URL names no proper host and port")
     return url
 
 

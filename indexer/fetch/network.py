@@ -76,7 +76,11 @@ class CheckedBackend(httpcore.NetworkBackend):
     def _look_up(self, host: str, port: int) -> list[str]:
         try:
             addresses = within_deadline(lambda: self._resolver(host, port))
-        except (OSError, UnicodeError) as error:
+        except UnicodeError as error:
+            raise ImageError(
+                ErrorCode.UNSUPPORTED_REFERENCE, f"{host!r} cannot be a host name: {error}"
+            ) from error
+        except OSError as error:
             raise ImageError(
                 ErrorCode.UNREACHABLE, f"the name {host!r} cannot be looked up: {error}"
             ) from error

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check lint types imports bench clean
+.PHONY: help demo test test-unit check lint types imports caffe test-caffe bench clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ types: $(READY)
 
 imports: $(READY)
 	$(BIN)/lint-imports
+
+caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its folder.
+	@deploy/build_caffe.sh $(BIN)/python
+
+test-caffe: $(READY)  ## Compare the converted nets with real Caffe, side by side.
+	@caffe=$$(deploy/build_caffe.sh $(BIN)/python) && \
+	PYTHONPATH=tests/support:$$caffe $(BIN)/python tests/models/compare_caffe.py $(COMPARE)
 
 bench: $(READY)  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

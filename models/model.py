@@ -95,6 +95,10 @@ class Model:
         each = [self._runtime.run({name: blob[None]}) for blob in blobs]
         return {output: np.concatenate([one[output] for one in each]) for output in each[0]}
 
+    def close(self) -> None:
+        """Let the runtime go; only real Caffe holds anything outside this process."""
+        self._runtime.close()
+
     def _check_input(self) -> None:
         wanted = self.description.input
         inputs = self._runtime.inputs

@@ -30,6 +30,9 @@ class Runtime(Protocol):
             ModelError: the inputs do not fit, or the pass failed.
         """
 
+    def close(self) -> None:
+        """Let go of what the runtime holds; it cannot run after that."""
+
 
 def open_net(
     prototxt: Path,
@@ -141,6 +144,9 @@ class OnnxRuntime:
         except Exception as error:
             raise ModelError(f"the forward pass failed: {error}") from error
         return dict(zip(self._outputs, results, strict=True))
+
+    def close(self) -> None:
+        """See `Runtime.close`; the session's memory goes with this object."""
 
 
 def check_inputs(wanted: Mapping[str, Sequence[int | None]], given: Arrays) -> None:

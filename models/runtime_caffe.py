@@ -88,12 +88,6 @@ class CaffeRuntime:
                 stream.close()
         self._child.wait()
 
-    def __enter__(self) -> CaffeRuntime:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _receive(self) -> dict[str, NDArray[np.float32]]:
         assert self._child.stdout is not None
         arrays = _receive(self._child.stdout)

@@ -1,6 +1,12 @@
 """Caffe's files: read, check, and convert to ONNX."""
 
-from saferank.models.caffe.convert import Converted, LayerFigures, convert, convert_for_any_batch
+from saferank.models.caffe.convert import (
+    Converted,
+    LayerFigures,
+    convert,
+    convert_for_any_batch,
+    input_names,
+)
 from saferank.models.caffe.prototxt import Prototxt, parse_prototxt, read_prototxt
 from saferank.models.caffe.weights import Weights, parse_weights, read_weights
 
@@ -11,6 +17,7 @@ __all__ = [
     "Weights",
     "convert",
     "convert_for_any_batch",
+    "input_names",
     "parse_prototxt",
     "parse_weights",
     "read_prototxt",

@@ -6,14 +6,13 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from saferank.errors import ModelFormatError
 from saferank.models.caffe import layers as _registered  # noqa: F401  (fills the registry)
 from saferank.models.caffe.binding import Binding
 from saferank.models.caffe.builder import GraphBuilder, Tensor
-from saferank.models.caffe.deploy import deployable
+from saferank.models.caffe.deploy import deployable, input_tops
 from saferank.models.caffe.fold import fold_affine_into_convolutions
 from saferank.models.caffe.layer import REGISTRY, Layer
 from saferank.models.caffe.phases import at_test_phase
@@ -115,6 +114,29 @@ def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
     return graph.converted(free_batch=free)
 
 
+def input_names(prototxt: Prototxt) -> list[str]:
+    """Names of the net's inputs at phase TEST, in file order; data layers give theirs.
+
+    Raises:
+        ModelFormatError: the file has no such net.
+    """
+    return [top for layer in _layers_at_test_phase(prototxt) for top in input_tops(layer)]
+
+
+def _layers_at_test_phase(prototxt: Prototxt) -> list[Layer]:
+    net = upgrade(prototxt.message, prototxt.name)
+    # Upgrading keeps the order of layers; input fields and padding layers change the number.
+    ahead = len(net.layer) - len(prototxt.lines)
+    lines = [None] * ahead + list(prototxt.lines) if ahead >= 0 else [None] * len(net.layer)
+    layers = [
+        Layer(proto, prototxt.name, line) for proto, line in zip(net.layer, lines, strict=True)
+    ]
+    layers = at_test_phase(layers, net.state, prototxt.name)
+    for layer in layers:
+        layer.need(bool(layer.type), "has no type", "name")
+    return layers
+
+
 @dataclass(frozen=True)
 class _Graph:
     """A built graph and what is known about it."""
@@ -146,16 +168,7 @@ class _Converter:
         batch: int | None = None,
     ) -> None:
         self.file = prototxt.name
-        net = upgrade(prototxt.message, self.file)
-        # Upgrading keeps the order of layers; input fields and padding layers change the number.
-        ahead = len(net.layer) - len(prototxt.lines)
-        lines = [None] * ahead + list(prototxt.lines) if ahead >= 0 else [None] * len(net.layer)
-        layers = [
-            Layer(proto, self.file, line) for proto, line in zip(net.layer, lines, strict=True)
-        ]
-        layers = at_test_phase(layers, net.state, self.file)
-        for layer in layers:
-            layer.need(bool(layer.type), "has no type", "name")
+        layers = _layers_at_test_phase(prototxt)
         self.layers = deployable(layers, weights, shapes)
         if batch is not None:
             for shape in (s for each in self.layers for s in each.proto.input_param.shape if s.dim):
@@ -223,8 +236,3 @@ class _Converter:
         else:
             memory = _Memory(top)
         self.blobs[name] = _Blob(memory, top.shape)
-
-
-def total(figures: Iterable[LayerFigures], attribute: str) -> int:
-    """Sum one figure over the layers."""
-    return int(np.sum([getattr(each, attribute) for each in figures], dtype=np.int64))

@@ -68,6 +68,13 @@ def deployable(
     return kept
 
 
+def input_tops(layer: Layer) -> list[str]:
+    """The tops that this layer gives as inputs of the net: images, not labels."""
+    if layer.type in _DATA:
+        return list(layer.proto.top[:1])
+    return list(layer.proto.top) if layer.type == "Input" else []
+
+
 def _with_shapes(layer: Layer, shapes: Mapping[str, Sequence[int]]) -> Layer:
     tops = list(layer.proto.top)
     if not any(top in shapes for top in tops):

@@ -19,7 +19,20 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``; it imports what needs an extra inside its commands.
-_COMMAND_MODULES: tuple[str, ...] = ("stack", "mapping", "index", "worker", "score", "demo")
+_COMMAND_MODULES: tuple[str, ...] = (
+    "stack",
+    "mapping",
+    "index",
+    "worker",
+    "score",
+    "demo",
+    "model",
+    "backfill",
+    "jobs",
+    "search",
+    "policy",
+    "alias",
+)
 
 for _module in _COMMAND_MODULES:
     importlib.import_module(f"saferank.cli.{_module}").register(app)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from saferank.models import Model
     from saferank.settings import DecodeSettings
 
-_MISSING_EXTRA = "scoring needs more packages; run: pip install 'saferank[indexer]'"
+MISSING_EXTRA = "scoring needs more packages; run: pip install 'saferank[indexer]'"
 
 
 class RuntimeChoice(StrEnum):
@@ -77,7 +77,7 @@ def score(
         settings = get_settings()
         loaded = load_model(model or settings.model, runtime=runtime.value, threads=0)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(_MISSING_EXTRA) from error
+        raise ConfigurationError(MISSING_EXTRA) from error
     lines = []
     for path in images:
         line, message = _score(path, loaded, settings.decode, reference=reference)

@@ -1,0 +1,223 @@
+"""``saferank model``: look into a classifier, and run any Caffe net on arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saferank.cli.score import MISSING_EXTRA, RuntimeChoice
+from saferank.errors import ConfigurationError, SaferankError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from saferank.models.caffe import Converted
+    from saferank.models.description import ModelDescription, ModelFiles
+
+_model = typer.Typer(
+    help="Look into a classifier, or run any Caffe net on arrays.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_model, name="model")
+
+
+@_model.command()
+def show(
+    model: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="A built-in name, a model description, or a prototxt and a caffemodel.",
+            show_default="open_nsfw",
+        ),
+    ] = None,
+) -> None:
+    """Show layers, shapes, parameters, multiply-adds and memory of one forward pass."""
+    try:
+        from saferank.models.caffe import convert, read_prototxt, read_weights
+        from saferank.models.description import load_description, locate
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(MISSING_EXTRA) from error
+    console = Console()
+    named = model or [Path("open_nsfw")]
+    if len(named) > 2:
+        raise typer.BadParameter("give one model, or a prototxt and a caffemodel")
+    if len(named) == 1:
+        description, folder = load_description(str(named[0]))
+        files = locate(description, folder)
+        prototxt, weights = files.prototxt, files.weights
+        _print_description(console, description, files)
+    else:
+        prototxt, weights = named
+    converted = convert(read_prototxt(prototxt), read_weights(weights))
+    _print_layers(console, converted)
+
+
+def _print_description(console: Console, description: ModelDescription, files: ModelFiles) -> None:
+    from saferank.models.description import identity
+
+    given, output = description.input, description.output
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("identity", identity(description, files)),
+        ("prototxt", str(files.prototxt)),
+        ("weights", str(files.weights)),
+        ("input", f"{given.blob}, 3 x {given.size[0]} x {given.size[1]}, {given.channel_order}"),
+        ("preprocessing", f"{given.preprocessing}, mean {', '.join(map(str, given.mean))}"),
+        ("probability", f"of {output.positive!r}, value {output.positive_index} of {output.blob}"),
+    ):
+        table.add_row(name, escape(value))
+    console.print(table)
+
+
+def _print_layers(console: Console, converted: Converted) -> None:
+    table = Table()
+    for column in ("layer", "type", "output"):
+        table.add_column(column, overflow="fold")
+    for column in ("parameters", "multiply-adds", "memory, KiB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    parameters: dict[str, int] = defaultdict(int)
+    multiply_adds: dict[str, int] = defaultdict(int)
+    for layer in converted.layers:
+        parameters[layer.type] += layer.parameters
+        multiply_adds[layer.type] += layer.multiply_adds
+        table.add_row(
+            escape(layer.name),
+            layer.type,
+            ", ".join("x".join(map(str, shape)) for shape in layer.shapes),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            f"{layer.activation_bytes / 1024:,.1f}" if layer.activation_bytes else "in place",
+        )
+    memory = sum(layer.activation_bytes for layer in converted.layers)
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        "",
+        f"{sum(parameters.values()):,}",
+        f"{sum(multiply_adds.values()):,}",
+        f"{memory / 1024:,.1f}",
+    )
+    console.print(table)
+    console.print(f"parameters:    {_by_type(parameters)}", highlight=False)
+    console.print(f"multiply-adds: {_by_type(multiply_adds)}", highlight=False)
+
+
+def _by_type(figures: Mapping[str, int]) -> str:
+    """The types that have any, the largest first, in millions."""
+    ordered = sorted(figures.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {value / 1e6:,.2f} M" for name, value in ordered if value) or "none"
+
+
+@_model.command()
+def run(
+    prototxt: Annotated[Path, typer.Argument(help="The network.", show_default=False)],
+    caffemodel: Annotated[Path, typer.Argument(help="Its weights.", show_default=False)],
+    more_inputs: Annotated[
+        list[str] | None, typer.Argument(hidden=True, metavar="[NAME=]X.npy")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="[NAME=]X.npy",
+            help="An input blob; without a name, the next input of the net. Its shape wins over "
+            "the one in the prototxt.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Where to write the blobs, under Caffe's names.")
+    ] = Path("output.npz"),
+    blobs: Annotated[
+        list[str] | None,
+        typer.Option("--blob", help="A blob to write instead of the net's outputs."),
+    ] = None,
+    runtime: Annotated[RuntimeChoice, typer.Option(help="What runs the net.")] = (
+        RuntimeChoice.ONNX
+    ),
+) -> None:
+    """Run any Caffe net on arrays and write its output blobs.
+
+    A blob has the value it has at the end of the pass, after all layers that work in place.
+    """
+    try:
+        from saferank.models.caffe import input_names, read_prototxt
+        from saferank.models.runtime import open_net
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(MISSING_EXTRA) from error
+    names = input_names(read_prototxt(prototxt))
+    given = _read_inputs([*(inputs or []), *(more_inputs or [])], names)
+    net = open_net(
+        prototxt,
+        caffemodel,
+        runtime=runtime.value,
+        shapes={name: array.shape for name, array in given.items()},
+        blobs=blobs or (),
+    )
+    results = net.run(given)
+    net.close()
+    _write_npz(output, results)
+    table = Table("blob", "shape", "smallest", "largest")
+    for name, values in results.items():
+        ends = (f"{values.min():.6g}", f"{values.max():.6g}") if values.size else ("", "")
+        table.add_row(escape(name), "x".join(map(str, values.shape)), *ends)
+    Console().print(table)
+
+
+def _read_inputs(given: Iterable[str], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Read the arrays; those without a name take the inputs that are left, in order."""
+    named: dict[str, Path] = {}
+    unnamed: list[Path] = []
+    for text in given:
+        name = next((each for each in names if text.startswith(f"{each}=")), None)
+        if name is not None:
+            named[name] = Path(text.removeprefix(f"{name}="))
+        elif "=" in text and not Path(text).exists():
+            raise ConfigurationError(
+                f"--input {text}: the net has no such input; it has {', '.join(names)}"
+            )
+        else:
+            unnamed.append(Path(text))
+    left = [name for name in names if name not in named]
+    if len(unnamed) > len(left):
+        raise ConfigurationError(
+            f"{len(named) + len(unnamed)} inputs are given, the net has {', '.join(names)}"
+        )
+    named |= zip(left, unnamed, strict=False)
+    return {name: _read_array(path) for name, path in named.items()}
+
+
+def _read_array(path: Path) -> NDArray[np.float32]:
+    import numpy as np
+
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise ConfigurationError(f"{path}: not an array that numpy can read: {error}") from error
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write what ``numpy.load`` reads; ``numpy.savez`` cannot take a blob called ``file``."""
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.ascontiguousarray(values))
+    except OSError as error:
+        raise SaferankError(f"{path} cannot be written: {error.strerror}") from error

@@ -15,6 +15,7 @@ from celery.signals import worker_init
 from kombu import Exchange, Queue
 
 from saferank.indexer.recovery import recover_lost_tasks
+from saferank.indexer.sweep import SWEEP_TASK
 from saferank.indexer.tasks import SCORE_TASK
 from saferank.settings import Settings, get_settings
 
@@ -57,7 +58,11 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
     """
     settings = settings or get_settings()
     queues = settings.indexer
-    app.conf.include = [*(app.conf.include or ()), "saferank.indexer.tasks"]
+    app.conf.include = [
+        *(app.conf.include or ()),
+        "saferank.indexer.tasks",
+        "saferank.indexer.sweep",
+    ]
     app.conf.task_queues = [
         *(app.conf.task_queues or ()),
         *(
@@ -68,9 +73,20 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
     app.conf.task_annotations = _merged(
         app.conf.task_annotations, {SCORE_TASK: {"time_limit": queues.time_limit}}
     )
+    app.conf.beat_schedule = {
+        **(app.conf.beat_schedule or {}),
+        **{
+            f"saferank.sweep {index}": {
+                "task": SWEEP_TASK,
+                "schedule": queues.sweep_every,
+                "args": (index,),
+            }
+            for index in queues.sweep
+        },
+    }
     app.conf.task_routes = _merged(
         app.conf.task_routes,
-        {SCORE_TASK: {"queue": queues.fresh_queue}},
+        {SCORE_TASK: {"queue": queues.fresh_queue}, SWEEP_TASK: {"queue": queues.fresh_queue}},
     )
 
 

@@ -1,9 +1,10 @@
-"""Saying clearly that the broker cannot be reached."""
+"""Asking the broker, and saying clearly that it cannot be reached."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -35,3 +36,20 @@ def check_broker(app: Celery) -> None:
     """
     with broker_explained(app), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)
+
+
+def queue_length(app: Celery, queue: str) -> int:
+    """Count the tasks that wait in a queue; those that a worker holds are not among them.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    with broker_explained(app), app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)
+        channel: Any = connection.default_channel
+        try:
+            declared = channel.queue_declare(queue=queue, passive=True)
+        except connection.channel_errors:
+            return 0  # nobody made the queue yet
+        length: int = declared.message_count
+        return length

@@ -1,18 +1,18 @@
 """Images that end the process that looks at them.
 
 A task that comes back had its worker end under it. Its documents then go alone, and each image is
-noted in Elasticsearch before it is looked at. A note that is found again tells that the image
-ended its process a second time: it is given up and never decoded again. Notes are kept per
-document and digest, for a task's id changes as work is split and sent again.
+noted in Elasticsearch before it is looked at. A document that finds its own note again has ended
+a process a second time: the image is given up and never decoded again. Notes go by the image's
+digest, for a task's id changes as work is split and sent again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from elasticsearch import ConflictError, Elasticsearch
 
@@ -23,48 +23,70 @@ from saferank.indexer.state import ensure_state_index
 
 log = logging.getLogger(__name__)
 
+# No task lives so long; a note of this age was left by a document that is gone.
+_FORGOTTEN = timedelta(hours=1)
+_WAIT = 5.0
+
 
 def alone_guard(client: Elasticsearch, notes: str, index: str, key: DocumentKey) -> Guard:
     """Make a guard for the images of one document.
 
     Args:
         client: connected.
-        notes: index of the notes.
+        notes: index of the notes; made when missing.
         index: the document's index.
         key: the document.
 
     Returns:
-        A guard that raises ImageError (``worker_lost``) for an image that ended a process before.
+        A guard that raises ImageError: ``worker_lost`` for an image that ended two processes;
+        one that may pass while another document's task looks at the same image.
     """
     ensure_state_index(client, notes)
-    document = f"{index}\n{key.id}\n{key.routing or ''}"
+    document = f"{index}/{key.id}/{key.routing or ''}"
 
     @contextmanager
     def guard(digest: str) -> Iterator[None]:
-        lost = f"lost.{digest}"
-        note = "alone." + hashlib.sha256(f"{document}\n{digest}".encode()).hexdigest()
+        note, lost = f"alone.{digest}", f"lost.{digest}"
         if client.exists(index=notes, id=lost):
             raise _worker_lost(digest)
         about = {
             "kind": "image",
-            "index": index,
-            "document": key.id,
+            "document": document,
             "sha256": digest,
             "at": datetime.now(UTC).isoformat(),
         }
         try:
             client.create(index=notes, id=note, document=about)
         except ConflictError:
-            log.error("image %s of %s/%s ended two workers", digest, index, key.id)
-            client.index(index=notes, id=lost, document=about)
-            client.options(ignore_status=404).delete(index=notes, id=note)
-            raise _worker_lost(digest) from None
+            if _is_own(client.get(index=notes, id=note)["_source"], document):
+                log.error("image %s of %s ended two workers", digest, document)
+                client.index(index=notes, id=lost, document=about)
+                client.options(ignore_status=404).delete(index=notes, id=note)
+                raise _worker_lost(digest) from None
+            client.index(index=notes, id=note, document=about)
         try:
             yield
         finally:
             client.options(ignore_status=404).delete(index=notes, id=note)
 
     return guard
+
+
+def _is_own(note: Mapping[str, Any], document: str) -> bool:
+    """Whether a note is of this document; False for another's that is too old to matter.
+
+    Raises:
+        ImageError: another document's task may be looking at the image.
+    """
+    if note["document"] == document:
+        return True
+    if datetime.now(UTC) - datetime.fromisoformat(note["at"]) > _FORGOTTEN:
+        return False
+    raise ImageError(
+        ErrorCode.INTERNAL,
+        f"the image is being looked at for {note['document']}; this document waits",
+        retry_after=_WAIT,
+    )
 
 
 def _worker_lost(digest: str) -> ImageError:

@@ -34,7 +34,7 @@ def recover_lost_tasks(app: Celery) -> int:
         }
         if not unacknowledged:
             return 0
-        held = _held_tasks(app)
+        held = {task["id"] for task in held_tasks(app)}
         lost = [tag for tag, task in unacknowledged.items() if task not in held]
         for tag in lost:
             channel.qos.restore_by_tag(tag)
@@ -49,12 +49,15 @@ def _task_id(message: bytes) -> str | None:
     return headers["id"] if str(headers.get("task", "")).startswith("saferank.") else None
 
 
-def _held_tasks(app: Celery) -> set[str]:
-    """Ask the living workers, in the order in which a task moves on, so that none is missed."""
+def held_tasks(app: Celery) -> list[Mapping[str, Any]]:
+    """Ask the living workers what they hold, waiting or at work: ``id``, ``name``, ``kwargs`` …
+
+    They are asked in the order in which a task moves on, so that none is missed.
+    """
     inspect = app.control.inspect(timeout=_ANSWER_TIME)
-    held: set[str] = set()
+    held: list[Mapping[str, Any]] = []
     replies: Any
     for replies in (inspect.scheduled(), inspect.reserved(), inspect.active()):
         for tasks in (replies or {}).values():
-            held |= {task.get("request", task)["id"] for task in tasks}
+            held += [task.get("request", task) for task in tasks]
     return held

@@ -19,6 +19,7 @@ from saferank.indexer.pipeline import Pipeline
 from saferank.indexer.store import DocumentStore
 from saferank.mappings import check_index
 from saferank.models import load_model
+from saferank.models.description import identity, load_description, locate
 from saferank.settings import Settings, get_settings
 
 _MAPPING_HOLDS = 60.0
@@ -52,6 +53,16 @@ class Resources:
         if time.monotonic() - self._checked.get(index, -_MAPPING_HOLDS) >= _MAPPING_HOLDS:
             check_index(self.client, index, self.settings.fields)
             self._checked[index] = time.monotonic()
+
+
+def model_identity(name_or_path: str) -> str:
+    """Give the identity of a model without loading it.
+
+    Raises:
+        ModelError: its files are not there, or are not the right ones.
+    """
+    description, folder = load_description(name_or_path)
+    return identity(description, locate(description, folder))
 
 
 def make_resources(settings: Settings) -> Resources:

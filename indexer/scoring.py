@@ -29,7 +29,8 @@ class Report:
             document), ``skipped`` (this job did it already), ``rejected`` (not stored),
             ``waiting`` (to be tried again); and, on the side, ``unchanged`` (of the scored,
             failed and imageless: nothing new to store), ``inferred`` (images that went through
-            the model), ``conflicts`` (settled), ``failed.CODE``.
+            the model) and ``conflicts`` (with other writers).
+        failures: failed documents by error code.
         missing: keys that no document has.
         rejected: keys that Elasticsearch would not store, with its reason.
         waiting: keys to try again.
@@ -37,6 +38,7 @@ class Report:
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     missing: list[DocumentKey] = field(default_factory=list)
     rejected: dict[DocumentKey, str] = field(default_factory=dict)
     waiting: list[DocumentKey] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Report:
     def add(self, other: Report) -> None:
         """Add another set's outcome to this one."""
         self.counts += other.counts
+        self.failures += other.failures
         self.missing += other.missing
         self.rejected |= other.rejected
         self.waiting += other.waiting
@@ -165,7 +168,7 @@ def _write(
                 report.counts[record.status.value] += 1
                 report.counts["unchanged"] += result.written is Written.UNCHANGED
                 if record.error is not None:
-                    report.counts[f"failed.{record.error.value}"] += 1
+                    report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
     return again
 

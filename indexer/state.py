@@ -17,18 +17,16 @@ _MAPPINGS: dict[str, Any] = {
         "document": {"type": "keyword"},
         "sha256": {"type": "keyword"},
         "at": {"type": "date"},
-        # A finished chunk of a job.
+        # A chunk of a job.
         "job": {"type": "keyword"},
-        "run": {"type": "keyword"},
-        "spawned": {"type": "integer"},
+        "since": {"type": "date"},
+        "done": {"type": "boolean"},
+        "documents": {"type": "integer"},
         "counts": {"type": "object", "dynamic": True},
+        "failures": {"type": "object", "dynamic": True},
         "rejected": {"type": "object", "enabled": False},
         # A job.
         "state": {"type": "keyword"},
-        "started_at": {"type": "date"},
-        "finished_at": {"type": "date"},
-        "owner": {"type": "keyword"},
-        "heartbeat_at": {"type": "date"},
         "record": {"type": "object", "enabled": False},
     },
 }

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from celery import Celery, Task, current_app, shared_task
@@ -18,6 +19,7 @@ from saferank.errors import MappingError, SaferankError
 from saferank.indexer import metrics
 from saferank.indexer.brokers import broker_explained
 from saferank.indexer.documents import DocumentKey
+from saferank.indexer.ledger import ChunkOfJob, Ledger
 from saferank.indexer.poison import alone_guard
 from saferank.indexer.resources import Resources, process_resources
 from saferank.indexer.scoring import Report, score_documents
@@ -67,6 +69,7 @@ def send(
     queue: str,
     *,
     countdown: float | None = None,
+    job: dict[str, str] | None = None,
     **arguments: Any,
 ) -> None:
     """Send one task; fails within seconds when the broker is away.
@@ -78,7 +81,7 @@ def send(
         app.send_task(
             SCORE_TASK,
             args=(index, [key.to_json() for key in keys]),
-            kwargs={**arguments, "queued_at": time.time()},
+            kwargs={**arguments, "job": job, "queued_at": time.time()},
             queue=queue,
             countdown=countdown,
             ignore_result=True,
@@ -105,6 +108,7 @@ def score(
     attempt: int = 1,
     alone: bool = False,
     queued_at: float | None = None,
+    job: dict[str, str] | None = None,
 ) -> None:
     """Score documents.
 
@@ -115,6 +119,7 @@ def score(
         attempt: counts the tries for errors that may pass.
         alone: the document's chunk ended its worker; each image is guarded.
         queued_at: when the task was sent, in seconds since 1970.
+        job: the chunk of a job that this is, see ``ChunkOfJob.to_json``.
     """
     keys = [DocumentKey.from_json(value) for value in ids]
     delivery: Any = self.request.delivery_info or {}
@@ -122,32 +127,58 @@ def score(
     if queued_at is not None:
         metrics.QUEUE_SECONDS.labels(queue).observe(max(0.0, time.time() - queued_at))
     suspicious = alone or bool(delivery.get("redelivered"))
+    chunk = None if job is None else ChunkOfJob(**job)
     with metrics.IN_FLIGHT.track_inprogress():
         try:
+            resources = process_resources()
+            ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)
+            if chunk is not None and not ledger.wanted(chunk):
+                return
             if suspicious and len(keys) > 1:
                 log.warning("a task for %d documents came back; each goes alone", len(keys))
-                for key in keys:
-                    send(self.app, index, [key], queue, attempt=attempt, alone=True)
-                return
-            report = _score(process_resources(), index, keys, attempt, suspicious)
-            if report.waiting:
-                send(
-                    self.app,
-                    index,
-                    report.waiting,
-                    queue,
-                    countdown=_delay(attempt, report.wait),
-                    attempt=attempt + 1,
-                    alone=suspicious,
-                )
+                report = Report()
+                parts = [([key], f"alone{place}") for place, key in enumerate(keys)]
+                again: dict[str, Any] = {"attempt": attempt, "alone": True}
+            else:
+                report = _score(resources, index, keys, attempt, suspicious, chunk)
+                parts = [(report.waiting, f"try{attempt + 1}")] if report.waiting else []
+                again = {
+                    "attempt": attempt + 1,
+                    "alone": suspicious,
+                    "countdown": _delay(attempt, report.wait),
+                }
+            _send_on(self.app, ledger, index, queue, chunk, parts, again)
+            if chunk is not None:
+                ledger.close(chunk, report)
         except (SaferankError, ApiError, TransportError) as error:
             # Nothing is wrong with the documents: they wait until the service is back.
             log.warning("putting %d documents of %s back: %s", len(keys), index, error)
             raise self.retry(exc=error, countdown=random.uniform(1, 10)) from error  # noqa: S311
 
 
+def _send_on(
+    app: Celery,
+    ledger: Ledger,
+    index: str,
+    queue: str,
+    chunk: ChunkOfJob | None,
+    parts: list[tuple[list[DocumentKey], str]],
+    arguments: dict[str, Any],
+) -> None:
+    """Send parts of a chunk on as tasks of their own; of a job's chunk, note them first."""
+    named = [None if chunk is None else chunk.part(name) for _, name in parts]
+    ledger.open([(part, len(keys)) for part, (keys, _) in zip(named, parts, strict=True) if part])
+    for part, (keys, _) in zip(named, parts, strict=True):
+        send(app, index, keys, queue, job=None if part is None else part.to_json(), **arguments)
+
+
 def _score(
-    resources: Resources, index: str, keys: list[DocumentKey], attempt: int, suspicious: bool
+    resources: Resources,
+    index: str,
+    keys: list[DocumentKey],
+    attempt: int,
+    suspicious: bool,
+    chunk: ChunkOfJob | None,
 ) -> Report:
     settings = resources.settings
     try:
@@ -158,6 +189,7 @@ def _score(
                 resources.store,
                 index,
                 keys,
+                since=None if chunk is None else datetime.fromisoformat(chunk.since),
                 last_try=attempt >= settings.indexer.attempts,
                 guard=alone_guard(resources.client, settings.indexer.jobs_index, index, keys[0])
                 if suspicious

@@ -107,6 +107,10 @@ class IndexerSettings(BaseModel):
     fresh_queue: str = "saferank.fresh"
     backfill_queue: str = "saferank.backfill"
     jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
+    sweep: Annotated[
+        tuple[str, ...], Field(description="indices whose unscored documents beat has scored")
+    ] = ()
+    sweep_every: Annotated[PositiveFloat, Field(description="seconds between sweeps")] = 300.0
 
 
 class Settings(BaseSettings):
@@ -133,6 +137,7 @@ class Settings(BaseSettings):
     image_field: Annotated[
         str, Field(description="source field with the image reference, or a list of them")
     ] = "image"
+    policy: Annotated[Path, Field(description="the safe-search policy")] = Path("policy.yaml")
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
     indexer: IndexerSettings = IndexerSettings()

@@ -125,9 +125,8 @@ def _show(report: Report, console: Console) -> None:
         if report.counts[outcome] or outcome == "scored":
             table.add_row(outcome, str(report.counts[outcome]))
         if outcome == "failed":
-            for name, count in sorted(report.counts.items()):
-                if name.startswith("failed."):
-                    table.add_row(f"  {name.removeprefix('failed.')}", str(count))
+            for code, count in sorted(report.failures.items()):
+                table.add_row(f"  {code}", str(count))
     console.print(table)
     for key in report.missing[:_SHOWN]:
         console.print(f"no such document: {key.id}", markup=False, highlight=False)

@@ -1,7 +1,5 @@
 """Real workers on a real broker, scoring with the real model."""
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,38 +12,9 @@ from saferank.indexer.app import create_app
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
-from saferank.settings import IndexerSettings, Settings
+from saferank.settings import Settings
 
 FIELDS = SafetyFields()
-
-
-@pytest.fixture
-def settings(elasticsearch_url: str, broker_url: str) -> Settings:
-    unique = uuid.uuid4().hex[:8]
-    return Settings(
-        elasticsearch_url=elasticsearch_url,
-        broker_url=broker_url,
-        indexer=IndexerSettings(
-            chunk_size=10,
-            fresh_queue=f"fresh-{unique}",
-            backfill_queue=f"backfill-{unique}",
-            jobs_index=f"test-jobs-{unique}",
-        ),
-    )
-
-
-@pytest.fixture
-def environment(settings: Settings, client: Elasticsearch) -> Iterator[dict[str, str]]:
-    indexer = settings.indexer
-    yield {
-        "SAFERANK_ELASTICSEARCH_URL": settings.elasticsearch_url,
-        "SAFERANK_BROKER_URL": settings.broker_url,
-        "SAFERANK_INDEXER__CHUNK_SIZE": str(indexer.chunk_size),
-        "SAFERANK_INDEXER__FRESH_QUEUE": indexer.fresh_queue,
-        "SAFERANK_INDEXER__BACKFILL_QUEUE": indexer.backfill_queue,
-        "SAFERANK_INDEXER__JOBS_INDEX": indexer.jobs_index,
-    }
-    client.indices.delete(index=indexer.jobs_index, ignore_unavailable=True)
 
 
 def fill(client: Elasticsearch, index: str, count: int) -> list[DocumentKey]:
@@ -74,24 +43,24 @@ def scored(client: Elasticsearch, index: str) -> int:
 def test_a_killed_worker_loses_nothing_and_nothing_is_stored_twice(
     client: Elasticsearch,
     index_name: str,
-    settings: Settings,
-    environment: dict[str, str],
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
     keys = fill(client, index_name, 200)
-    queue_documents(index_name, keys, app=create_app(settings), settings=settings)
-    with running_worker(environment, tmp_path / "first.log") as first:
+    queue_documents(index_name, keys, app=create_app(indexer_settings), settings=indexer_settings)
+    with running_worker(indexer_environment, tmp_path / "first.log") as first:
         wait_until(lambda: scored(client, index_name) >= 20, "the first scores")
         first.kill()
     before = scored(client, index_name)
     assert before < 200
-    with running_worker(environment, tmp_path / "second.log"):
+    with running_worker(indexer_environment, tmp_path / "second.log"):
         wait_until(lambda: scored(client, index_name) == 200, "all scores")
     hits = client.search(index=index_name, size=200, version=True)["hits"]["hits"]
     assert {hit["_version"] for hit in hits} == {2}  # created, scored
 
 
-def test_a_stopped_broker_is_said_within_seconds(settings: Settings) -> None:
-    stopped = settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
+def test_a_stopped_broker_is_said_within_seconds(indexer_settings: Settings) -> None:
+    stopped = indexer_settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
     with pytest.raises(ServiceUnavailable, match="cannot be reached"):
         queue_documents("any", [DocumentKey("1")], app=create_app(stopped))

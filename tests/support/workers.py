@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,26 @@ import psutil
 
 
 class WorkerProcess:
-    """A ``saferank worker`` and its children."""
+    """A worker and its children.
 
-    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "saferank.cli", "worker", "--concurrency", "1"]
+    Args:
+        environment: settings.
+        log: file for its output.
+        arguments: further ones of the command.
+        fast: run ``testworker``, with the fast model, instead of ``saferank worker``.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, *arguments: str, fast: bool = False
+    ) -> None:
+        command = [sys.executable, "-m", "saferank.cli", "worker"]
+        if fast:
+            name = f"test-{uuid.uuid4().hex[:8]}@%h"
+            command = [sys.executable, "-m", "celery", "-A", "testworker", "worker", "-n", name]
+            command += ["--loglevel", "info", "--without-gossip", "--without-mingle"]
+            environment = {**environment, "PYTHONPATH": str(Path(__file__).parent)}
+        if "--concurrency" not in arguments:
+            command += ["--concurrency", "1"]
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -52,9 +69,9 @@ class WorkerProcess:
 
 @contextmanager
 def running_worker(
-    environment: Mapping[str, str], log: Path, *arguments: str
+    environment: Mapping[str, str], log: Path, *arguments: str, fast: bool = False
 ) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(environment, log, *arguments)
+    worker = WorkerProcess(environment, log, *arguments, fast=fast)
     try:
         yield worker
     finally:

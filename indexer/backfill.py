@@ -1,0 +1,284 @@
+"""The producer of a job: walks through an index and keeps the workers supplied.
+
+It holds nothing that matters. What is done, the index itself says (``scored_at`` since the job
+began); what is in flight, the ledger says. So whatever crashes, walking through the index again
+finds what is left, and a job ends when such a walk finds nothing more to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from celery import Celery
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from saferank.errors import JobError, ServiceUnavailable
+from saferank.indexer.brokers import queue_length
+from saferank.indexer.documents import DocumentKey
+from saferank.indexer.jobs import Job, Jobs, JobState
+from saferank.indexer.ledger import ChunkOfJob, Ledger, Tally
+from saferank.indexer.recovery import held_tasks, recover_lost_tasks
+from saferank.indexer.select import pages
+from saferank.indexer.tasks import send
+from saferank.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Reporter = Callable[[Job, Tally], None]
+
+_BEAT = 5.0
+_POLL = 0.5
+# Small enough that slow workers come back for the next page before the frozen view expires.
+_PAGE = 256
+# Without any progress for so long, see whether the tasks are still somewhere.
+_STALL = 30.0
+# With uploads coming in all the time, another walk always finds something.
+_MOST_PASSES = 5
+_PATIENCE = 15 * 60.0
+
+
+class _WouldWait(Exception):
+    """Everything that may be in flight is, and the caller does not wait."""
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class Backfill:
+    """Runs one job that this process holds.
+
+    Args:
+        client: connected.
+        app: sends the tasks.
+        settings: names of queues and fields.
+        jobs: the records.
+        job: as acquired.
+        report: called now and then with the job and its tally.
+        wait: stay until the job is done; else queue what may be in flight and leave.
+    """
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        app: Celery,
+        settings: Settings,
+        jobs: Jobs,
+        job: Job,
+        *,
+        report: Reporter = lambda job, tally: None,
+        wait: bool = True,
+    ) -> None:
+        self._client = client
+        self._app = app
+        self._settings = settings
+        self._jobs = jobs
+        self._job = job
+        self._report = report
+        self._wait = wait
+        self._ledger = Ledger(client, jobs.index)
+        self._tally = Tally()
+        self._beat_at = self._tallied_at = 0.0
+        self._progress_at = time.monotonic()
+        self._next_send = time.monotonic()
+        self._queued = 0
+
+    def run(self) -> Job:
+        """Work until the job is done or cancelled, through outages of the services.
+
+        Returns:
+            The job as it is then; still ``running`` only if told not to wait.
+
+        Raises:
+            JobError: another producer took over, or a service stayed away too long.
+        """
+        away_since: float | None = None
+        try:
+            while True:
+                try:
+                    return self._work()
+                except (ServiceUnavailable, TransportError, ApiError) as error:
+                    if _lasting(error):
+                        raise JobError(f"job {self._job.id!r} cannot go on: {error}") from error
+                    # Also the loss of the frozen view. The next walk finds what is left.
+                    now = time.monotonic()
+                    if away_since is None or self._progress_at > away_since:
+                        away_since = now
+                    if now - away_since > _PATIENCE:
+                        raise JobError(
+                            f"job {self._job.id!r} cannot go on: {error}; "
+                            "start it again when the services are back"
+                        ) from error
+                    log.warning("job %s waits: %s", self._job.id, error)
+                    time.sleep(2)
+        except _WouldWait:
+            return self._jobs.beat(self._job, owner=None)
+        except _Cancelled:
+            self._ledger.forget(self._job.id, open_only=True)
+            return self._finish(JobState.CANCELLED, "cancelled")
+        except KeyboardInterrupt:
+            self._jobs.beat(self._job, owner=None)
+            raise
+
+    def _work(self) -> Job:
+        left_before: int | None = None
+        clean_passes = 0
+        if not self._job.passes:
+            self._ledger.forget(self._job.id)  # of an earlier job of the same name
+        while True:
+            self._drain()
+            self._client.indices.refresh(index=self._job.index)
+            left = count_left(self._client, self._settings, self._job)
+            if left == 0:
+                return self._finish(JobState.DONE, "")
+            if (left_before is not None and left >= left_before) or clean_passes == _MOST_PASSES:
+                return self._finish(
+                    JobState.DONE, f"{left} documents still match; see what was rejected"
+                )
+            self._beat(passes=self._job.passes + 1, total=self._job.total or left)
+            for index, keys in self._chunks():
+                self._await_room()
+                self._send(index, keys)
+            left_before, clean_passes = left, clean_passes + 1
+
+    def _chunks(self) -> Iterator[tuple[str, list[DocumentKey]]]:
+        """Walk through the index, in chunks that each belong to one concrete index."""
+        size = self._job.pace.chunk_size
+        query = self._job.selection.to_query(
+            self._settings.fields, self._job.model, self._job.started_at
+        )
+        waiting: dict[str, list[DocumentKey]] = defaultdict(list)
+        for page in pages(
+            self._client,
+            self._job.index,
+            query,
+            size=max(size, _PAGE),
+            slices=self._job.pace.slices,
+        ):
+            for found in page:
+                waiting[found.index].append(found.key)
+                if len(waiting[found.index]) == size:
+                    yield found.index, waiting.pop(found.index)
+        yield from waiting.items()
+
+    def _send(self, index: str, keys: list[DocumentKey]) -> None:
+        chunk = ChunkOfJob(
+            self._job.id, self._job.started_at.isoformat(), f"{time.time_ns():x}.{self._queued}"
+        )
+        self._ledger.open([(chunk, len(keys))])
+        try:
+            send(
+                self._app,
+                index,
+                keys,
+                self._settings.indexer.backfill_queue,
+                job=chunk.to_json(),
+            )
+        except ServiceUnavailable:
+            self._ledger.forget_chunk(chunk)
+            raise
+        self._queued += 1
+        self._tally = replace(self._tally, in_flight=self._tally.in_flight + 1)
+        if self._job.pace.rate is not None:
+            now = time.monotonic()
+            self._next_send = max(self._next_send, now - 1) + len(keys) / self._job.pace.rate
+
+    def _await_room(self) -> None:
+        """Wait until another chunk may be sent: for the rate, the number in flight, a pause."""
+        self._keep_up()
+        while (
+            self._tally.in_flight >= self._job.pace.in_flight
+            or time.monotonic() < self._next_send
+            or self._job.state is JobState.PAUSED
+        ):
+            if not self._wait:
+                raise _WouldWait
+            until_send = self._next_send - time.monotonic()
+            time.sleep(min(_POLL, until_send) if until_send > 0 else _POLL)
+            self._keep_up()
+
+    def _drain(self) -> None:
+        """Wait until nothing is in flight."""
+        self._keep_up(force=True)
+        if self._tally.in_flight and not self._wait:
+            self._look_for_lost_tasks()
+        while self._tally.in_flight:
+            if not self._wait:
+                raise _WouldWait
+            time.sleep(_POLL)
+            self._keep_up(force=True)
+
+    def _keep_up(self, *, force: bool = False) -> None:
+        """Renew the lease, read the ledger, tell the caller; each only when it is time."""
+        now = time.monotonic()
+        if now - self._beat_at >= _BEAT:
+            self._beat()
+        full = self._tally.in_flight >= self._job.pace.in_flight
+        if force or full or now - self._tallied_at >= _BEAT:
+            before = self._tally.finished
+            self._tally = self._ledger.tally(self._job.id, self._job.started_at.isoformat())
+            self._tallied_at = now
+            if self._tally.finished != before or not self._tally.in_flight:
+                self._progress_at = now
+            self._report(self._job, self._tally)
+            if now - self._progress_at > _STALL and self._job.state is JobState.RUNNING:
+                self._look_for_lost_tasks()
+
+    def _look_for_lost_tasks(self) -> None:
+        """Nothing came back for a while: return what dead workers hold, give up what is gone."""
+        self._progress_at = time.monotonic()
+        if recover_lost_tasks(self._app):
+            return
+        if queue_length(self._app, self._settings.indexer.backfill_queue):
+            return
+        jobs = [(task.get("kwargs") or {}).get("job") for task in held_tasks(self._app)]
+        if any(chunk and chunk["job"] == self._job.id for chunk in jobs):
+            return
+        lost = self._ledger.forget(self._job.id, open_only=True)
+        log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, lost)
+        self._tally = replace(self._tally, in_flight=0)
+
+    def _beat(self, **changes: object) -> None:
+        self._job = self._jobs.beat(self._job, **changes)
+        self._beat_at = time.monotonic()
+        if self._job.state is JobState.CANCELLED:
+            raise _Cancelled
+
+    def _finish(self, state: JobState, note: str) -> Job:
+        since = self._job.started_at.isoformat()
+        tally = self._ledger.tally(self._job.id, since)
+        reasons = self._ledger.reasons(self._job.id, since)
+        if reasons:
+            note = "; ".join([note, *(f"{id}: {reason}" for id, reason in reasons.items())])
+        self._job = self._jobs.beat(
+            self._job,
+            state=state,
+            owner=None,
+            finished_at=datetime.now(UTC),
+            counts=tally.counts,
+            failures=tally.failures,
+            note=note.strip("; "),
+        )
+        self._report(self._job, tally)
+        self._ledger.forget(self._job.id)
+        return self._job
+
+
+def _lasting(error: Exception) -> bool:
+    """Whether waiting does not help: a refused query, no access, no such index."""
+    if not isinstance(error, ApiError):
+        return False
+    return error.status_code in (400, 401, 403) or error.error == "index_not_found_exception"
+
+
+def count_left(client: Elasticsearch, settings: Settings, job: Job) -> int:
+    """Count the documents that a job still has to do, as far as they are searchable."""
+    query = job.selection.to_query(settings.fields, job.model, job.started_at)
+    count: int = client.count(index=job.index, query=query)["count"]
+    return count

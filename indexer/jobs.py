@@ -1,0 +1,272 @@
+"""Job records: what a backfill is for, how far it is, and who runs it.
+
+A job's id says what it does (``products.safety.missing``), so starting the same again goes on
+with the unfinished one. Only one producer runs a job: it holds a lease, written with the version
+that it read, and renewed by a heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as default
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from elasticsearch import ConflictError, Elasticsearch, NotFoundError
+
+from saferank.errors import JobError
+from saferank.indexer.select import Only, Selection
+from saferank.indexer.state import ensure_state_index
+
+# A producer that has not been heard of for so long is taken for dead. Clocks of machines that
+# run producers must agree better than this.
+LEASE = timedelta(seconds=30)
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    DONE = "done"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be done."""
+        return self in (JobState.CANCELLED, JobState.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a job may go.
+
+    Attributes:
+        chunk_size: documents in one task.
+        in_flight: tasks queued or worked on at any time.
+        rate: documents a second, or None for no limit.
+        slices: parts of the index that are read in parallel.
+    """
+
+    chunk_size: int = 64
+    in_flight: int = 64
+    rate: float | None = None
+    slices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is recorded.
+
+    Attributes:
+        index: index, alias or pattern.
+        field: object that the scores go into.
+        model: identity of the model to score with.
+        selection: which documents.
+        pace: how fast.
+        state: where it is.
+        started_at: a document scored since is done.
+        total: documents to do at the start.
+        owner: who runs it, or None.
+        heartbeat_at: when the owner was last heard of.
+        finished_at: when it ended.
+        passes: how often the index was walked through.
+        counts: documents by outcome, see ``scoring.Report``; filled in at the end.
+        failures: failed documents by error code; filled in at the end.
+        note: a sentence about the end.
+        version: ``(seq_no, primary_term)`` that was read; None for a record not stored yet.
+    """
+
+    index: str
+    field: str
+    model: str
+    selection: Selection
+    pace: Pace
+    state: JobState = JobState.RUNNING
+    started_at: datetime = default(default_factory=lambda: _now())
+    total: int = 0
+    owner: str | None = None
+    heartbeat_at: datetime | None = None
+    finished_at: datetime | None = None
+    passes: int = 0
+    counts: Mapping[str, int] = default(default_factory=dict)
+    failures: Mapping[str, int] = default(default_factory=dict)
+    note: str = ""
+    version: tuple[int, int] | None = None
+
+    @property
+    def id(self) -> str:
+        """What the job does, in short."""
+        return f"{self.index}.{self.field}.{self.selection.name}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its producer was heard of lately."""
+        return (
+            self.owner is not None
+            and self.heartbeat_at is not None
+            and datetime.now(UTC) - self.heartbeat_at < LEASE
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object to store."""
+        record = asdict(self)
+        del record["version"]
+        for name in ("started_at", "heartbeat_at", "finished_at"):
+            record[name] = None if record[name] is None else record[name].isoformat()
+        return {"kind": "job", "state": self.state.value, "index": self.index, "record": record}
+
+    @classmethod
+    def from_document(cls, source: Mapping[str, Any], version: tuple[int, int]) -> Job:
+        """Read a stored object back."""
+        values = dict(source["record"])
+        for name in ("started_at", "heartbeat_at", "finished_at"):
+            values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+        selection = values["selection"]
+        values["selection"] = Selection(Only(selection["only"]), selection["query"])
+        values["pace"] = Pace(**values["pace"])
+        values["state"] = JobState(values["state"])
+        return cls(**values, version=version)
+
+
+def _now() -> datetime:
+    """Give the time as Elasticsearch keeps it: in milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Jobs:
+    """The records in their index.
+
+    Args:
+        client: connected.
+        index: name of the index; made when missing.
+    """
+
+    def __init__(self, client: Elasticsearch, index: str) -> None:
+        self.client = client
+        self.index = index
+        ensure_state_index(client, index)
+
+    def get(self, id: str) -> Job:
+        """Read a job.
+
+        Raises:
+            JobError: there is none of that id.
+        """
+        job = self.find(id)
+        if job is None:
+            raise JobError(f"there is no job {id!r}; see 'saferank jobs list'")
+        return job
+
+    def find(self, id: str) -> Job | None:
+        """Read a job; None when there is none of that id."""
+        try:
+            found = self.client.get(index=self.index, id=id)
+        except NotFoundError:
+            return None
+        return Job.from_document(found["_source"], (found["_seq_no"], found["_primary_term"]))
+
+    def all(self) -> list[Job]:
+        """Read all jobs, the newest first."""
+        self.client.indices.refresh(index=self.index)
+        hits = self.client.search(
+            index=self.index,
+            query={"term": {"kind": "job"}},
+            size=1000,
+            seq_no_primary_term=True,
+        )["hits"]["hits"]
+        jobs = [
+            Job.from_document(hit["_source"], (hit["_seq_no"], hit["_primary_term"]))
+            for hit in hits
+        ]
+        return sorted(jobs, key=lambda job: job.started_at, reverse=True)
+
+    def acquire(self, wanted: Job) -> Job:
+        """Start a job, or go on with it when it is unfinished and its producer is gone.
+
+        Returns:
+            The job with this process as its owner.
+
+        Raises:
+            JobError: another producer runs it.
+        """
+        existing = self.find(wanted.id)
+        if existing is not None and not existing.state.finished and existing.alive:
+            raise JobError(
+                f"job {wanted.id!r} is run by {existing.owner}; wait for it, or "
+                f"'saferank jobs cancel {wanted.id}'"
+            )
+        job = replace(wanted, started_at=_now(), version=None)
+        if existing is not None:
+            job = replace(job, version=existing.version)
+            # What was scored since an unfinished job began is done, under the same model.
+            if not existing.state.finished and existing.model == wanted.model:
+                job = replace(
+                    job,
+                    started_at=existing.started_at,
+                    total=existing.total,
+                    passes=existing.passes,
+                )
+        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        try:
+            return self._write(
+                replace(job, owner=owner, state=JobState.RUNNING, heartbeat_at=datetime.now(UTC))
+            )
+        except ConflictError as error:
+            raise JobError(f"another producer has just taken job {wanted.id!r}") from error
+
+    def beat(self, job: Job, **changes: Any) -> Job:
+        """Renew the lease, store changes, and see what was asked of the job meanwhile.
+
+        Returns:
+            The job as stored; its ``state`` may be another one.
+
+        Raises:
+            JobError: another producer has taken it over; stop at once.
+        """
+        while True:
+            current = self.find(job.id)
+            if current is None or current.owner != job.owner:
+                raise JobError(
+                    f"job {job.id!r} was taken over by "
+                    f"{current.owner if current else 'nobody: its record is gone'}"
+                )
+            try:
+                return self._write(replace(current, heartbeat_at=datetime.now(UTC), **changes))
+            except ConflictError:
+                continue  # somebody asked something of it; read that
+
+    def ask(self, id: str, state: JobState) -> Job:
+        """Pause, resume or cancel a job.
+
+        Raises:
+            JobError: there is no such job, or it is finished.
+        """
+        while True:
+            job = self.get(id)
+            if job.state.finished:
+                raise JobError(f"job {id!r} is {job.state}; start it again with 'backfill'")
+            try:
+                return self._write(replace(job, state=state))
+            except ConflictError:
+                continue
+
+    def _write(self, job: Job) -> Job:
+        arguments: dict[str, Any] = {"index": self.index, "id": job.id, "refresh": True}
+        if job.version is None:
+            answer = self.client.create(document=job.to_document(), **arguments)
+        else:
+            seq_no, primary_term = job.version
+            answer = self.client.index(
+                document=job.to_document(),
+                if_seq_no=seq_no,
+                if_primary_term=primary_term,
+                **arguments,
+            )
+        return replace(job, version=(answer["_seq_no"], answer["_primary_term"]))

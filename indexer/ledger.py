@@ -1,0 +1,219 @@
+"""The chunks of a job: written before they are queued, completed by the workers.
+
+From them a job knows what is in flight and what came out, whoever queued it and whatever crashed
+since; and a worker knows that a chunk that comes again is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from saferank.errors import ErrorCode, ServiceUnavailable
+from saferank.indexer.scoring import Report
+
+_OUTCOMES = (
+    "scored",
+    "failed",
+    "no_image",
+    "missing",
+    "skipped",
+    "rejected",
+    "unchanged",
+    "inferred",
+    "conflicts",
+)
+_MOST_REASONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A job's chunks, summed up.
+
+    Attributes:
+        in_flight: chunks not yet finished.
+        finished: chunks finished.
+        counts: documents by outcome, see ``scoring.Report``.
+        failures: failed documents by error code.
+    """
+
+    in_flight: int = 0
+    finished: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def documents(self) -> int:
+        """Documents that are settled, one way or another."""
+        settled = ("scored", "failed", "no_image", "missing", "rejected")
+        return sum(self.counts.get(outcome, 0) for outcome in settled)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOfJob:
+    """What a task knows of the job that it works for; travels in its message.
+
+    Attributes:
+        job: the job's id.
+        since: the job's ``started_at``, as text.
+        chunk: the chunk's own id.
+    """
+
+    job: str
+    since: str
+    chunk: str
+
+    def part(self, name: str) -> ChunkOfJob:
+        """Name a chunk that some of this chunk's documents go on in; the same name each time."""
+        return ChunkOfJob(self.job, self.since, f"{self.chunk}.{name}")
+
+    def to_json(self) -> dict[str, str]:
+        """Give the form in which it travels."""
+        return {"job": self.job, "since": self.since, "chunk": self.chunk}
+
+
+class Ledger:
+    """The chunks of all jobs, in the index of the job records.
+
+    Args:
+        client: connected.
+        index: that of the job records; must exist.
+    """
+
+    def __init__(self, client: Elasticsearch, index: str) -> None:
+        self._client = client
+        self._index = index
+
+    def open(self, chunks: Sequence[tuple[ChunkOfJob, int]]) -> None:
+        """Note chunks, with their numbers of documents, before they are queued.
+
+        A chunk that is noted already stays as it is.
+        """
+        operations: list[Mapping[str, Any]] = []
+        for chunk, documents in chunks:
+            operations += [
+                {"create": {"_id": _id(chunk)}},
+                {
+                    "kind": "chunk",
+                    "job": chunk.job,
+                    "since": chunk.since,
+                    "done": False,
+                    "documents": documents,
+                },
+            ]
+        if operations:
+            answer = self._client.bulk(index=self._index, operations=operations)
+            for item in answer["items"]:
+                if item["create"]["status"] not in (201, 409):
+                    raise ServiceUnavailable(
+                        f"Elasticsearch does not take a note of a chunk: {item['create']['error']}"
+                    )
+
+    def forget_chunk(self, chunk: ChunkOfJob) -> None:
+        """Delete the note of a chunk that was not queued after all."""
+        self._client.options(ignore_status=404).delete(index=self._index, id=_id(chunk))
+
+    def wanted(self, chunk: ChunkOfJob) -> bool:
+        """Whether a chunk is to be worked on: neither finished nor given up nor cancelled."""
+        chunk_note, job = self._client.mget(index=self._index, ids=[_id(chunk), chunk.job])["docs"]
+        return (
+            chunk_note.get("found", False)
+            and not chunk_note["_source"]["done"]
+            and job.get("found", False)
+            and job["_source"]["state"] != "cancelled"
+        )
+
+    def close(self, chunk: ChunkOfJob, report: Report) -> None:
+        """Note what became of a chunk."""
+        reasons = list(report.rejected.items())[:_MOST_REASONS]
+        self._client.options(ignore_status=404).update(
+            index=self._index,
+            id=_id(chunk),
+            retry_on_conflict=3,
+            doc={
+                "done": True,
+                "at": datetime.now(UTC).isoformat(),
+                "counts": {name: report.counts[name] for name in _OUTCOMES if report.counts[name]},
+                "failures": dict(report.failures),
+                "rejected": {key.id: reason for key, reason in reasons},
+            },
+        )
+
+    def tally(self, job: str, since: str) -> Tally:
+        """Sum up a job's chunks as they are at this moment."""
+        self._client.indices.refresh(index=self._index)
+        codes = [code.value for code in ErrorCode]
+        sums = {f"counts.{name}": name for name in _OUTCOMES} | {
+            f"failures.{code}": code for code in codes
+        }
+        answer = self._client.search(
+            index=self._index,
+            size=0,
+            query=_of(job, since),
+            track_total_hits=True,
+            aggs={
+                "open": {"filter": {"term": {"done": False}}},
+                **{path: {"sum": {"field": path}} for path in sums},
+            },
+        )
+        found = answer["aggregations"]
+        in_flight: int = found["open"]["doc_count"]
+
+        def summed(prefix: str, names: Iterable[str]) -> dict[str, int]:
+            values = {name: int(found[f"{prefix}.{name}"]["value"]) for name in names}
+            return {name: value for name, value in values.items() if value}
+
+        return Tally(
+            in_flight,
+            answer["hits"]["total"]["value"] - in_flight,
+            summed("counts", _OUTCOMES),
+            summed("failures", codes),
+        )
+
+    def reasons(self, job: str, since: str, most: int = _MOST_REASONS) -> dict[str, str]:
+        """Give some of the documents that could not be stored, with Elasticsearch's reasons."""
+        query = {"bool": {"filter": [_of(job, since), {"range": {"counts.rejected": {"gt": 0}}}]}}
+        hits = self._client.search(index=self._index, query=query, size=most)["hits"]["hits"]
+        found: dict[str, str] = {}
+        for hit in hits:
+            found |= hit["_source"].get("rejected", {})
+        return dict(list(found.items())[:most])
+
+    def forget(self, job: str, *, open_only: bool = False) -> int:
+        """Delete a job's chunks, or those not finished; a worker passes over them then."""
+        query: dict[str, Any] = {"bool": {"filter": [{"term": {"kind": "chunk"}}]}}
+        query["bool"]["filter"].append({"term": {"job": job}})
+        if open_only:
+            query["bool"]["filter"].append({"term": {"done": False}})
+        forgotten = 0
+        while True:
+            self._client.indices.refresh(index=self._index)
+            hits = self._client.search(index=self._index, query=query, size=1000, source=False)[
+                "hits"
+            ]["hits"]
+            if not hits:
+                return forgotten
+            self._client.bulk(
+                index=self._index, operations=[{"delete": {"_id": hit["_id"]}} for hit in hits]
+            )
+            forgotten += len(hits)
+
+
+def _id(chunk: ChunkOfJob) -> str:
+    return f"chunk.{chunk.job}.{chunk.chunk}"
+
+
+def _of(job: str, since: str) -> dict[str, Any]:
+    return {
+        "bool": {
+            "filter": [
+                {"term": {"kind": "chunk"}},
+                {"term": {"job": job}},
+                {"term": {"since": since}},
+            ]
+        }
+    }

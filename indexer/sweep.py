@@ -1,0 +1,58 @@
+"""The periodic sweep: documents that were written without their score get one."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Task, shared_task
+
+from saferank.connection import connect, explained
+from saferank.errors import JobError
+from saferank.indexer.backfill import Backfill, count_left
+from saferank.indexer.jobs import Job, Jobs, JobState, Pace
+from saferank.indexer.resources import model_identity
+from saferank.indexer.select import Only, Selection
+from saferank.mappings import check_index
+from saferank.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+SWEEP_TASK = "saferank.sweep"
+
+
+@shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True)
+def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
+    """Queue what may be in flight of an index's unscored documents, and leave.
+
+    Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
+    A job of the same kind that a person runs or paused is left alone.
+
+    Args:
+        self: the task.
+        index: index, alias or pattern.
+        only: ``missing``, ``stale``, ``failed`` or ``all``.
+    """
+    settings = get_settings()
+    wanted = Job(
+        index=index,
+        field=settings.field,
+        model=model_identity(settings.model),
+        selection=Selection(Only(only)),
+        pace=Pace(settings.indexer.chunk_size),
+    )
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        check_index(client, index, settings.fields)
+        jobs = Jobs(client, settings.indexer.jobs_index)
+        existing = jobs.find(wanted.id)
+        if existing is not None and existing.state is JobState.PAUSED:
+            return
+        unfinished = existing is not None and not existing.state.finished
+        if not unfinished and not count_left(client, settings, wanted):
+            return
+        try:
+            job = jobs.acquire(wanted)
+        except JobError as error:
+            log.info("no sweep of %s: %s", index, error)
+            return
+        job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
+        log.info("sweep of %s: %s", index, job.state)

@@ -1,0 +1,190 @@
+"""``saferank backfill``: have the workers score the documents of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from saferank.cli.extras import needs_extra, parse_query
+from saferank.connection import connect, explained
+from saferank.mappings import check_index
+from saferank.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from saferank.indexer.jobs import Job, Jobs
+    from saferank.indexer.ledger import Tally
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(backfill)
+
+
+def backfill(
+    index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
+    only: Annotated[
+        Literal["missing", "stale", "failed", "all"],
+        typer.Option(help="Never scored, scored by another model, failed, or all documents."),
+    ] = "missing",
+    query: Annotated[
+        str | None, typer.Option(help="An Elasticsearch query as JSON that must match too.")
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, help="Parts read in parallel.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Documents a second at most.")
+    ] = None,
+    in_flight: Annotated[int, typer.Option(min=1, help="Tasks queued or worked on.")] = 64,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Documents in a task, if not as in the settings.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many, and how long it would take.")
+    ] = False,
+) -> None:
+    """Score the documents of an index through the workers, and stay until it is done.
+
+    Starting the same again goes on where it stopped. Exits with 1 when documents could not be
+    stored or images failed.
+    """
+    parsed = parse_query(query)
+    with needs_extra("indexer"):
+        from saferank.indexer.jobs import Job, Jobs, JobState, Pace
+        from saferank.indexer.resources import model_identity
+        from saferank.indexer.select import Only, Selection
+
+    settings = get_settings()
+    wanted = Job(
+        index=index,
+        field=settings.field,
+        model=model_identity(settings.model),
+        selection=Selection(Only(only), parsed),
+        pace=Pace(chunk or settings.indexer.chunk_size, in_flight, rate, slices),
+    )
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        check_index(client, index, settings.fields)
+        jobs = Jobs(client, settings.indexer.jobs_index)
+        if dry_run:
+            _foretell(client, settings, jobs, wanted)
+            return
+        job = run(client, settings, jobs, jobs.acquire(wanted))
+    if job.state is JobState.CANCELLED or job.counts.get("rejected") or job.counts.get("failed"):
+        raise typer.Exit(1)
+
+
+def run(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job) -> Job:
+    """Run a job that this process holds, with a progress bar, and print its end."""
+    from saferank.indexer.app import create_app
+    from saferank.indexer.backfill import Backfill
+    from saferank.indexer.brokers import check_broker
+
+    app = create_app(settings)
+    check_broker(app)
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(job.id, total=job.total or None, rate="")
+
+        def report(now: Job, tally: Tally) -> None:
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            progress.update(
+                bar,
+                description=f"{now.id} ({now.state})",
+                total=now.total or None,
+                completed=tally.documents,
+                rate=f"{speed:.0f}/s, {tally.in_flight} in flight" if speed else "",
+            )
+
+        job = Backfill(client, app, settings, jobs, job, report=report).run()
+    show_job(job, console)
+    return job
+
+
+def show_job(job: Job, console: Console) -> None:
+    """Print a job as a table."""
+    table = Table(show_header=False)
+    table.add_row("job", job.id)
+    table.add_row("state", job.state + ("" if job.owner is None else f", run by {job.owner}"))
+    table.add_row("model", job.model)
+    table.add_row("started", job.started_at.isoformat(timespec="seconds"))
+    if job.finished_at is not None:
+        table.add_row("took", str(job.finished_at - job.started_at).split(".")[0])
+    table.add_row("walks through the index", str(job.passes))
+    labels = {
+        "scored": "scored",
+        "no_image": "without an image",
+        "failed": "failed",
+        "skipped": "skipped (done meanwhile)",
+        "missing": "deleted meanwhile",
+        "rejected": "not stored",
+        "unchanged": "nothing new to store",
+        "inferred": "images through the model",
+        "conflicts": "conflicts resolved",
+    }
+    for outcome, label in labels.items():
+        if outcome in job.counts or outcome == "scored":
+            table.add_row(label, f"{job.counts.get(outcome, 0):,}")
+        if outcome == "failed":
+            for code, count in sorted(job.failures.items()):
+                table.add_row(f"  {code}", f"{count:,}")
+    if job.note:
+        table.add_row("note", job.note)
+    console.print(table, markup=False)
+
+
+def _foretell(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
+    """Print how many documents a job would do, and how long by the speed of the last one."""
+    from saferank.indexer.backfill import count_left
+
+    console = Console()
+    left = count_left(client, settings, wanted)
+    console.print(f"{left:,} documents match", highlight=False)
+    speeds = [
+        done / seconds
+        for job in jobs.all()
+        if job.finished_at is not None
+        and (seconds := (job.finished_at - job.started_at).total_seconds()) > 0
+        and (done := job.counts.get("scored", 0) + job.counts.get("failed", 0))
+    ]
+    if speeds:
+        hours = left / speeds[0] / 3600
+        console.print(
+            f"about {hours:.1f} hours at {speeds[0]:.0f} documents a second, as the last job",
+            highlight=False,
+        )
+    else:
+        speed = _model_speed(settings)
+        console.print(
+            f"about {left / speed / 3600:.1f} hours for each worker process that is as fast as "
+            f"this one ({speed:.0f} images a second, without fetching); divide by their number",
+            highlight=False,
+        )
+
+
+def _model_speed(settings: Settings) -> float:
+    """Images a second of one process here."""
+    import time
+
+    import numpy as np
+    from PIL import Image
+
+    from saferank.models import load_model
+
+    model = load_model(settings.model)
+    blob = model.preprocess(Image.new("RGB", (256, 256)))
+    blobs = np.stack([blob] * settings.indexer.batch_size)
+    model.probabilities(blobs)
+    start = time.perf_counter()
+    model.probabilities(blobs)
+    return len(blobs) / (time.perf_counter() - start)

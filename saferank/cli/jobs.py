@@ -1,0 +1,98 @@
+"""``saferank jobs``: what backfills there are, and telling them what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saferank.cli.backfill import run, show_job
+from saferank.cli.extras import needs_extra
+from saferank.connection import connect, explained
+from saferank.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from saferank.indexer.jobs import Jobs
+
+_jobs = typer.Typer(help="Backfill jobs: see, pause, resume, cancel.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="JOB", help="As 'saferank jobs list' names it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_jobs, name="jobs")
+
+
+@contextmanager
+def _records() -> Iterator[tuple[Settings, Jobs]]:
+    with needs_extra("indexer"):
+        from saferank.indexer.jobs import Jobs
+
+    settings = get_settings()
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        yield settings, Jobs(client, settings.indexer.jobs_index)
+
+
+@_jobs.command("list")
+def list_jobs() -> None:
+    """Print all jobs, the newest first."""
+    table = Table("job", "state", "started", "documents", "producer")
+    with _records() as (_, jobs):
+        for job in jobs.all():
+            producer = "" if job.owner is None else job.owner + ("" if job.alive else " (gone)")
+            started = job.started_at.isoformat(sep=" ", timespec="seconds")
+            table.add_row(job.id, job.state, started, f"{job.total:,}", producer)
+    Console().print(table)
+
+
+@_jobs.command()
+def show(id: Id) -> None:
+    """Print one job; of an unfinished one, how far it is."""
+    from dataclasses import replace
+
+    from saferank.indexer.ledger import Ledger
+
+    with _records() as (_, jobs):
+        job = jobs.get(id)
+        if not job.state.finished:
+            tally = Ledger(jobs.client, jobs.index).tally(job.id, job.started_at.isoformat())
+            job = replace(job, counts=tally.counts, failures=tally.failures)
+    show_job(job, Console())
+
+
+@_jobs.command()
+def pause(id: Id) -> None:
+    """Let a job finish what is in flight and then wait."""
+    from saferank.indexer.jobs import JobState
+
+    with _records() as (_, jobs):
+        jobs.ask(id, JobState.PAUSED)
+    Console().print(f"{id} pauses; go on with 'saferank jobs resume {id}'", highlight=False)
+
+
+@_jobs.command()
+def cancel(id: Id) -> None:
+    """End a job; what is scored stays scored."""
+    from saferank.indexer.jobs import JobState
+
+    with _records() as (_, jobs):
+        jobs.ask(id, JobState.CANCELLED)
+    Console().print(f"{id} is cancelled", highlight=False)
+
+
+@_jobs.command()
+def resume(id: Id) -> None:
+    """Let a paused job go on; when its producer is gone, run it here."""
+    from saferank.indexer.jobs import JobState
+
+    with _records() as (settings, jobs):
+        job = jobs.ask(id, JobState.RUNNING)
+        if job.alive:
+            Console().print(f"{id} goes on, run by {job.owner}", highlight=False)
+        else:
+            run(jobs.client, settings, jobs, jobs.acquire(job))

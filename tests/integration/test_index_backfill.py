@@ -1,0 +1,294 @@
+"""Backfill jobs on a real node and broker, with real workers and a fast model."""
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from brightness import data_uri, png
+from elasticsearch import Elasticsearch, helpers
+from workers import running_worker, wait_until
+
+from saferank.errors import JobError
+from saferank.indexer.app import create_app
+from saferank.indexer.backfill import Backfill
+from saferank.indexer.jobs import LEASE, Job, Jobs, JobState, Pace
+from saferank.indexer.ledger import ChunkOfJob, Ledger
+from saferank.indexer.resources import model_identity
+from saferank.indexer.scoring import Report
+from saferank.indexer.select import Only, Selection
+from saferank.mappings import SafetyFields, add_to_index
+from saferank.mappings.record import float32
+from saferank.settings import Settings
+
+Environment = dict[str, str]
+FIELDS = SafetyFields()
+
+
+@pytest.fixture
+def jobs(
+    client: Elasticsearch, indexer_settings: Settings, indexer_environment: Environment
+) -> Jobs:
+    return Jobs(client, indexer_settings.indexer.jobs_index)
+
+
+@pytest.fixture
+def job(index_name: str) -> Job:
+    return Job(
+        index=index_name,
+        field="safety",
+        model=model_identity("open_nsfw"),
+        selection=Selection(Only.MISSING),
+        pace=Pace(chunk_size=10, in_flight=4),
+    )
+
+
+@pytest.fixture
+def backfill(
+    client: Elasticsearch, indexer_settings: Settings, jobs: Jobs
+) -> Callable[..., Backfill]:
+    def make(job: Job, **arguments: Any) -> Backfill:
+        app = create_app(indexer_settings)
+        return Backfill(client, app, indexer_settings, jobs, job, **arguments)
+
+    return make
+
+
+def fill(client: Elasticsearch, index: str, count: int, **rest: Any) -> None:
+    if not client.indices.exists(index=index):
+        client.indices.create(
+            index=index,
+            settings={"number_of_shards": 2, "number_of_replicas": 0},
+            mappings={
+                "properties": {"image": {"type": "keyword", "index": False, "doc_values": False}}
+            },
+        )
+        add_to_index(client, index)
+    documents = (
+        {"_index": index, "_id": str(n), "image": data_uri(png(n % 256, (8 + n // 256, 8))), **rest}
+        for n in range(count)
+    )
+    helpers.bulk(client, documents, refresh=True)
+
+
+def inferences(path: Path) -> Counter[str]:
+    return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+def test_scores_what_is_missing_and_says_what_came_out(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 95)
+    client.index(index=index_name, id="bad", document={"image": data_uri(png(1)[:40])})
+    client.index(index=index_name, id="none", document={"image": None}, refresh=True)
+    client.update(index=index_name, id="3", doc={"safety": {"status": "scored"}}, refresh=True)
+    noted = tmp_path / "inferences"
+    environment = {**indexer_environment, "TEST_INFERENCES": str(noted)}
+    with running_worker(environment, tmp_path / "log", fast=True):
+        done = backfill(jobs.acquire(job)).run()
+        assert done.state is JobState.DONE
+        assert (done.total, done.counts["scored"], done.counts["no_image"]) == (96, 94, 1)
+        assert (done.counts["failed"], done.failures) == (1, {"truncated": 1})
+        assert noted.read_text().count("\n") == 94
+        # Nothing is left, so the same job again does nothing.
+        again = backfill(jobs.acquire(job)).run()
+        assert (again.passes, again.counts) == (0, {})
+        # All of them anew: known by their bytes, so without the model.
+        everything = replace(job, selection=Selection(Only.ALL))
+        third = backfill(jobs.acquire(everything)).run()
+        assert third.counts["scored"] == 95
+        assert third.counts["inferred"] == 1  # the one whose status was set by hand
+    assert client.get(index=index_name, id="51")["_source"]["safety"]["probability"] == float32(0.2)
+    assert {found.id for found in jobs.all()} == {done.id, third.id}
+
+
+def test_pause_resume_cancel(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 400)
+    environment = {**indexer_environment, "TEST_SECONDS": "0.02"}
+    held = jobs.acquire(job)
+    ended: list[Job] = []
+    producer = threading.Thread(target=lambda: ended.append(backfill(held).run()))
+    with running_worker(environment, tmp_path / "log", fast=True):
+        producer.start()
+        ledger = Ledger(client, jobs.index)
+        since = held.started_at.isoformat()
+        wait_until(lambda: ledger.tally(job.id, since).documents > 20, "the first chunks")
+        jobs.ask(job.id, JobState.PAUSED)
+        wait_until(lambda: ledger.tally(job.id, since).in_flight == 0, "what is in flight")
+        paused_at = ledger.tally(job.id, since).documents
+        assert paused_at < 400
+        with pytest.raises(JobError, match="is run by"):
+            jobs.acquire(job)
+        jobs.ask(job.id, JobState.RUNNING)
+        wait_until(lambda: ledger.tally(job.id, since).documents > paused_at, "going on")
+        jobs.ask(job.id, JobState.CANCELLED)
+        producer.join(60)
+    assert ended[0].state is JobState.CANCELLED
+    assert paused_at < ended[0].counts["scored"] < 400
+    with pytest.raises(JobError, match="is cancelled"):
+        jobs.ask(job.id, JobState.PAUSED)
+
+
+def test_a_job_goes_on_where_a_dead_producer_left_it(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 100)
+    noted = tmp_path / "inferences"
+    environment = {**indexer_environment, "TEST_INFERENCES": str(noted)}
+    first = jobs.acquire(job)
+    assert backfill(first, wait=False).run().state is JobState.RUNNING  # queues four chunks, leaves
+    with running_worker(environment, tmp_path / "log", fast=True):
+        done = backfill(jobs.acquire(job)).run()
+    assert done.started_at == first.started_at
+    assert done.counts["scored"] == 100
+    assert set(inferences(noted).values()) == {1}
+    assert len(inferences(noted)) == 100
+
+
+def test_only_one_producer_holds_a_job(jobs: Jobs, job: Job) -> None:
+    first = jobs.acquire(job)
+    with pytest.raises(JobError, match=f"is run by {first.owner}"):
+        jobs.acquire(job)
+    silent = replace(first, heartbeat_at=datetime.now(UTC) - LEASE - timedelta(seconds=1))
+    jobs._write(silent)
+    second = jobs.acquire(job)
+    assert second.owner != first.owner
+    with pytest.raises(JobError, match=f"taken over by {second.owner}"):
+        jobs.beat(first)
+    assert jobs.beat(second).owner == second.owner
+
+
+def test_of_two_producers_at_once_one_gets_the_job(jobs: Jobs, job: Job) -> None:
+    outcomes: list[object] = []
+
+    def acquire() -> None:
+        try:
+            outcomes.append(jobs.acquire(job).owner)
+        except JobError:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=acquire) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([owner for owner in outcomes if owner is not None]) == 1
+
+
+def test_what_cannot_be_stored_ends_the_job_with_its_reason(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    client.indices.create(index=index_name, mappings={"dynamic": False})
+    fill(client, index_name, 15)
+    client.index(index=index_name, id="bad", document={"image": data_uri(png(1)), "n": "none"})
+    client.indices.put_mapping(index=index_name, properties={"n": {"type": "integer"}})
+    add_to_index(client, index_name)
+    fill(client, index_name, 15)
+    with running_worker(indexer_environment, tmp_path / "log", fast=True):
+        done = backfill(jobs.acquire(job)).run()
+    assert (done.counts["scored"], done.passes) == (15, 2)
+    assert "1 documents still match" in done.note
+    assert "bad: document_parsing_exception" in done.note
+
+
+def test_an_image_that_ends_its_worker_is_given_up_after_two(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 40)
+    poison = png(7)
+    client.index(index=index_name, id="twin", document={"image": data_uri(poison)}, refresh=True)
+    environment = {
+        **indexer_environment,
+        "TEST_INFERENCES": str(tmp_path / "inferences"),
+        "TEST_POISON": hashlib.sha256(poison).hexdigest(),
+    }
+    with running_worker(environment, tmp_path / "log", fast=True):
+        done = backfill(jobs.acquire(replace(job, pace=Pace(chunk_size=50)))).run()
+    kills = (tmp_path / "inferences.kills").read_text().count("\n")
+    assert (done.counts["scored"], done.failures, kills) == (39, {"worker_lost": 2}, 2)
+    assert client.get(index=index_name, id="7")["_source"]["safety"]["error"] == "worker_lost"
+
+
+def test_a_finished_chunk_that_comes_again_is_passed_over(
+    client: Elasticsearch, jobs: Jobs, job: Job
+) -> None:
+    ledger = Ledger(client, jobs.index)
+    held = jobs.acquire(job)
+    since = held.started_at.isoformat()
+    chunk = ChunkOfJob(job.id, since, "1")
+    assert not ledger.wanted(chunk)
+    ledger.open([(chunk, 10)])
+    assert ledger.wanted(chunk)
+    ledger.close(chunk, Report(counts=Counter(scored=9, failed=1), failures=Counter(truncated=1)))
+    assert not ledger.wanted(chunk)
+    ledger.open([(chunk, 10), (chunk.part("try2"), 1)])
+    tally = ledger.tally(job.id, since)
+    assert (tally.in_flight, tally.finished, tally.documents) == (1, 1, 10)
+    jobs.ask(job.id, JobState.CANCELLED)
+    assert not ledger.wanted(chunk.part("try2"))
+
+
+def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
+    fill(client, index_name, 1)
+    old = "2020-01-01T00:00:00+00:00"
+    states = {
+        "current": {"status": "scored", "model": "new", "scored_at": old},
+        "other": {"status": "scored", "model": "old", "scored_at": old},
+        "failed": {"status": "failed", "model": "new", "error": "truncated", "scored_at": old},
+        "lost": {"status": "failed", "model": "new", "error": "worker_lost", "scored_at": old},
+        "nulls": {"status": None, "model": None},
+        "decided": {"override": "allow"},
+    }
+    for name, safety in states.items():
+        client.index(index=index_name, id=name, document={"safety": safety}, refresh=True)
+
+    def selected(selection: Selection, since: datetime | None = None) -> set[str]:
+        query = selection.to_query(FIELDS, "new", since)
+        return {hit["_id"] for hit in client.search(index=index_name, query=query)["hits"]["hits"]}
+
+    assert selected(Selection(Only.MISSING)) == {"0", "nulls", "decided"}
+    assert selected(Selection(Only.STALE)) == {"other"}
+    assert selected(Selection(Only.FAILED)) == {"failed"}
+    assert selected(Selection(Only.ALL)) == {"0", *states}
+    assert selected(Selection(Only.ALL, {"term": {FIELDS.override: "allow"}})) == {"decided"}
+    began = datetime(2020, 1, 1, tzinfo=UTC)
+    assert selected(Selection(Only.ALL), began) == {"0", "other", "nulls", "decided"}
+    later = began + timedelta(milliseconds=1)
+    assert selected(Selection(Only.ALL), later) == {"0", *states}

@@ -100,7 +100,7 @@ class HttpSource:
                 with _coded(url), self._stream(url, headers) as response:
                     location = _header(response, b"location")
                     if response.status in _REDIRECTS and location is not None:
-                        url = _parse(str(url.join(location)))
+                        url = _parse(location, url)
                         continue
                     if response.status == 304 and (etag or last_modified):
                         return None
@@ -146,9 +146,9 @@ class HttpSource:
         )
 
 
-def _parse(reference: str) -> httpx.URL:
+def _parse(reference: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
-        url = httpx.URL(reference)
+        url = base.join(reference) if base else httpx.URL(reference)
     except (httpx.InvalidURL, ValueError) as error:
         raise ImageError(
             ErrorCode.UNSUPPORTED_REFERENCE, f"the URL cannot be read: {error}"

@@ -143,13 +143,29 @@ def _with_knn(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict
         rescorers = safe_rescore(body.get("rescore"), "rescore", decision, demote=False)
         return {**body, "knn": searches, "rescore": [*rescorers, *multiplying(decision)]}
     rest = {key: value for key, value in body.items() if key != "knn"}
-    both = [*([query] if query is not None else []), *map(_as_query, searches)]
-    return _with_query(rest, {"bool": {"should": both}}, decision, demote=demote)
+    parts = [_as_query(search) for search in searches]
+    if query is not None:
+        parts.append(query)
+        rest["knn"] = _finding_nothing(searches[0])
+    return _with_query(rest, {"bool": {"should": parts}}, decision, demote=demote)
 
 
 def _few(searches: list[dict[str, Any]]) -> bool:
     """Whether a rescorer reaches all that the searches can find."""
     return sum(int(search.get("k", 0)) for search in searches) <= DEPTH
+
+
+def _finding_nothing(search: dict[str, Any]) -> dict[str, Any]:
+    """A search whose presence alone matters.
+
+    With one in the body, the engine scores the query by word statistics of all shards together,
+    and so it has to do when the real searches have become part of the query.
+    """
+    kept = {key: search[key] for key in _VECTOR_KEYS if key in search}
+    return {**kept, "k": 1, "num_candidates": 1, "filter": {"match_none": {}}}
+
+
+_VECTOR_KEYS = ("field", "query_vector", "query_vector_builder")
 
 
 def _as_query(search: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,412 @@
+"""Random requests at every level, on a real node.
+
+``SAFERANK_FUZZ_BODIES`` sets how many bodies (default 100, always the same ones). Any other number
+draws new ones; ``--hypothesis-seed`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from elasticsearch import Elasticsearch, helpers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from saferank.ranker.explain import explain
+from saferank.ranker.policy import load_policy
+from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
+
+INDEX = "ranker-fuzz"
+BODIES = int(os.environ.get("SAFERANK_FUZZ_BODIES", "0"))
+POLICY = load_policy("""\
+version: 1
+levels:
+  off:      {}
+  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote, failed: hide}
+  strict:   {demote_from: 0.1, hide_from: 0.2, unscored: hide}
+demotion: {curve: exponential, floor: 0.1}
+contexts: [{level: moderate}]
+""")
+LEVELS = {name: POLICY.decision_for(name) for name in POLICY.levels}
+COUNT = 60
+WORDS = ("cat", "dog", "red", "blue", "tree")
+TAGS = ("a", "b", "c")
+VECTOR = {"type": "dense_vector", "dims": 2, "index": True, "similarity": "l2_norm"}
+MAPPINGS = {
+    "properties": {
+        "title": {"type": "text"},
+        "marker": {"type": "keyword"},
+        "tag": {"type": "keyword"},
+        "price": {"type": "integer"},
+        "number": {"type": "integer"},
+        "when": {"type": "date"},
+        "vector": VECTOR,
+        "parts": {
+            "type": "nested",
+            "properties": {"tag": {"type": "keyword"}, "marker": {"type": "keyword"}},
+        },
+        "safety": {
+            "properties": {
+                "probability": {"type": "float"},
+                "status": {"type": "keyword"},
+                "override": {"type": "keyword"},
+            }
+        },
+    }
+}
+
+
+def corpus() -> dict[str, dict[str, Any]]:
+    """Documents by id; the id is also the marker, which is in every part of the document."""
+    draw = random.Random(7)
+    special = [
+        {},
+        {"status": "failed"},
+        {"status": "failed", "probability": 0.5},
+        {"status": "no_image"},
+        {"probability": 0.9, "override": "allow"},
+        {"probability": 0.0, "override": "block"},
+    ]
+    edges = [0.0, 0.1, 0.1999999, 0.2, 0.5, 0.7999999, 0.8, 1.0]
+    result = {}
+    for number in range(COUNT):
+        marker = f"marker{number:02}x"
+        if number % 5 == 0:
+            safety = special[number // 5 % len(special)]
+        else:
+            safety = {"probability": draw.choice([*edges, draw.random()])}
+        result[marker] = {
+            "title": " ".join([*draw.choices(WORDS, k=draw.randint(1, 6)), marker]),
+            "marker": marker,
+            "tag": draw.choice(TAGS),
+            "price": draw.randint(0, 5),
+            "number": number,
+            "when": f"2024-{draw.randint(1, 12):02}-01",
+            "vector": [draw.random(), draw.random()],
+            "parts": [{"tag": draw.choice(TAGS), "marker": marker}],
+            "safety": safety,
+        }
+    return result
+
+
+CORPUS = corpus()
+EXPLAINED = {
+    level: dict(zip(CORPUS, explain((d["safety"] for d in CORPUS.values()), decision), strict=True))
+    for level, decision in LEVELS.items()
+}
+
+
+@pytest.fixture(scope="module")
+def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+    client = Elasticsearch(elasticsearch_url, request_timeout=60)
+    client.options(ignore_status=404).indices.delete(index=INDEX)
+    settings = {"number_of_shards": 2, "number_of_replicas": 0, "refresh_interval": "-1"}
+    client.indices.create(index=INDEX, mappings=MAPPINGS, settings=settings)
+    helpers.bulk(client, ({"_id": id, **source} for id, source in CORPUS.items()), index=INDEX)
+    client.indices.refresh(index=INDEX)
+    yield client
+    client.indices.delete(index=INDEX)
+    client.close()
+
+
+words = st.sampled_from(WORDS)
+tags = st.sampled_from(TAGS)
+prices = st.integers(0, 5)
+boosts = st.sampled_from([0.5, 1, 2])
+
+
+def knn_search(boost: float, x: float, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    """All documents as candidates, so that a search finds the same neighbours at each level."""
+    return {
+        "field": "vector",
+        "query_vector": [x, 0.5],
+        "k": COUNT,
+        "num_candidates": 2 * COUNT,
+        "boost": boost,
+        "filter": filters,
+    }
+
+
+leaves = st.one_of(
+    st.just({"match_all": {}}),
+    st.builds(lambda w, b: {"match": {"title": {"query": w, "boost": b}}}, words, boosts),
+    st.builds(lambda w: {"match": {"title": " ".join(w)}}, st.lists(words, min_size=1, max_size=3)),
+    st.builds(lambda w: {"multi_match": {"query": w, "fields": ["title", "tag^2"]}}, words),
+    st.builds(lambda w: {"query_string": {"query": f"{w} OR tag:a", "fields": ["title"]}}, words),
+    st.builds(lambda t: {"terms": {"tag": t}}, st.lists(tags, min_size=1, max_size=2)),
+    st.builds(lambda p: {"range": {"price": {"gte": p}}}, prices),
+    st.builds(lambda t: {"term": {"tag": {"value": t, "_name": "tag"}}}, tags),
+    st.just({"prefix": {"marker": "marker"}}),
+    st.just({"exists": {"field": "safety.probability"}}),
+    st.builds(
+        lambda t, inner: {
+            "nested": {
+                "path": "parts",
+                "query": {"term": {"parts.tag": t}},
+                **({"inner_hits": {}} if inner else {}),
+            }
+        },
+        tags,
+        st.booleans(),
+    ),
+    st.builds(lambda b, x: {"knn": knn_search(b, x, [])}, boosts, st.floats(0, 1, width=16)),
+)
+
+
+def compounds(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    some = st.lists(inner, max_size=2)
+    return st.one_of(
+        st.builds(
+            lambda must, should, allowed, forbidden: {
+                "bool": {
+                    "must": must,
+                    "should": should,
+                    "filter": allowed,
+                    "must_not": forbidden,
+                }
+            },
+            some,
+            some,
+            some,
+            st.lists(st.builds(lambda p: {"term": {"price": p}}, prices), max_size=1),
+        ),
+        st.builds(lambda q, b: {"constant_score": {"filter": q, "boost": b}}, inner, boosts),
+        st.builds(lambda qs: {"dis_max": {"queries": qs}}, st.lists(inner, min_size=1, max_size=2)),
+        st.builds(
+            lambda q, n: {"boosting": {"positive": q, "negative": n, "negative_boost": 0.5}},
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda q, f, w: {
+                "function_score": {"query": q, "functions": [{"filter": f, "weight": w}]}
+            },
+            inner,
+            inner,
+            boosts,
+        ),
+    )
+
+
+def named_once(query: dict[str, Any]) -> dict[str, Any]:
+    """Inner hits need distinct names."""
+    text = json.dumps(query)
+    for number in range(text.count('"inner_hits": {}')):
+        text = text.replace('"inner_hits": {}', f'"inner_hits": {{"name": "inner{number}"}}', 1)
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+queries = st.recursive(leaves, compounds, max_leaves=4).map(named_once)
+knns = st.builds(
+    knn_search, boosts, st.floats(0, 1, width=16), st.lists(leaves.map(named_once), max_size=1)
+)
+
+TOP = {"top_hits": {"size": 20}}
+MARKERS = {"terms": {"field": "marker", "size": 100}}
+inner_aggregations = st.sampled_from(
+    [
+        {"top": TOP},
+        {"markers": MARKERS},
+        {"significant": {"significant_terms": {"field": "marker", "min_doc_count": 1}}},
+        {"parts": {"nested": {"path": "parts"}, "aggs": {"back": {"reverse_nested": {}}}}},
+        {"most": {"max": {"field": "price"}}, "markers": MARKERS},
+    ]
+)
+aggregations = st.builds(
+    lambda outer, inner: {**outer, "aggs": inner},
+    st.one_of(
+        st.just({"global": {}}),
+        st.just({"terms": {"field": "tag"}}),
+        st.just({"histogram": {"field": "price", "interval": 2}}),
+        st.just({"date_histogram": {"field": "when", "calendar_interval": "quarter"}}),
+        st.just({"sampler": {"shard_size": 10}}),
+        st.builds(lambda q: {"filter": q}, leaves.map(named_once)),
+        st.builds(
+            lambda q: {"filters": {"filters": {"x": q}, "other_bucket": True}},
+            leaves.map(named_once),
+        ),
+    ),
+    inner_aggregations,
+)
+field_sorts = st.lists(
+    st.sampled_from(
+        [
+            "price",
+            {"price": "desc"},
+            {"when": {"order": "desc"}},
+            {"parts.tag": {"order": "asc", "nested": {"path": "parts"}}},
+            {"safety.probability": {"order": "desc", "missing": "_first"}},
+        ]
+    ),
+    max_size=2,
+).map(lambda keys: [*keys, {"number": "asc"}])
+score_sorts = st.sampled_from(["_score", ["_score"], [{"_score": "desc"}, {"number": "desc"}]])
+MODES = ("total", "max", "avg", "min", "multiply")
+
+
+@st.composite
+def rescorers(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "window_size": draw(st.sampled_from([2, 7, 2 * COUNT])),
+        "query": {
+            "rescore_query": draw(leaves.map(named_once)),
+            "score_mode": draw(st.sampled_from(MODES)),
+            "query_weight": draw(st.sampled_from([0.5, 1])),
+            "rescore_query_weight": draw(st.sampled_from([0.25, 1])),
+        },
+    }
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> dict[str, Any]:
+    """A body that the node takes: parts that exclude each other are not drawn together."""
+
+    def sometimes(part: str, value: st.SearchStrategy[Any]) -> None:
+        if draw(st.integers(0, 3)) == 0:
+            body[part] = draw(value)
+
+    body: dict[str, Any] = {}
+    way = draw(st.sampled_from(["query", "query", "query", "knn", "both", "retriever"]))
+    if way in ("query", "both"):
+        body["query"] = draw(queries)
+    if way in ("knn", "both"):
+        body["knn"] = draw(st.one_of(knns, st.lists(knns, min_size=1, max_size=2)))
+    if way == "retriever":
+        body["retriever"] = draw(retrievers())
+    else:
+        order = draw(st.sampled_from(["none", "score", "field", "rescore"]))
+        if order == "score":
+            body["sort"] = draw(score_sorts)
+        elif order == "field":
+            body["sort"] = draw(field_sorts)
+        elif order == "rescore":
+            body["rescore"] = draw(st.one_of(rescorers(), st.lists(rescorers(), max_size=2)))
+        sometimes("min_score", st.sampled_from([0.1, 0.5, 1.0]))
+    if "rescore" not in body and way != "retriever":
+        inner = {"name": "group", "size": 10, "sort": ["number"]}
+        collapse = {"field": draw(st.sampled_from(["tag", "price"]))}
+        sometimes("collapse", st.sampled_from([collapse, {**collapse, "inner_hits": inner}]))
+    sometimes("post_filter", leaves.map(named_once))
+    sometimes("indices_boost", st.just([{INDEX: 2}]))
+    sometimes("highlight", st.just({"fields": {"title": {}}}))
+    sometimes("_source", st.sampled_from([False, ["marker"], True]))
+    sometimes("fields", st.just(["marker", "tag"]))
+    sometimes("explain", st.booleans())
+    sometimes("profile", st.just(True))
+    sometimes("runtime_mappings", st.just({"other": {"type": "keyword"}}))
+    body["aggs"] = {
+        "numbers": {"value_count": {"field": "number"}},
+        **draw(st.dictionaries(st.sampled_from("xyz"), aggregations, max_size=2)),
+    }
+    return body
+
+
+@st.composite
+def retrievers(draw: st.DrawFn) -> dict[str, Any]:
+    standard: dict[str, Any] = {"query": draw(queries)}
+    if draw(st.booleans()):
+        standard["filter"] = draw(leaves.map(named_once))
+    kind = draw(st.sampled_from(["standard", "sorted", "knn", "rescorer"]))
+    if kind == "knn":
+        return {"knn": {k: v for k, v in draw(knns).items() if k != "boost"}}
+    if kind == "sorted":
+        standard["sort"] = draw(field_sorts)
+    if kind == "rescorer":
+        rescore = {**draw(rescorers()), "window_size": 2 * COUNT}
+        return {"rescorer": {"retriever": {"standard": standard}, "rescore": rescore}}
+    if draw(st.booleans()):
+        standard["min_score"] = draw(st.sampled_from([0.1, 0.5]))
+    return {"standard": standard}
+
+
+def send(node: Elasticsearch, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    response = node.perform_request("POST", f"/{INDEX}/_search", body=body, headers=headers)
+    return restore_response(response.body)
+
+
+def ids(response: dict[str, Any]) -> list[str]:
+    return [hit["_id"] for hit in response["hits"]["hits"]]
+
+
+def expected_order(raw: dict[str, Any], body: dict[str, Any], level: str) -> list[str] | None:
+    """Visible documents in the order they should have, from the answer without a policy.
+
+    None where that answer does not tell: of groups it shows one document, and a window picks
+    other documents at other levels.
+    """
+    small_window = any(item["window_size"] < COUNT for item in flat(body.get("rescore", [])))
+    if "collapse" in body or small_window:
+        return None
+    explained = EXPLAINED[level]
+    hits = [hit for hit in raw["hits"]["hits"] if explained[hit["_id"]].factor is not None]
+    sort = body.get("sort", body.get("retriever", {}).get("standard", {}).get("sort"))
+    if sort is not None and sort not in ("_score", ["_score"]) and "_score" not in str(sort):
+        hits.sort(key=lambda hit: explained[hit["_id"]].action == "demoted")
+    else:
+        hits.sort(key=lambda hit: -hit["_score"] * (explained[hit["_id"]].factor or 0))
+    return [hit["_id"] for hit in hits]
+
+
+def flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def same_order(found: list[str], expected: list[str], scores: dict[str, float]) -> bool:
+    """Equal but for neighbours whose scores are the same up to rounding."""
+    if sorted(found) != sorted(expected):
+        return False
+    return all(
+        one == other or scores[one] == pytest.approx(scores[other], rel=1e-5)
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
+@settings(
+    max_examples=BODIES or 100,
+    derandomize=not BODIES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+@given(bodies(), st.sampled_from(sorted(LEVELS)), st.integers(1, 25))
+def test_random_requests(
+    node: Elasticsearch, body: dict[str, Any], paged_level: str, page_size: int
+) -> None:
+    raw = send(node, {**body, "size": 2 * COUNT})
+    plain = set(body) <= {"query", "sort", "rescore", "aggs", "highlight", "explain", "collapse"}
+    seen: dict[str, set[str]] = {}
+    for level, decision in LEVELS.items():
+        response = send(node, rewrite_search({**body, "size": 2 * COUNT}, decision))
+        text = json.dumps({**response, "profile": None})
+        hidden = [id for id, found in EXPLAINED[level].items() if found.factor is None]
+        assert [id for id in hidden if id in text] == []
+        found = ids(response)
+        seen[level] = set(found)
+        total = response["hits"]["total"]["value"]
+        if "collapse" not in body:
+            assert total == len(found)
+        if plain:
+            counted = node.count(index=INDEX, **rewrite_count({"query": body["query"]}, decision))
+            assert counted["count"] == total
+        if "post_filter" not in body:
+            assert response["aggregations"]["numbers"]["value"] == total
+        if (expected := expected_order(raw, body, level)) is not None:
+            scores = {h["_id"]: h["_score"] for h in response["hits"]["hits"]}
+            assert same_order(found, expected, scores)
+    if "collapse" not in body:
+        assert seen["strict"] <= seen["moderate"] <= seen["off"]
+    decision = LEVELS[paged_level]
+    whole = ids(send(node, rewrite_search({**body, "size": 2 * COUNT}, decision)))
+    pages: list[str] = []
+    # A rescorer in a retriever gives no pages past its window, which here is above the corpus.
+    for start in range(0, len(whole) + page_size, page_size):
+        page = {"size": page_size, "from": start, "aggs": {}}
+        pages += ids(send(node, rewrite_search({**body, **page}, decision)))
+    assert pages == whole

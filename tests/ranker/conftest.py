@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from saferank.ranker.decision import Decision
+from saferank.ranker.levels import Level
+
+
+@pytest.fixture(scope="session")
+def hiding() -> Decision:
+    """A level that only hides."""
+    return Decision(level="strict", rules=Level(hide_from=0.5, unscored="show"))
+
+
+@pytest.fixture(scope="session")
+def demoting() -> Decision:
+    """A level that hides and demotes."""
+    rules = Level(demote_from=0.25, hide_from=0.5, unscored="show")
+    return Decision(level="moderate", rules=rules)
+
+
+@pytest.fixture(scope="session")
+def open_level() -> Decision:
+    """A level that hides nothing at all."""
+    return Decision(level="open", rules=Level(blocked="show"))

@@ -58,6 +58,10 @@ class _SafeClient(Generic[Client]):
         policy: says which level holds for which context.
         require_context: refuse a call without a context, instead of using the policy's last rule.
         context: holds for calls that give none of their own.
+        level: holds for every call, whatever its context; for tools that compare levels.
+
+    Raises:
+        ContextError: there is no such level.
     """
 
     clear_scroll = _planned(plans.clear_scroll)
@@ -84,21 +88,31 @@ class _SafeClient(Generic[Client]):
         *,
         require_context: bool = False,
         context: Context | None = None,
+        level: str | None = None,
     ) -> None:
         self.client: Client = client
         self.policy = policy
         self._require_context = require_context
         self._context = context
+        self._fixed = None if level is None else policy.decision_for(level)
         self._knowledge = Knowledge()
         self._resolve = lru_cache(maxsize=1024)(self._resolve_items)
 
     def bind(self, context: Context) -> Self:
         """The same client for one context: its calls need no ``context=`` of their own."""
-        return self._like_this(self.client, context)
+        return self._copy(context=context)
+
+    def at_level(self, level: str) -> Self:
+        """The same client at one level, whatever the context; for tools that compare levels.
+
+        Raises:
+            ContextError: there is no such level.
+        """
+        return self._copy(level=level)
 
     def options(self, **options: Any) -> Self:
         """The same client with other transport options; see ``Elasticsearch.options``."""
-        return self._like_this(self.client.options(**options), self._context)
+        return self._copy(client=self.client.options(**options))
 
     def decision(self, context: Context | None = None) -> Decision:
         """What holds for a request.
@@ -106,6 +120,8 @@ class _SafeClient(Generic[Client]):
         Raises:
             ContextError: the context does not fit the policy, or is missing and required.
         """
+        if self._fixed is not None:
+            return self._fixed
         if context is None:
             context = self._context
         if context is None:
@@ -132,12 +148,23 @@ class _SafeClient(Generic[Client]):
     def _resolve_items(self, items: tuple[tuple[str, str], ...]) -> Decision:
         return self.policy.resolve(dict(items))
 
-    def _like_this(self, client: Client, context: Context | None) -> Self:
-        other = type(self)(
-            client, self.policy, require_context=self._require_context, context=context
+    def _copy(
+        self,
+        *,
+        client: Client | None = None,
+        context: Context | None = None,
+        level: str | None = None,
+    ) -> Self:
+        fixed = None if self._fixed is None else self._fixed.level
+        copy = type(self)(
+            client or self.client,
+            self.policy,
+            require_context=self._require_context,
+            context=self._context if context is None else context,
+            level=level or fixed,
         )
-        other._knowledge = self._knowledge
-        return other
+        copy._knowledge = self._knowledge
+        return copy
 
     def _run(self, plan: Plan[Any]) -> Any:
         raise NotImplementedError

@@ -41,7 +41,7 @@ def window_request(visible: Json, demoted_query: Json, page: Page) -> Json:
         page: the page that the body asks for.
     """
     rescorer = {
-        "window_size": depth(page) + page.end // 2,
+        "window_size": depth(page),
         "query": {
             "rescore_query": demoted_query,
             "query_weight": 0,
@@ -107,6 +107,7 @@ def fetch_ranking(
         factors: of the same hits.
         page: the page asked for.
     """
+    scores = scores.astype(np.float32).astype(np.float64)  # As the engine has them.
     demoted = (scores * factors).astype(np.float32)
     order = np.argsort(-demoted, kind="stable")
     ranked = demoted[order].astype(np.float64)

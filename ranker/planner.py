@@ -125,6 +125,6 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Way:
 def depth(page: Page) -> int:
     """How far down the plain ranking to look for a page.
 
-    With a fifth of the documents demoted, 1.3 times the page is nearly always enough.
+    With a fourth of the documents demoted, one and a half times the page is nearly always enough.
     """
-    return page.end + max(12, page.end // 2)
+    return page.end + max(20, page.end // 2)

@@ -1,0 +1,98 @@
+"""Filtered aliases: what a level hides, for clients that are not ours to change.
+
+An alias is a filter on searches. It cannot demote, and a read by id (``get``, ``mget``) does not
+look at it, so a client that is given an alias must not be given reads by id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
+
+from saferank.errors import ConfigurationError
+from saferank.mappings import template
+from saferank.ranker.decision import Decision
+from saferank.ranker.policy import Policy
+from saferank.ranker.rewrite_query import MATCH_ALL, without_hidden
+
+ALIAS_NAME = "{index}-{level}"
+"""How the alias of an index is called at a level."""
+
+
+def alias_filter(decision: Decision) -> dict[str, Any]:
+    """The filter of the alias for a level: a query that exactly the shown documents match."""
+    return without_hidden(MATCH_ALL, decision)
+
+
+def install_aliases(
+    client: Elasticsearch, index: str, policy: Policy, *, name: str = ALIAS_NAME
+) -> list[str]:
+    """Make or renew one alias a level, all in one step.
+
+    Args:
+        client: a plain client.
+        index: index or alias; of an alias, all its indices are meant.
+        policy: whose levels to use. Install again when it changes.
+        name: with ``{index}`` and ``{level}`` in it.
+
+    Returns:
+        The names of the aliases.
+
+    Raises:
+        MappingError: there is no such index, or it lacks the safety fields.
+        ConfigurationError: a name cannot be used, as when it is that of an index.
+    """
+    template.check_index(client, index, policy.fields)
+    indices = list(client.indices.get_alias(index=index))
+    aliases = {level: _name(name, index, level) for level in policy.levels}
+    if len(set(aliases.values())) < len(aliases):
+        raise ConfigurationError(f"alias name {name!r} must have '{{level}}' in it")
+    actions = [
+        {
+            "add": {
+                "indices": indices,
+                "alias": alias,
+                "filter": alias_filter(policy.decision_for(level)),
+            }
+        }
+        for level, alias in aliases.items()
+    ]
+    try:
+        client.indices.update_aliases(actions=actions)
+    except BadRequestError as error:
+        raise ConfigurationError(
+            f"the aliases cannot be made: {_reason(error)}; choose other names with --name"
+        ) from error
+    return list(aliases.values())
+
+
+def remove_aliases(
+    client: Elasticsearch, index: str, policy: Policy, *, name: str = ALIAS_NAME
+) -> list[str]:
+    """Remove the aliases of all levels; the names of those that were there."""
+    try:
+        indices = client.indices.get_alias(index=index)
+    except NotFoundError as error:
+        raise ConfigurationError(f"there is no index {index!r}") from error
+    there = {alias for entry in indices.values() for alias in entry["aliases"]}
+    names = [_name(name, index, level) for level in policy.levels]
+    gone = [alias for alias in names if alias in there]
+    if gone:
+        remove = {"indices": list(indices), "aliases": gone}
+        client.indices.update_aliases(actions=[{"remove": remove}])
+    return gone
+
+
+def _name(name: str, index: str, level: str) -> str:
+    try:
+        return name.format(index=index, level=level)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigurationError(
+            f"alias name {name!r} may have only '{{index}}' and '{{level}}' in braces"
+        ) from error
+
+
+def _reason(error: BadRequestError) -> str:
+    body: Any = error.body
+    return str(body["error"]["reason"] if isinstance(body, dict) else body)

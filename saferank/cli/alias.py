@@ -1,0 +1,50 @@
+"""``saferank alias``: filtered aliases for clients that cannot be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saferank.connection import connect, explained
+from saferank.ranker import load_policy
+from saferank.ranker.alias import ALIAS_NAME, install_aliases, remove_aliases
+from saferank.settings import get_settings
+
+_alias = typer.Typer(help="One filtered alias a level.", no_args_is_help=True)
+
+_Index = Annotated[str, typer.Argument(help="Index or alias.")]
+_Policy = Annotated[Path | None, typer.Option(help="Policy file; SAFERANK_POLICY.")]
+_Name = Annotated[str, typer.Option(help="Names of the aliases.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_alias, name="alias")
+
+
+@_alias.command()
+def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
+    """Make or renew an alias for each level that shows only what the level shows."""
+    settings = get_settings()
+    rules = load_policy(policy or settings.policy)
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        names = install_aliases(client, index, rules, name=name)
+    _print(f"installed: {', '.join(names)}")
+    _print("An alias hides and does not demote, and reads by id pass it by.")
+
+
+@_alias.command()
+def remove(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
+    """Remove the aliases of all levels."""
+    settings = get_settings()
+    rules = load_policy(policy or settings.policy)
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        names = remove_aliases(client, index, rules, name=name)
+    _print(f"removed: {', '.join(names)}" if names else "there were none")
+
+
+def _print(text: str) -> None:
+    Console().print(text, markup=False, highlight=False)

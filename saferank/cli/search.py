@@ -1,0 +1,124 @@
+"""``saferank search``: what a request would get at a level or in a context."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from elasticsearch import NotFoundError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from saferank.connection import connect, explained
+from saferank.errors import ConfigurationError
+from saferank.ranker import SafeSearch, load_policy
+from saferank.settings import get_settings
+
+Json = dict[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(search)
+
+
+def parse_context(pairs: list[str] | None) -> dict[str, str]:
+    """Read ``key=value`` texts.
+
+    Raises:
+        BadParameter: one of them is not of that form.
+    """
+    context = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{pair!r} is not of the form key=value")
+        context[key] = value
+    return context
+
+
+def search(
+    index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
+    text: Annotated[str, typer.Argument(help="Words to search for; '' finds everything.")],
+    level: Annotated[str | None, typer.Option(help="Search at this level.")] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="Attribute of the request as key=value; may be repeated."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file; SAFERANK_POLICY.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="Field to search; may be repeated. All, if none.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=0, max=1000, help="Number of hits.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
+) -> None:
+    """Search an index under a policy and show what was done to each hit."""
+    if level is not None and context:
+        raise typer.BadParameter("give either --level or --context")
+    settings = get_settings()
+    rules = load_policy(policy or settings.policy)
+    arguments: Json = {"index": index, "query": _query(text, field), "size": size}
+    with explained(settings.elasticsearch_url), connect(settings) as client:
+        safe = SafeSearch(client, rules)
+        safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
+        try:
+            response = safe.search(**arguments, track_total_hits=True)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                f"there is no index {index!r}; create it first, or correct the name"
+            ) from error
+    if as_json:
+        typer.echo(json.dumps(response.body, indent=2))
+    else:
+        _print(response.body, Console())
+
+
+def _query(text: str, fields: list[str] | None) -> Json:
+    if not text.strip():
+        return {"match_all": {}}
+    return {"multi_match": {"query": text, "fields": fields or ["*"], "lenient": True}}
+
+
+def _print(response: Json, console: Console) -> None:
+    summary = response["saferank"]
+    total = response["hits"]["total"]["value"]
+    hits = "hit" if total == 1 else "hits"
+    table = Table(title=f"{total} {hits} at level {summary['level']!r}", title_justify="left")
+    for name, side in _COLUMNS.items():
+        # In a narrow terminal the content gives way, not the figures.
+        table.add_column(name, justify=side, no_wrap=name != "content")  # type: ignore[arg-type]
+    for rank, hit in enumerate(response["hits"]["hits"], start=1):
+        told = hit["saferank"]
+        table.add_row(
+            str(rank),
+            hit["_id"],
+            f"{hit['_score']:.4g}",
+            "-" if told["probability"] is None else f"{told['probability']:.3f}",
+            f"{told['factor']:.3g}",
+            told["action"],
+            told["rule"].replace("_", " "),
+            Text(_summary_of(hit.get("_source", {})), no_wrap=True, overflow="ellipsis"),
+        )
+    console.print(table)
+
+
+_COLUMNS = {
+    "#": "right",
+    "document": "left",
+    "score": "right",
+    "probability": "right",
+    "factor": "right",
+    "action": "left",
+    "because of": "left",
+    "content": "left",
+}
+
+
+def _summary_of(source: Json) -> str:
+    """The first text of a document, shortened."""
+    texts = [value for value in source.values() if isinstance(value, str)]
+    text = texts[0] if texts else ""
+    return text if len(text) <= 50 else f"{text[:49]}…"

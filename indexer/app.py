@@ -8,9 +8,10 @@ saferank's.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import worker_init
 from kombu import Exchange, Queue
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Longer than any task may run, so that a message comes back only when its worker is gone.
 _VISIBILITY_MARGIN = 60
+# Seconds after connecting in which other workers connect too, when the broker was restarted.
+_SETTLED = 10.0
 
 
 def create_app(settings: Settings | None = None) -> Celery:
@@ -47,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Celery:
         },
     )
     configure(app, settings)
+    app.steps["consumer"].add(RecoverAfterConnect)
     return app
 
 
@@ -99,10 +103,29 @@ def _merged(existing: Any, ours: dict[str, Any]) -> Any:
     return [ours, *existing]
 
 
+class RecoverAfterConnect(bootsteps.StartStopStep):
+    """Each time that a worker has (again) reached the broker, return what nobody works on.
+
+    A worker that lost its connection can no longer acknowledge what it held.
+    """
+
+    requires = ("celery.worker.consumer:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """Wait until workers have settled, without holding this one up."""
+        timer = threading.Timer(_SETTLED, recover, args=(parent.app,))
+        timer.daemon = True
+        timer.start()
+
+
 @worker_init.connect
-def _recover(sender: Any, **_: object) -> None:
-    """Before a worker takes its first task, return those of workers that are gone."""
+def _recover_before_start(sender: Any, **_: object) -> None:
+    recover(sender.app)
+
+
+def recover(app: Celery) -> None:
+    """Return the tasks of lost workers; if that fails, they come back after a timeout."""
     try:
-        recover_lost_tasks(sender.app)
+        recover_lost_tasks(app)
     except Exception as error:
         log.warning("tasks of lost workers, if any, come back later: %s", error)

@@ -202,7 +202,7 @@ def _score(
     except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
         log.exception("unexpected error while scoring %s", index)
         report = _all_rejected(keys, f"unexpected error: {error!r}")
-    log.info("scored a chunk of %s: %s", index, dict(report.counts))
+    log.info("scored a chunk of %s: %s", index, dict(+report.counts))
     return report
 
 

@@ -24,32 +24,35 @@ _SECONDS = float(os.environ.get("TEST_SECONDS", "0"))
 _decode = resources.decode
 
 
-class NotedBrightness(Brightness):
+class SlowBrightness(Brightness):
     def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         time.sleep(_SECONDS * len(blobs))
-        values = super().probabilities(blobs)
-        if _INFERENCES:
-            lines = "".join(f"{hashlib.sha256(blob.tobytes()).hexdigest()}\n" for blob in blobs)
-            with Path(_INFERENCES).open("a") as file:  # short appends are atomic
-                file.write(lines)
-        return values
+        return super().probabilities(blobs)
 
 
-def decode_unless_poison(data: bytes, settings: DecodeSettings) -> Decoded:
-    if _POISON and hashlib.sha256(data).hexdigest() == _POISON:
-        if _INFERENCES:
-            with Path(f"{_INFERENCES}.kills").open("a") as file:
-                file.write(f"{os.getpid()}\n")
+def noted_decode(data: bytes, settings: DecodeSettings) -> Decoded:
+    """Every image that is decoded goes through the model; the note says which."""
+    digest = hashlib.sha256(data).hexdigest()
+    if _INFERENCES and _POISON and digest == _POISON:
+        _note(f"{_INFERENCES}.kills", str(os.getpid()))
         os.abort()
-    return _decode(data, settings)
+    decoded = _decode(data, settings)
+    if _INFERENCES:
+        _note(_INFERENCES, digest)
+    return decoded
 
 
-def load_brightness(name: str) -> NotedBrightness:
-    return NotedBrightness(resources.model_identity(name))
+def _note(path: str, line: str) -> None:
+    with Path(path).open("a") as file:  # short appends are atomic
+        file.write(f"{line}\n")
+
+
+def load_brightness(name: str) -> SlowBrightness:
+    return SlowBrightness(resources.model_identity(name))
 
 
 resources.load_model = load_brightness
-resources.decode = decode_unless_poison
+resources.decode = noted_decode
 
 from saferank.indexer.worker import app  # noqa: E402, F401
 

@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check lint types imports caffe test-caffe bench clean
+.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness bench clean
 
 help:  ## Show these targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Score real pictures and search them at three safe-search levels.
 	$(BIN)/saferank demo
@@ -38,6 +38,10 @@ caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its fol
 test-caffe: $(READY)  ## Compare the converted nets with real Caffe, side by side.
 	@caffe=$$(deploy/build_caffe.sh $(BIN)/python) && \
 	PYTHONPATH=tests/support:$$caffe $(BIN)/python tests/models/compare_caffe.py $(COMPARE)
+
+test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
+	$(BIN)/pytest -s tests/robustness/check_pillow_images.py
+	$(BIN)/python tests/robustness/fuzz_decode.py
 
 bench: $(READY)  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -16,8 +16,9 @@ PACKAGES=(cmake g++ make protobuf-compiler libprotobuf-dev libboost-system-dev l
   libopenblas-pthread-dev libhdf5-dev liblmdb-dev)
 
 python=$(command -v "${1:-python3}")
-# The module is compiled against this numpy and this Python: both are part of the key.
-runs_on=$("$python" -c 'import sys, numpy; print(sys.version_info[:2], numpy.__version__)')
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")  # absolute; a venv's link stays one
+# What is compiled runs with this Python and this numpy's major version: both are part of the key.
+runs_on=$("$python" -c 'import sys, numpy; print(sys.version_info[:2], numpy.__version__[0])')
 key=$({ cat "${BASH_SOURCE[0]}"; echo "$runs_on"; } | sha256sum | cut -c1-16)
 home=${SAFERANK_CAFFE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/saferank/caffe}
 result=$home/$key
@@ -46,7 +47,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 say "fetching $SDIST"
-"$python" -m pip download -q --no-deps --no-build-isolation --no-binary :all: -d "$work" "$SDIST" >&2
+"$python" -m pip download -q --no-deps --no-binary :all: -d "$work" "$SDIST" >&2
 echo "$SHA256  $(echo "$work"/brocolli-caffe-*.tar.gz)" | sha256sum -c --quiet >&2
 mkdir "$work/source"
 tar xzf "$work"/brocolli-caffe-*.tar.gz -C "$work/source" --strip-components=1

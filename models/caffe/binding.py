@@ -133,7 +133,7 @@ class Binding:
                 f'it has {_some(have) or "none at all"} of net "{self._file.net}": the wrong file?'
             )
         layer.fail(
-            f"({layer.type}) needs {count} weight blobs; they are missing from {self._file.name}, "
+            f"{layer.type} needs {count} weight blobs; they are missing from {self._file.name}, "
             f"which has {_some(have)}"
         )
 

@@ -61,6 +61,10 @@ class GraphBuilder:
         self._inputs.append(tensor)
         return tensor
 
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each declared input by Caffe's name."""
+        return {each.value.removeprefix(INPUT_PREFIX): each.shape for each in self._inputs}
+
     def output(self, name: str, tensor: Tensor) -> None:
         """Declare a graph output for Caffe's blob ``name``."""
         value = OUTPUT_PREFIX + name

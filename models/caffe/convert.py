@@ -190,13 +190,7 @@ class _Converter:
             graph.output(name, tensor)
             outputs[name] = tensor.shape
         fold_affine_into_convolutions(graph)
-        inputs = {
-            top: self.blobs[top].shape
-            for layer in self.layers
-            if layer.type == "Input"
-            for top in layer.proto.top
-        }
-        return _Graph(graph, inputs, outputs, figures)
+        return _Graph(graph, graph.inputs(), outputs, figures)
 
     def _add(self, layer: Layer, graph: GraphBuilder) -> LayerFigures:
         kind = REGISTRY.get(layer.type)
@@ -209,6 +203,7 @@ class _Converter:
         layer.blobs_of = self.binding.blobs_of
         tops = kind.convert(layer, graph)
         self.binding.check_unused(layer)
+        _check_counts(layer)
         assert len(tops) == len(layer.proto.top), layer.where()
         shared = kind.shares(layer)
         for name, top in zip(layer.proto.top, tops, strict=True):
@@ -236,3 +231,19 @@ class _Converter:
         else:
             memory = _Memory(top)
         self.blobs[name] = _Blob(memory, top.shape)
+
+
+def _check_counts(layer: Layer) -> None:
+    """Fields that only training uses, but whose number Caffe checks all the same."""
+    proto = layer.proto
+    for name, given, wanted in (
+        ("propagate_down", len(proto.propagate_down), len(proto.bottom)),
+        ("loss_weight", len(proto.loss_weight), len(proto.top)),
+    ):
+        layer.need(given in (0, wanted), f"{name} is given {given} times, not {wanted} times", name)
+    # Old files give BatchNorm's three blobs a param each, which Caffe forgets.
+    layer.need(
+        len(proto.param) <= layer.blobs,
+        f"{len(proto.param)} params are given for {layer.blobs} blobs",
+        "param",
+    )

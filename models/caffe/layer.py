@@ -2,7 +2,7 @@
 
 Adding a layer type is one function in ``layers/``:
 
-    @converts("AbsVal", in_place=True)
+    @converts("AbsVal")
     def absval(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         x = layer.only_bottom()
         return [Tensor(graph.op("Abs", x.value), x.shape)]
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,8 @@ class Layer:
         bottoms: what it reads.
         blobs_of: gives the layer's weights, checked against the shapes asked for.
         in_place: whether its first top is its first bottom.
-        parameters: number of weights used, filled in by `weights`.
+        blobs: number of blobs used, filled in by `weights`.
+        parameters: number of values in them, filled in by `weights`.
         multiply_adds: number of multiply-adds of one forward pass, filled in by the function.
     """
 
@@ -81,6 +82,7 @@ class Layer:
     bottoms: list[Tensor] = field(default_factory=list)
     blobs_of: Callable[[Layer, Sequence[Sequence[int]]], list[NDArray[np.float32]]] | None = None
     in_place: bool = False
+    blobs: int = 0
     parameters: int = 0
     multiply_adds: int = 0
 
@@ -144,6 +146,7 @@ class Layer:
 
     def weights(self, *shapes: Sequence[int]) -> list[NDArray[np.float32]]:
         """The layer's blobs; the net's files must have them in just these shapes."""
+        self.blobs = len(shapes)
         self.parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
         assert self.blobs_of is not None
         return self.blobs_of(self, shapes)
@@ -157,8 +160,3 @@ def same_shape(layer: Layer, value: str) -> list[Tensor]:
 def show(tensor: Tensor) -> str:
     """A tensor's shape, for messages."""
     return format_shape(tensor.shape)
-
-
-def parameters_of(layer: Layer, name: str) -> Any:
-    """The layer's parameter message; defaults where the file has none."""
-    return getattr(layer.proto, name)

@@ -8,12 +8,14 @@ from saferank.models.caffe.layer import Layer
 
 
 def at_test_phase(layers: list[Layer], state: pb.NetState, file: str) -> list[Layer]:
-    """Keep the layers that Caffe would keep at phase TEST; level and stages as the file says.
+    """Keep the layers that Caffe would keep at phase TEST and level 0.
+
+    Stages are those that the file itself sets, as in pycaffe; a level that it sets does not count.
 
     Raises:
         ModelFormatError: a layer has rules of both kinds, or none is left.
     """
-    state = pb.NetState(phase=pb.TEST, level=state.level, stage=state.stage)
+    state = pb.NetState(phase=pb.TEST, level=0, stage=state.stage)
     kept = [layer for layer in layers if _included(layer, state)]
     if not kept:
         raise ModelFormatError(

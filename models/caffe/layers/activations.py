@@ -10,9 +10,9 @@ from saferank.models.caffe.builder import GraphBuilder, Tensor
 from saferank.models.caffe.layer import Layer, converts, same_shape
 
 
-@converts("AbsVal", in_place=True)
+@converts("AbsVal")
 def absval(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
-    """``|x|``."""
+    """``|x|``; alone among the activations, Caffe does not let it work in place."""
     return same_shape(layer, graph.op("Abs", layer.only_bottom().value))
 
 

@@ -45,7 +45,17 @@ def eltwise(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
             for value, factor in zip(values, coefficients, strict=True)
         ]
         return same_shape(layer, _chain(graph, "Add", weighted))
-    return same_shape(layer, _chain(graph, "Max", values))
+    return same_shape(layer, _maximum(graph, values))
+
+
+def _maximum(graph: GraphBuilder, values: list[str]) -> str:
+    """The larger by comparison, so that NaN goes where Caffe lets it go; ONNX's Max differs."""
+    result = graph.op("Identity", values[0])
+    for index, value in enumerate(values[1:]):
+        # Of the first two the second wins where neither is larger, later ones must be larger.
+        greater, other = (result, value) if index == 0 else (value, result)
+        result = graph.op("Where", graph.op("Greater", greater, other), greater, other)
+    return result
 
 
 def _chain(graph: GraphBuilder, op: str, values: list[str]) -> str:

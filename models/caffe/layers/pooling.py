@@ -37,12 +37,12 @@ class _Axis:
 
     @property
     def divisors(self) -> list[int]:
-        """By how much Caffe divides the sum in each filled window.
+        """By how much Caffe divides the sum in each window.
 
         The window is cut at the end of the padding, not of the image: padding counts, what lies
-        beyond it does not.
+        beyond it does not. An empty window has 0, or less where it starts further out.
         """
-        starts = [index * self.stride - self.pad for index in range(self.filled)]
+        starts = [index * self.stride - self.pad for index in range(self.out)]
         return [min(start + self.kernel, self.size + self.pad) - start for start in starts]
 
 
@@ -110,25 +110,43 @@ def _pool(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis], method: int
 
     The end padding is written out with ``ceil_mode`` 0: onnxruntime up to 1.20 rounds up wrongly.
     """
-    attributes = {
+    if method == _MAX:
+        # The maximum of nothing is the value Caffe starts from.
+        return _with_empty(graph, graph.op("MaxPool", x.value, **_attributes(axes)), axes, _LOWEST)
+    value = graph.op("AveragePool", x.value, count_include_pad=1, **_attributes(axes))
+    value = _with_empty(graph, value, axes, 0)
+    whole = prod(axis.kernel for axis in axes)
+    with np.errstate(divide="ignore"):
+        # An empty window becomes 0 times infinity, which is NaN as Caffe's 0 / 0 is.
+        correction = whole / np.outer(axes[0].divisors, axes[1].divisors)
+    if (correction != 1).any():
+        value = graph.op("Mul", value, graph.constant(correction))
+    return value
+
+
+def _positions(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis]) -> str:
+    """Where each maximum was. ONNX counts through the whole blob, Caffe within the plane."""
+    _, position = graph.node("MaxPool", x.value, outputs=2, **_attributes(axes))
+    plane = graph.constant(axes[0].size * axes[1].size, np.int64)
+    position = graph.op("Cast", graph.op("Mod", position, plane), to=1)
+    return _with_empty(graph, position, axes, -1)
+
+
+def _attributes(axes: tuple[_Axis, _Axis]) -> dict[str, list[int]]:
+    return {
         "kernel_shape": [axis.kernel for axis in axes],
         "strides": [axis.stride for axis in axes],
         "pads": [*(axis.pad for axis in axes), *(axis.pad_end for axis in axes)],
     }
-    if method == _MAX:
-        value, empty = graph.op("MaxPool", x.value, **attributes), _LOWEST
-    else:
-        value, empty = graph.op("AveragePool", x.value, count_include_pad=1, **attributes), np.nan
-        whole = prod(axis.kernel for axis in axes)
-        correction = whole / np.outer(axes[0].divisors, axes[1].divisors)
-        if (correction != 1).any():
-            value = graph.op("Mul", value, graph.constant(correction))
+
+
+def _with_empty(graph: GraphBuilder, value: str, axes: tuple[_Axis, _Axis], empty: float) -> str:
+    """Add the empty windows at the end, if there are any."""
     missing = [axis.out - axis.filled for axis in axes]
-    if any(missing):
-        # Empty windows: the maximum of nothing is Caffe's starting value, the mean of nothing 0/0.
-        pads = graph.constant([0, 0, 0, 0, 0, 0, *missing], np.int64)
-        value = graph.op("Pad", value, pads, graph.constant(empty))
-    return value
+    if not any(missing):
+        return value
+    pads = graph.constant([0, 0, 0, 0, 0, 0, *missing], np.int64)
+    return graph.op("Pad", value, pads, graph.constant(empty))
 
 
 @converts("Pooling")
@@ -142,24 +160,12 @@ def pooling(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
         layer.refuse(
             "STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool"
         )
-    layer.count(tops=1 if method == _AVERAGE else (2 if layer.tops == 2 else 1))
+    layer.count(tops=2 if method == _MAX and layer.tops == 2 else 1)
     shape = (*x.shape[:2], *(axis.out for axis in axes))
-    if layer.tops == 1:
-        return [Tensor(_pool(graph, x, axes, method), shape)]
-    if any(axis.out != axis.filled for axis in axes):
-        layer.refuse("the positions of maxima of empty windows cannot be given", "top")
-    value, position = graph.node(
-        "MaxPool",
-        x.value,
-        outputs=2,
-        kernel_shape=[axis.kernel for axis in axes],
-        strides=[axis.stride for axis in axes],
-        pads=[*(axis.pad for axis in axes), *(axis.pad_end for axis in axes)],
-    )
-    # ONNX counts through the whole blob, Caffe within the plane, as a float.
-    plane = graph.constant(axes[0].size * axes[1].size, np.int64)
-    mask = graph.op("Cast", graph.op("Mod", position, plane), to=1)
-    return [Tensor(value, shape), Tensor(mask, shape)]
+    tops = [Tensor(_pool(graph, x, axes, method), shape)]
+    if layer.tops == 2:
+        tops.append(Tensor(_positions(graph, x, axes), shape))
+    return tops
 
 
 @converts("SPP")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from saferank.models.caffe.builder import GraphBuilder, Tensor
 from saferank.models.caffe.layer import Layer, converts
+from saferank.models.caffe.weights import format_shape
 
 
 @converts("Input")
@@ -67,6 +70,15 @@ def dummy_data(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
                 f'filler "{filler.type}" is random; only constant can be converted', "type"
             )
         shape = shapes[index % len(shapes)]
+        _check_shape(layer, shape)
         values = np.full(shape, 0.0 if filler is None else filler.value, np.float32)
         tops.append(Tensor(graph.constant(values), shape))
     return tops
+
+
+def _check_shape(layer: Layer, shape: tuple[int, ...]) -> None:
+    layer.need(
+        all(size > 0 for size in shape) and prod(shape) < 2**31,
+        f"the shape {format_shape(shape)} must be positive and below 2^31 values",
+        "shape",
+    )

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from caffe_cases import LAYERS, case_names, read_case
 
 from saferank.errors import ModelError
 from saferank.models.caffe import convert, read_prototxt, read_weights
 from saferank.models.caffe.layer import REGISTRY
 from saferank.models.runtime import OnnxRuntime, open_net
-from caffe_cases import LAYERS, case_names, read_case
 
 BAD = json.loads((LAYERS / "bad" / "bad.json").read_text(encoding="utf-8"))
 

@@ -171,7 +171,12 @@ class ErrorCode(StrEnum):
     TIMEOUT = (
         "timeout",
         True,
-        "fetching or decoding took longer than allowed",
+        "fetching took longer than allowed",
+    )
+    DECODE_TIMEOUT = (
+        "decode_timeout",
+        False,
+        "decoding took longer than allowed",
     )
     WORKER_LOST = (
         "worker_lost",

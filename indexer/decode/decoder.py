@@ -25,7 +25,7 @@ def decode(data: bytes, settings: DecodeSettings) -> Decoded:
 
     Raises:
         ImageError: ``not_an_image``, ``truncated``, ``unreadable``, ``too_large`` or
-            ``timeout``.
+            ``decode_timeout``.
     """
     try:
         return _here_or_in_child("read", read, data, settings)

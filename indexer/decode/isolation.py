@@ -55,7 +55,7 @@ class DecoderProcess:
             The pictures, RGB, and what else the child says about the file.
 
         Raises:
-            ImageError: as the child reports, or ``timeout``, or ``unreadable`` when the file
+            ImageError: as the child reports, or ``decode_timeout``, or ``unreadable`` when the file
                 ended the child.
         """
         with self._lock:
@@ -76,7 +76,7 @@ class DecoderProcess:
             except TimeoutError as error:
                 self._kill()
                 raise ImageError(
-                    ErrorCode.TIMEOUT,
+                    ErrorCode.DECODE_TIMEOUT,
                     f"decoding took more than {settings.timeout:g} s; raise decode.timeout to "
                     "allow more",
                 ) from error

@@ -123,7 +123,7 @@ def _sample(
     for index, image in enumerate(steps):
         if time.monotonic() > deadline:
             raise ImageError(
-                ErrorCode.TIMEOUT,
+                ErrorCode.DECODE_TIMEOUT,
                 f"only {index} of {count} frames were reached in {settings.timeout:g} s; "
                 "raise decode.timeout to score it",
             )

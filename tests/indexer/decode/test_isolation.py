@@ -46,7 +46,7 @@ def test_a_decoder_that_does_not_come_to_an_end_is_killed():
     (before,) = children()
     with pytest.raises(ImageError) as caught:
         decode(slow_texture(), DecodeSettings(timeout=0.1))
-    assert caught.value.code == "timeout"
+    assert caught.value.code == "decode_timeout"
     assert not before.is_running()
     picture = noise(1)
     assert decode(encoded(picture, "TIFF"), SETTINGS).frames[0].tobytes() == picture.tobytes()

@@ -136,7 +136,7 @@ def _with_knn(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict
             result["query"] = without_hidden(query, decision)
         if "rescore" in body:
             rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=False)
-            result["rescore"] = rescorers if query is None else paged(rescorers)
+            result["rescore"] = paged(rescorers)
         return result
     alone = query is None and not {"collapse", "search_after"} & body.keys()
     if alone and as_list(body.get("sort")) in ([], ["_score"]) and _few(searches):

@@ -193,19 +193,17 @@ def compounds(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
     )
 
 
-def named_once(query: dict[str, Any]) -> dict[str, Any]:
-    """Inner hits need distinct names."""
-    text = json.dumps(query)
+def named_once(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with distinct names of inner hits."""
+    text = json.dumps(body)
     for number in range(text.count('"inner_hits": {}')):
         text = text.replace('"inner_hits": {}', f'"inner_hits": {{"name": "inner{number}"}}', 1)
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
-queries = st.recursive(leaves, compounds, max_leaves=4).map(named_once)
-knns = st.builds(
-    knn_search, boosts, st.floats(0, 1, width=16), st.lists(leaves.map(named_once), max_size=1)
-)
+queries = st.recursive(leaves, compounds, max_leaves=4)
+knns = st.builds(knn_search, boosts, st.floats(0, 1, width=16), st.lists(leaves, max_size=1))
 
 TOP = {"top_hits": {"size": 20}}
 MARKERS = {"terms": {"field": "marker", "size": 100}}
@@ -226,10 +224,10 @@ aggregations = st.builds(
         st.just({"histogram": {"field": "price", "interval": 2}}),
         st.just({"date_histogram": {"field": "when", "calendar_interval": "quarter"}}),
         st.just({"sampler": {"shard_size": 10}}),
-        st.builds(lambda q: {"filter": q}, leaves.map(named_once)),
+        st.builds(lambda q: {"filter": q}, leaves),
         st.builds(
             lambda q: {"filters": {"filters": {"x": q}, "other_bucket": True}},
-            leaves.map(named_once),
+            leaves,
         ),
     ),
     inner_aggregations,
@@ -255,7 +253,7 @@ def rescorers(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "window_size": draw(st.sampled_from([2, 7, 2 * COUNT])),
         "query": {
-            "rescore_query": draw(leaves.map(named_once)),
+            "rescore_query": draw(leaves),
             "score_mode": draw(st.sampled_from(MODES)),
             "query_weight": draw(st.sampled_from([0.5, 1])),
             "rescore_query_weight": draw(st.sampled_from([0.25, 1])),
@@ -292,7 +290,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         inner = {"name": "group", "size": 10, "sort": ["number"]}
         collapse = {"field": draw(st.sampled_from(["tag", "price"]))}
         sometimes("collapse", st.sampled_from([collapse, {**collapse, "inner_hits": inner}]))
-    sometimes("post_filter", leaves.map(named_once))
+    sometimes("post_filter", leaves)
     sometimes("indices_boost", st.just([{INDEX: 2}]))
     sometimes("highlight", st.just({"fields": {"title": {}}}))
     sometimes("_source", st.sampled_from([False, ["marker"], True]))
@@ -304,14 +302,14 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         "numbers": {"value_count": {"field": "number"}},
         **draw(st.dictionaries(st.sampled_from("xyz"), aggregations, max_size=2)),
     }
-    return body
+    return named_once(body)
 
 
 @st.composite
 def retrievers(draw: st.DrawFn) -> dict[str, Any]:
     standard: dict[str, Any] = {"query": draw(queries)}
     if draw(st.booleans()):
-        standard["filter"] = draw(leaves.map(named_once))
+        standard["filter"] = draw(leaves)
     kind = draw(st.sampled_from(["standard", "sorted", "knn", "rescorer"]))
     if kind == "knn":
         return {"knn": {k: v for k, v in draw(knns).items() if k != "boost"}}

@@ -12,7 +12,7 @@ from saferank.ranker.levels import Level
 from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite_query import names, without_hidden
 from saferank.ranker.rewrite_ranking import demoting as multiplied
-from saferank.ranker.rewrite_ranking import multiplying, paged, ranked
+from saferank.ranker.rewrite_ranking import multiplying, ranked
 
 ALL = {"match_all": {}}
 MATCH = {"match": {"title": "cat"}}
@@ -51,10 +51,9 @@ def test_demotion(demoting: Decision) -> None:
 def test_a_rescorer_that_lowers_scores_is_paged(demoting: Decision, hiding: Decision) -> None:
     lowering = {"query": {"rescore_query": MATCH, "score_mode": "multiply"}}
     for decision in (hiding, demoting):
-        for body in ({"query": MATCH}, {"query": MATCH, "knn": KNN}):
+        for body in ({"query": MATCH}, {"query": MATCH, "knn": KNN}, {"knn": KNN}):
             found = rewrite_search({**body, "rescore": lowering}, decision)
-            assert found["rescore"] == paged([lowering])
-            assert len(found["rescore"]) == 2
+            assert [item.get("window_size") for item in found["rescore"]] == [None, 10_000]
 
 
 def test_the_body_is_not_changed(demoting: Decision) -> None:

@@ -7,6 +7,7 @@ them holds. ``docs/reference/policy.md`` describes every key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -163,12 +164,12 @@ class Policy(BaseModel):
     def _known_levels(self) -> str:
         return f"the levels are {', '.join(self.levels)}"
 
-    @property
+    @cached_property
     def fields(self) -> SafetyFields:
         """Names of the safety fields."""
         return SafetyFields(self.field, self.override_field)
 
-    @property
+    @cached_property
     def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:
         """Attributes that a context may have, each with its values, or None when any will do.
 

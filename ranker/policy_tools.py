@@ -1,4 +1,4 @@
-"""Looking at policies: the schema of the file, why a request gets its level, what an edit changes."""
+"""Looking at policies: the schema of the file, why a request gets its level, what edits change."""
 
 from __future__ import annotations
 
@@ -196,12 +196,9 @@ def _values(*policies: Policy) -> dict[str, list[str]]:
         for name, allowed in policy.known_attributes.items():
             named = [v for rule in policy.contexts for v in rule.when.get(name, ())]
             choices = found.setdefault(name, [ABSENT])
-            choices += [v for v in (*named, *(allowed or (OTHER,))) if v not in choices]
-    levels = {name: None for policy in policies for name in policy.levels}
-    return {
-        **{name: list(dict.fromkeys(v)) for name, v in found.items()},
-        REQUESTED: [ABSENT, *levels],
-    }
+            choices += [*named, *(allowed or (OTHER,))]
+    found[REQUESTED] = [ABSENT, *(name for policy in policies for name in policy.levels)]
+    return {name: list(dict.fromkeys(choices)) for name, choices in found.items()}
 
 
 def _level(policy: Policy, context: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.demotion import demoted, factors, functions, is_demoted
-from saferank.ranker.hiding import hidden, is_hidden
+from saferank.ranker.hiding import hidden, is_hidden, visible
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import Query, StateQueries, States, any_of
 
@@ -66,6 +66,11 @@ class Decision:
     def hidden(self) -> list[Query]:
         """Queries of which a hidden document matches at least one; not to be changed."""
         return hidden(self.rules, self.queries)
+
+    @cached_property
+    def visible(self) -> Query:
+        """Clauses of a ``bool`` that no hidden document matches; not to be changed."""
+        return visible(self.rules, self.queries)
 
     @cached_property
     def functions(self) -> list[dict[str, Any]]:

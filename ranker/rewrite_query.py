@@ -43,9 +43,9 @@ _COMPOUNDS = {
 
 def without_hidden(query: Query, decision: Decision) -> Query:
     """The query without the documents that the level hides; its scores stay as they are."""
-    if not decision.hidden:
+    if not decision.visible:
         return query
-    return {"bool": {"must": [query], "must_not": decision.hidden}}
+    return {"bool": {"must": [query], **decision.visible}}
 
 
 def safe_query(query: Any, key: str, decision: Decision) -> Query:

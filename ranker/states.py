@@ -93,15 +93,22 @@ class StateQueries:
             treatment: the treatment of the unusual states to look for.
             thresholds: clauses for probabilities that the level treats the same way.
         """
-        kinds = rules.treats(treatment)
-        conditions = [*thresholds, *(getattr(self, kind) for kind in kinds if kind != "blocked")]
+        conditions = [*thresholds, *self.unusual(rules, treatment)]
         clauses = [self.undecided(*conditions)] if conditions else []
-        return [*clauses, self.blocked] if "blocked" in kinds else clauses
+        return [*clauses, self.blocked] if rules.blocked is treatment else clauses
+
+    def unusual(self, rules: Level, treatment: Treatment) -> list[Query]:
+        """Conditions that the level treats so in documents that no person has decided about."""
+        return [getattr(self, kind) for kind in rules.treats(treatment) if kind != "blocked"]
+
+    @property
+    def decided(self) -> Query:
+        """Documents that a person has decided about."""
+        return {"terms": {self.fields.override: [ALLOW, BLOCK]}}
 
     def undecided(self, *conditions: Query) -> Query:
         """Documents that meet one of the conditions and that no person has decided about."""
-        decided = {"terms": {self.fields.override: [ALLOW, BLOCK]}}
-        return {"bool": {"filter": [any_of(conditions)], "must_not": [decided]}}
+        return {"bool": {"filter": [any_of(conditions)], "must_not": [self.decided]}}
 
     def _counting(self, query: Query) -> Query:
         if self.model is None:

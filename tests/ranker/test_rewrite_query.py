@@ -14,22 +14,30 @@ KNN = {"field": "v", "query_vector": [1], "k": 1}
 
 
 def visible(decision: Decision) -> dict[str, Any]:
-    return {"bool": {"must": [{"match_all": {}}], "must_not": decision.hidden}}
+    return {"bool": {"must": [{"match_all": {}}], **decision.visible}}
 
 
 def test_hidden_documents_are_excluded_beside_the_query(hiding: Decision) -> None:
     assert without_hidden(MATCH, hiding) == {
         "bool": {
             "must": [MATCH],
-            "must_not": [
+            # Two branches: a filter that only negates would cost as much as ``must_not``.
+            "filter": [
                 {
                     "bool": {
-                        "filter": [{"range": {"safety.probability": {"gte": 0.5}}}],
-                        "must_not": [{"terms": {"safety.override": ["allow", "block"]}}],
+                        "should": [
+                            {
+                                "bool": {
+                                    "must_not": [{"range": {"safety.probability": {"gte": 0.5}}}]
+                                }
+                            },
+                            {"terms": {"safety.override": ["allow", "block"]}},
+                        ],
+                        "minimum_should_match": 1,
                     }
-                },
-                {"term": {"safety.override": "block"}},
+                }
             ],
+            "must_not": [{"term": {"safety.override": "block"}}],
         }
     }
 

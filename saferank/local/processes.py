@@ -53,10 +53,9 @@ class Service:
         family = [process, *process.children(recursive=True)]
         for member in family:
             _signal(member.terminate)
-        _, alive = psutil.wait_procs(family, timeout=timeout)
-        for member in alive:
+        for member in _still_alive(family, timeout):
             _signal(member.kill)
-        psutil.wait_procs(alive, timeout=timeout)
+        _still_alive(family, timeout)
 
     @classmethod
     def start(
@@ -109,7 +108,7 @@ class Service:
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < _START_TOLERANCE
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            return process if same and _is_alive(process) else None
         except psutil.NoSuchProcess:
             return None
 
@@ -152,6 +151,25 @@ def _signal(send: Callable[[], None]) -> None:
         send()
     except psutil.NoSuchProcess:
         return
+
+
+def _still_alive(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait until all have ended; return those that have not within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    alive = list(processes)
+    while alive := [process for process in alive if _is_alive(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    # In a container, nobody may collect processes that have ended: they stay as zombies.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _tail(log: Path) -> str:

@@ -1,0 +1,79 @@
+"""Keeping track of the user's stack; any long-running program will do as a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from saferank.local import stack as local_stack
+from saferank.local.processes import Service, base_environment
+from saferank.local.stack import Stack, down, status, up
+
+
+@pytest.fixture(autouse=True)
+def _sleeping_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    def start(folder: Path, **_: object) -> Stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "data").touch()
+        services = [
+            Service.start(
+                name,
+                ["/bin/sh", "-c", "sleep 600 & exec sleep 600"],
+                folder=folder,
+                environment=base_environment(),
+                find_url=lambda name=name: f"http://{name}",
+                timeout=10,
+            )
+            for name in ("one", "two")
+        ]
+        return Stack(*services)
+
+    monkeypatch.setattr(local_stack, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(local_stack, "_start", start)
+    yield
+    down()
+
+
+def test_it_is_found_again_and_started_once() -> None:
+    assert status() is None
+    started = up()
+    assert status() == started
+    assert up() == started
+    assert started.environment == {
+        "SAFERANK_ELASTICSEARCH_URL": "http://one",
+        "SAFERANK_BROKER_URL": "http://two",
+    }
+
+
+def test_down_ends_every_process_and_says_whether_there_was_one(tmp_path: Path) -> None:
+    started = up()
+    family = [psutil.Process(service.pid) for service in started.services]
+    family += [child for process in family for child in process.children()]
+    assert len(family) == 4
+    assert down()
+    ended = [not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in family]
+    assert ended == [True] * 4
+    assert not down()
+    assert (tmp_path / "stack" / "data").exists()
+    down(erase=True)
+    assert not (tmp_path / "stack").exists()
+
+
+def test_a_half_dead_stack_is_replaced_whole() -> None:
+    first = up()
+    first.broker.stop()
+    assert status() is None
+    second = up()
+    assert not first.elasticsearch.running
+    assert all(service.running for service in second.services)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"elasticsearch": {"pid": 1}}', "[1]"])
+def test_a_damaged_record_stops_nothing_and_does_not_hinder(tmp_path: Path, content: str) -> None:
+    (tmp_path / "stack.json").write_text(content)
+    assert status() is None
+    assert not down()
+    assert all(service.running for service in up().services)

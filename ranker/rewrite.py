@@ -107,13 +107,14 @@ def restore_response(response: Mapping[str, Any]) -> dict[str, Any]:
 def _with_query(
     body: dict[str, Any], query: dict[str, Any], decision: Decision, *, demote: bool
 ) -> dict[str, Any]:
-    order = order_of(body.get("sort"), "sort", decision)
     if demote:
         result = ranked(body, query, decision)
     else:
+        order_of(body.get("sort"), "sort", decision)
         result = {**body, "query": without_hidden(query, decision)}
     if "rescore" in body:
-        demote = demote and order is Order.RELEVANCE
+        # The node takes rescorers only with an order by relevance.
+        demote = demote and order_of(body.get("sort"), "sort", decision) is Order.RELEVANCE
         result["rescore"] = paged(safe_rescore(body["rescore"], "rescore", decision, demote=demote))
     return result
 

@@ -133,6 +133,8 @@ def _check_paths(aggregations: dict[str, Any], key: str) -> None:
     """Refuse paths that lead through an aggregation in which a filter was put."""
     everything = list(_walk(aggregations, key))
     leaving = {here.rpartition(".")[2] for here, kind, _ in everything if kind in _LEAVING}
+    if not leaving:
+        return
     for here, kind, body in everything:
         for path in _paths(body):
             for step in path.replace(".", ">").split(">"):

@@ -79,6 +79,8 @@ class Job:
         counts: documents by outcome, see ``scoring.Report``; filled in at the end.
         failures: failed documents by error code; filled in at the end.
         note: a sentence about the end.
+        into: the new index, when the job copies ``index``; see ``reindex``.
+        progress: what a copy needs to go on after a crash.
         version: ``(seq_no, primary_term)`` that was read; None for a record not stored yet.
     """
 
@@ -97,11 +99,15 @@ class Job:
     counts: Mapping[str, int] = default(default_factory=dict)
     failures: Mapping[str, int] = default(default_factory=dict)
     note: str = ""
+    into: str | None = None
+    progress: Mapping[str, Any] = default(default_factory=dict)
     version: tuple[int, int] | None = None
 
     @property
     def id(self) -> str:
         """What the job does, in short."""
+        if self.into is not None:
+            return f"{self.index}.into.{self.into}"
         return f"{self.index}.{self.field}.{self.selection.name}"
 
     @property

@@ -57,6 +57,10 @@ class _Busy(Exception):
     """Some items were turned away for now."""
 
 
+class _Closed(_Busy):
+    """The index refuses writes: for a second while an alias moves, or because it was replaced."""
+
+
 class DocumentStore:
     """Documents of any index, their images and their scores.
 
@@ -153,12 +157,14 @@ class DocumentStore:
                 ]
             response = self._client.bulk(index=index, operations=operations)
             busy = 0
+            closed = any(_is_closed(item["update"]) for item in response["items"])
             for place, item in zip(places, response["items"], strict=True):
                 results[place] = _result(item["update"])
                 busy += results[place] is None
             if busy:
                 metrics.STORE_RETRIES.labels("busy").inc(busy)
-                raise _Busy(f"{busy} of {len(places)} writes were turned away")
+                kind = _Closed if closed else _Busy
+                raise kind(f"{busy} of {len(places)} writes were turned away")
 
         with metrics.stage("write"):
             self._patiently(write_rest)
@@ -206,6 +212,11 @@ class DocumentStore:
                     return call()
         except NotFoundError as error:
             raise MappingError(f"there is no such index: {error}") from error
+        except _Closed as error:
+            raise MappingError(
+                f"the index has refused writes for {self._patience:g} s; score the documents "
+                "through the alias if it was replaced by a new index"
+            ) from error
         except _Busy as error:
             raise ServiceUnavailable(
                 f"Elasticsearch stayed too busy for {self._patience:g} s ({error}); "
@@ -229,7 +240,7 @@ def _may_pass(error: Exception) -> bool:
 def _result(item: Mapping[str, Any]) -> WriteResult | None:
     """Read one item of a bulk answer; None when it is to be sent again."""
     status: int = item["status"]
-    if status in _BUSY:
+    if status in _BUSY or _is_closed(item):
         return None
     if status == 409:
         return WriteResult(Written.CHANGED)
@@ -240,6 +251,11 @@ def _result(item: Mapping[str, Any]) -> WriteResult | None:
         cause = error.get("caused_by", {}).get("reason", "")
         return WriteResult(Written.REJECTED, f"{error['type']}: {error['reason']} {cause}".strip())
     return WriteResult(Written.UNCHANGED if item["result"] == "noop" else Written.STORED)
+
+
+def _is_closed(item: Mapping[str, Any]) -> bool:
+    error = item.get("error")
+    return isinstance(error, Mapping) and error.get("type") == "cluster_block_exception"
 
 
 def _same(body: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from saferank.cli.copying import read_definition, run_copy
 from saferank.cli.extras import needs_extra, parse_query
 from saferank.connection import connect, explained
 from saferank.mappings import check_index
@@ -46,12 +49,40 @@ def backfill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many, and how long it would take.")
     ] = False,
+    into: Annotated[
+        str | None,
+        typer.Option(help="Copy to this new index, score it, and move the alias to it."),
+    ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="With --into: an alias to move; INDEX itself when it is one."),
+    ] = None,
+    definition: Annotated[
+        Path | None,
+        typer.Option(help="With --into: JSON file with the new index's settings and mappings."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, max=10_000, help="With --into: documents to compare.")
+    ] = 1000,
+    longest_block: Annotated[
+        float, typer.Option(min=1, help="With --into: seconds writes may be refused at the end.")
+    ] = 30.0,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the index before the last --into.")
+    ] = False,
 ) -> None:
     """Score the documents of an index through the workers, and stay until it is done.
 
     Starting the same again goes on where it stopped. Exits with 1 when documents could not be
     stored or images failed.
     """
+    if into is None and (alias or definition):
+        raise typer.BadParameter("--alias and --definition need --into")
+    if (into or rollback) and (only != "missing" or query or dry_run or (into and rollback)):
+        raise typer.BadParameter(
+            "--into and --rollback copy all documents, and go with neither --only, --query, "
+            "--dry-run nor each other"
+        )
     parsed = parse_query(query)
     with needs_extra("indexer"):
         from saferank.indexer.jobs import Job, Jobs, JobState, Pace
@@ -67,8 +98,23 @@ def backfill(
         pace=Pace(chunk or settings.indexer.chunk_size, in_flight, rate, slices),
     )
     with explained(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, index, settings.fields)
         jobs = Jobs(client, settings.indexer.jobs_index)
+        if rollback or into is not None:
+            from saferank.indexer.reindex.flow import Limits, start_copy, start_return
+
+            wanted = replace(wanted, into=into or "")
+            job = (
+                start_return(client, jobs, wanted)
+                if rollback
+                else start_copy(
+                    client, jobs, wanted, names=alias or (), definition=read_definition(definition)
+                )
+            )
+            job = run_copy(client, settings, jobs, job, Limits(sample, longest_block))
+            if job.state is JobState.CANCELLED:
+                raise typer.Exit(1)
+            return
+        check_index(client, index, settings.fields)
         if dry_run:
             _foretell(client, settings, jobs, wanted)
             return

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.backfill import run, show_job
+from saferank.cli.copying import run_copy
 from saferank.cli.extras import needs_extra
 from saferank.connection import connect, explained
 from saferank.settings import Settings, get_settings
@@ -94,5 +95,7 @@ def resume(id: Id) -> None:
         job = jobs.ask(id, JobState.RUNNING)
         if job.alive:
             Console().print(f"{id} goes on, run by {job.owner}", highlight=False)
+        elif job.into is not None:
+            run_copy(jobs.client, settings, jobs, jobs.acquire(job))
         else:
             run(jobs.client, settings, jobs, jobs.acquire(job))

@@ -1,0 +1,121 @@
+"""Following the changes of an index: every document written after a point, shard by shard.
+
+Elasticsearch numbers the writes of a shard (``_seq_no``), and a document carries the number of
+its last write. So the documents with a number above the one reached are exactly those created or
+changed since; a deleted document simply is no more.
+
+Numbers are given before a write is searchable, and not always in that order: a document with
+number 100 may be visible while 99 is not yet. Therefore a walk ends at the shard's *global
+checkpoint* as it was before the refresh: below it, every copy of the shard has every write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elasticsearch import BadRequestError, Elasticsearch
+
+from saferank.errors import ServiceUnavailable
+from saferank.indexer.select import KEEP_ALIVE
+
+Json = Mapping[str, Any]
+
+NOTHING_YET = -1
+"""The cursor of a shard of which nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Changed documents of one shard.
+
+    Attributes:
+        hits: as Elasticsearch gives them, with ``_source`` and ``_routing``.
+        cursor: all writes of the shard up to this number are in this page or earlier ones.
+    """
+
+    hits: list[Json]
+    cursor: int
+
+
+def checkpoints(client: Elasticsearch, index: str) -> dict[str, int]:
+    """Read the number up to which every copy of a shard has every write, for each shard.
+
+    Raises:
+        ServiceUnavailable: a shard has no primary at the moment.
+    """
+    shards = client.indices.stats(index=index, level="shards", metric="docs")["indices"]
+    reached: dict[str, int] = {}
+    for number, copies in shards[index]["shards"].items():
+        for copy in copies:
+            if copy["routing"]["primary"] and "seq_no" in copy:
+                reached[number] = copy["seq_no"]["global_checkpoint"]
+    settings = client.indices.get_settings(index=index, name="index.number_of_shards")
+    expected = int(settings[index]["settings"]["index"]["number_of_shards"])
+    if len(reached) != expected:
+        raise ServiceUnavailable(
+            f"{expected - len(reached)} shards of {index!r} have no primary; wait for the cluster"
+        )
+    return reached
+
+
+def changed(
+    client: Elasticsearch,
+    index: str,
+    shard: str,
+    after: int,
+    upto: int,
+    *,
+    source: Json | bool,
+    size: int = 500,
+) -> Iterator[Page]:
+    """Walk through the documents of a shard that were written after one number, up to another.
+
+    The index must have been refreshed after ``upto`` was read.
+
+    Args:
+        client: connected.
+        index: the concrete index.
+        shard: its number.
+        after: cursor reached before.
+        upto: the shard's checkpoint.
+        source: see ``whole_source``.
+        size: documents in a page.
+
+    Yields:
+        Pages in the order of the numbers; the last one's cursor is ``upto``.
+    """
+    if upto <= after:
+        return
+    view = client.open_point_in_time(
+        index=index, keep_alive=KEEP_ALIVE, preference=f"_shards:{shard}"
+    )["id"]
+    try:
+        while after < upto:
+            hits = client.search(
+                pit={"id": view, "keep_alive": KEEP_ALIVE},
+                query={"range": {"_seq_no": {"gt": after, "lte": upto}}},
+                sort=[{"_seq_no": "asc"}],
+                source=source,
+                size=size,
+                seq_no_primary_term=True,
+                track_total_hits=False,
+            )["hits"]["hits"]
+            after = hits[-1]["_seq_no"] if len(hits) == size else upto
+            yield Page(hits, after)
+    finally:
+        client.options(ignore_status=404).close_point_in_time(id=view)
+
+
+def whole_source(client: Elasticsearch, index: str) -> Json | bool:
+    """Give what to ask for as ``_source`` so that nothing of a document is left out.
+
+    Newer versions leave vectors out unless told otherwise; older ones do not know the option.
+    """
+    everything = {"exclude_vectors": False}
+    try:
+        client.search(index=index, size=0, source=everything)
+    except BadRequestError:
+        return True
+    return everything

@@ -1,0 +1,190 @@
+"""Bringing changed documents from one index into another, and removing what was deleted.
+
+A write into the new index is conditional on what was read there just before, for workers score
+its documents meanwhile. It never undoes a score, and no score undoes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import stamina
+from elastic_transport import ConnectionError as TransportConnectionError
+from elastic_transport import ConnectionTimeout
+from elasticsearch import ApiError, Elasticsearch
+
+from saferank.errors import JobError
+from saferank.indexer.documents import DocumentKey
+from saferank.indexer.reindex.merge import merged
+from saferank.indexer.select import pages
+from saferank.mappings import SafetyFields
+
+log = logging.getLogger(__name__)
+
+Json = Mapping[str, Any]
+
+_BUSY = frozenset({429, 502, 503, 504})
+_NAMED = 5
+
+
+class _Again(Exception):
+    """Some writes were turned away or met another writer."""
+
+
+class Copier:
+    """Writes into the new index.
+
+    Args:
+        client: connected.
+        source: the old index.
+        target: the new index.
+        fields: names of the safety fields.
+        image_field: source field with the image references.
+        model: identity of the model that scores now.
+        still_ours: called right before each write; raises when another process took over.
+        patience: seconds to keep trying while Elasticsearch is busy.
+    """
+
+    def __init__(
+        self,
+        client: Elasticsearch,
+        source: str,
+        target: str,
+        *,
+        fields: SafetyFields,
+        image_field: str,
+        model: str,
+        still_ours: Callable[[], None],
+        patience: float = 60.0,
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._target = target
+        self._fields = fields
+        self._image_field = image_field
+        self._model = model
+        self._still_ours = still_ours
+        self._patience = patience
+
+    def write(self, hits: Sequence[Json]) -> None:
+        """Store the documents of a page as they are in the old index.
+
+        Raises:
+            JobError: the new index refuses a document.
+        """
+        left = list(hits)
+
+        def write_left() -> None:
+            nonlocal left
+            left = self._write(left)
+            if left:
+                raise _Again(f"{len(left)} documents are not written yet")
+
+        if left:
+            self._patiently(write_left)
+
+    def remove_deleted(self, *, slices: int, enough: Callable[[], None]) -> int:
+        """Remove from the new index what is no longer in the old one, by comparing all ids.
+
+        Args:
+            slices: parts of the index that are read in parallel.
+            enough: called at each page; raises when this may not go on.
+        """
+        removed = 0
+        for page in pages(self._client, self._target, {"match_all": {}}, size=2000, slices=slices):
+            enough()
+            keys = [found.key for found in page]
+            gone = self._patiently(lambda keys=keys: self._gone(keys))  # type: ignore[misc]
+            if gone:
+                self._still_ours()
+                self._patiently(lambda gone=gone: self._delete(gone))  # type: ignore[misc]
+                removed += len(gone)
+        return removed
+
+    def _write(self, hits: list[Json]) -> list[Json]:
+        """Try to store documents; give those to try again."""
+        wanted = [_location(hit["_id"], hit.get("_routing")) for hit in hits]
+        entries = self._client.mget(
+            index=self._target,
+            docs=wanted,
+            source_includes=[self._image_field, self._fields.root],
+        )["docs"]
+        _check_readable(entries)
+        operations: list[Json] = []
+        for hit, entry in zip(hits, entries, strict=True):
+            action = _location(hit["_id"], hit.get("_routing"))
+            found = entry.get("found", False)
+            if found:
+                action["if_seq_no"] = entry["_seq_no"]
+                action["if_primary_term"] = entry["_primary_term"]
+            document = merged(
+                hit["_source"],
+                entry.get("_source"),
+                fields=self._fields,
+                image_field=self._image_field,
+                model=self._model,
+            )
+            operations += [{"index" if found else "create": action}, document]
+        self._still_ours()
+        # They went through the ingest pipeline when they were first indexed.
+        items = self._client.bulk(index=self._target, operations=operations, pipeline="_none")[
+            "items"
+        ]
+        again, refused = [], []
+        for hit, item in zip(hits, items, strict=True):
+            (result,) = item.values()
+            if result["status"] in _BUSY or result["status"] == 409:
+                again.append(hit)
+            elif result["status"] >= 400:
+                refused.append((hit["_id"], result["error"]))
+        if refused:
+            reasons = "; ".join(f"{id}: {_reason(error)}" for id, error in refused[:_NAMED])
+            raise JobError(
+                f"index {self._target!r} does not take {len(refused)} documents ({reasons}); "
+                "correct them or the new mapping, then start again"
+            )
+        return again
+
+    def _gone(self, keys: list[DocumentKey]) -> list[DocumentKey]:
+        docs = [_location(key.id, key.routing) for key in keys]
+        entries = self._client.mget(index=self._source, docs=docs, source=False)["docs"]
+        _check_readable(entries)
+        return [key for key, entry in zip(keys, entries, strict=True) if not entry.get("found")]
+
+    def _delete(self, keys: list[DocumentKey]) -> None:
+        operations = [{"delete": _location(key.id, key.routing)} for key in keys]
+        items = self._client.bulk(index=self._target, operations=operations)["items"]
+        if any(item["delete"]["status"] not in (200, 404) for item in items):
+            raise _Again("deletes were turned away")
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        for attempt in stamina.retry_context(
+            on=_may_pass, attempts=None, timeout=self._patience, wait_initial=0.05, wait_max=5.0
+        ):
+            with attempt:
+                return call()
+        raise AssertionError("unreachable")
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, ApiError):
+        return error.status_code in _BUSY
+    return isinstance(error, (_Again, TransportConnectionError, ConnectionTimeout))
+
+
+def _check_readable(entries: Sequence[Json]) -> None:
+    for entry in entries:
+        # Without its routing there is no such document.
+        if "error" in entry and entry["error"]["type"] != "routing_missing_exception":
+            raise _Again(str(entry["error"]))
+
+
+def _location(id: str, routing: str | None) -> dict[str, Any]:
+    return {"_id": id} if routing is None else {"_id": id, "routing": routing}
+
+
+def _reason(error: Json) -> str:
+    cause = (error.get("caused_by") or {}).get("reason", "")
+    return f"{error.get('reason')} {cause}".strip()

@@ -1,0 +1,91 @@
+"""Seeing that the copy is complete before anybody is led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from saferank.errors import JobError
+from saferank.indexer.reindex.merge import digest
+from saferank.mappings import SafetyFields
+
+Json = Mapping[str, Any]
+
+_NAMED = 5
+_PAGE = 500
+
+
+def counts(client: Elasticsearch, *indices: str) -> list[int]:
+    """Count the documents of indices, after a refresh of each."""
+    found = []
+    for index in indices:
+        client.indices.refresh(index=index)
+        answer = client.count(index=index)
+        if answer["_shards"]["failed"]:
+            raise JobError(f"index {index!r} cannot be counted: a shard failed; try again")
+        found.append(answer["count"])
+    return found
+
+
+def verify_sample(
+    client: Elasticsearch,
+    source: str,
+    target: str,
+    fields: SafetyFields,
+    *,
+    size: int,
+    whole: Json | bool,
+) -> int:
+    """Compare random documents of two indices by a hash of all but the score.
+
+    Args:
+        client: connected.
+        source: index that nobody writes to now.
+        target: its copy.
+        fields: names of the safety fields.
+        size: documents to compare.
+        whole: see ``whole_source``.
+
+    Returns:
+        The number of documents compared.
+
+    Raises:
+        JobError: a document is missing or different.
+    """
+    hits = client.search(
+        index=source,
+        query={"function_score": {"random_score": {}}},
+        size=min(size, 10_000),
+        source=False,
+    )["hits"]["hits"]
+    wrong = []
+    for start in range(0, len(hits), _PAGE):
+        chosen = hits[start : start + _PAGE]
+        before, after = (_documents(client, index, chosen, whole) for index in (source, target))
+        for hit in chosen:
+            id = hit["_id"]
+            if id not in after:
+                wrong.append(f"{id} is missing")
+            elif digest(before[id], fields) != digest(after[id], fields):
+                wrong.append(f"{id} differs")
+    if wrong:
+        raise JobError(
+            f"{target!r} is not a true copy of {source!r}: of {len(hits)} documents compared, "
+            f"{len(wrong)} are not right ({'; '.join(wrong[:_NAMED])}); the alias was not moved"
+        )
+    return len(hits)
+
+
+def _documents(
+    client: Elasticsearch, index: str, hits: list[Json], whole: Json | bool
+) -> dict[str, Json]:
+    """Read documents by id through a search, for ``mget`` may leave vectors out."""
+    found = client.search(
+        index=index,
+        query={"ids": {"values": [hit["_id"] for hit in hits]}},
+        size=len(hits) * 2,
+        source=whole,
+    )["hits"]["hits"]
+    return {hit["_id"]: hit["_source"] for hit in found}

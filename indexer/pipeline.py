@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -49,6 +49,14 @@ class FetchedImage(Protocol):
     def data(self) -> bytes:
         """The whole file."""
 
+    @property
+    def etag(self) -> str | None:
+        """What the server calls this version, if it said."""
+
+    @property
+    def last_modified(self) -> str | None:
+        """The server's date of this version, as sent."""
+
 
 class DecodedImage(Protocol):
     """An image as a viewer would see it."""
@@ -56,6 +64,14 @@ class DecodedImage(Protocol):
     @property
     def frames(self) -> Sequence[Image.Image]:
         """The frames to look at, RGB."""
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames the file has."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether the file ends early and only a part of it could be decoded."""
 
     @property
     def width(self) -> int:
@@ -96,6 +112,8 @@ class Pipeline:
         model: gives the probabilities.
         fetch: reference → bytes; raises ImageError.
         decode: bytes → frames; raises ImageError.
+        fetch_again: reference and what is known of the image → bytes, or None when it has not
+            changed; None to fetch everything anew.
         batch_size: frames in one call of the model.
         fetch_threads: images fetched at once.
     """
@@ -106,11 +124,13 @@ class Pipeline:
         fetch: Callable[[str], FetchedImage],
         decode: Callable[[bytes], DecodedImage],
         *,
+        fetch_again: Callable[[str, ImageRecord], FetchedImage | None] | None = None,
         batch_size: int = 16,
         fetch_threads: int = 8,
     ) -> None:
         self.model = model
         self._fetch = fetch
+        self._fetch_again = fetch_again
         self._decode = decode
         self._batch_size = batch_size
         self._fetch_threads = fetch_threads
@@ -134,8 +154,15 @@ class Pipeline:
         """
         scored_at = datetime.now(UTC)
         by_digest = {image.sha256: image for image in known if image.sha256 is not None}
+        versions: dict[str, ImageRecord] = {}
         for document in documents:
-            by_digest.update(self._reusable(document))
+            reusable = self._reusable(document)
+            by_digest.update(reusable)
+            versions.update(
+                (image.reference, image)
+                for image in reusable.values()
+                if image.error is None and (image.etag or image.last_modified)
+            )
         batch = _Batch(self.model, self._batch_size)
         outcomes: dict[str, ImageRecord] = {}
         waits: dict[str, float | None] = {}
@@ -145,12 +172,20 @@ class Pipeline:
             for reference in document.references
             if isinstance(reference, str)
         )
-        for reference, fetched in self._fetched(references):
+        for reference, fetched in self._fetched(references, versions):
             try:
                 if isinstance(fetched, Exception):
                     raise fetched
+                if fetched is None:
+                    outcomes[reference] = versions[reference_name(reference)]
+                    continue
                 digest = hashlib.sha256(fetched.data).hexdigest()
-                outcomes[reference] = ImageRecord(reference_name(reference), digest)
+                outcomes[reference] = ImageRecord(
+                    reference_name(reference),
+                    digest,
+                    etag=fetched.etag,
+                    last_modified=fetched.last_modified,
+                )
                 if digest not in by_digest:
                     by_digest[digest] = self._look(digest, fetched.data, batch, guard)
             except Exception as error:
@@ -164,7 +199,11 @@ class Pipeline:
         for reference, outcome in outcomes.items():
             if outcome.error is None and outcome.sha256 is not None:
                 outcomes[reference] = replace(
-                    final[outcome.sha256], reference=outcome.reference, sha256=outcome.sha256
+                    final[outcome.sha256],
+                    reference=outcome.reference,
+                    sha256=outcome.sha256,
+                    etag=outcome.etag,
+                    last_modified=outcome.last_modified,
                 )
                 error_now = outcomes[reference].error
                 if error_now is not None and error_now.transient:
@@ -201,20 +240,31 @@ class Pipeline:
             if guard is not None:
                 batch.flush()
         return ImageRecord(
-            "", digest, frames=len(decoded.frames), width=decoded.width, height=decoded.height
+            "",
+            digest,
+            frames=len(decoded.frames),
+            frame_count=decoded.frame_count,
+            width=decoded.width,
+            height=decoded.height,
+            partial=decoded.partial,
         )
 
-    def _fetched(self, references: Iterable[str]) -> Iterator[tuple[str, FetchedImage | Exception]]:
-        """Fetch in threads, a bounded number ahead, in order."""
+    def _fetched(
+        self, references: Iterable[str], versions: Mapping[str, ImageRecord]
+    ) -> Iterator[tuple[str, FetchedImage | Exception | None]]:
+        """Fetch in threads, a bounded number ahead, in order; None stands for unchanged."""
 
-        def fetch(reference: str) -> FetchedImage | Exception:
+        def fetch(reference: str) -> FetchedImage | Exception | None:
+            version = versions.get(reference_name(reference))
             try:
                 with metrics.stage("fetch"):
-                    return self._fetch(reference)
+                    if self._fetch_again is None or version is None:
+                        return self._fetch(reference)
+                    return self._fetch_again(reference, version)
             except Exception as error:
                 return error
 
-        ahead: deque[tuple[str, Future[FetchedImage | Exception]]] = deque()
+        ahead: deque[tuple[str, Future[FetchedImage | Exception | None]]] = deque()
         with ThreadPoolExecutor(self._fetch_threads, thread_name_prefix="fetch") as pool:
             for reference in references:
                 ahead.append((reference, pool.submit(fetch, reference)))

@@ -14,10 +14,11 @@ from elasticsearch import Elasticsearch
 
 from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
-from saferank.indexer.fetch import Fetcher
+from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.pipeline import Pipeline
 from saferank.indexer.store import DocumentStore
 from saferank.mappings import check_index
+from saferank.mappings.record import ImageRecord
 from saferank.models import load_model
 from saferank.models.description import identity, load_description, locate
 from saferank.settings import Settings, get_settings
@@ -77,6 +78,11 @@ def make_resources(settings: Settings) -> Resources:
     def decode_with_limits(data: bytes) -> Decoded:
         return decode(data, settings.decode)
 
+    def fetch_again(reference: str, version: ImageRecord) -> Fetched | None:
+        return fetcher.fetch_if_changed(
+            reference, etag=version.etag, last_modified=version.last_modified
+        )
+
     client = connect(settings)
     return Resources(
         settings,
@@ -91,6 +97,7 @@ def make_resources(settings: Settings) -> Resources:
             model,
             fetcher.fetch,
             decode_with_limits,
+            fetch_again=fetch_again,
             batch_size=settings.indexer.batch_size,
             fetch_threads=settings.indexer.fetch_threads,
         ),

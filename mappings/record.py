@@ -12,7 +12,6 @@ import numpy as np
 
 from saferank.errors import ErrorCode
 
-
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
 
 
@@ -37,8 +36,12 @@ class ImageRecord:
         probability: highest over the frames looked at, float32 value in 0..1, or None.
         error: why there is no probability, or None.
         frames: number of frames looked at.
+        frame_count: number of frames in the file.
         width: of the upright image, in pixels.
         height: of the upright image, in pixels.
+        partial: the file ends early, and only what is there was scored.
+        etag: the server's name for this version of the image, if it gave one.
+        last_modified: the server's date of this version, as it was sent.
     """
 
     reference: str
@@ -46,8 +49,12 @@ class ImageRecord:
     probability: float | None = None
     error: ErrorCode | None = None
     frames: int | None = None
+    frame_count: int | None = None
     width: int | None = None
     height: int | None = None
+    partial: bool = False
+    etag: str | None = None
+    last_modified: str | None = None
 
     def to_document(self) -> dict[str, Any]:
         """Give the JSON object to store; absent values are left out."""
@@ -57,8 +64,12 @@ class ImageRecord:
             "probability": self.probability,
             "error": None if self.error is None else self.error.value,
             "frames": self.frames,
+            "frame_count": self.frame_count,
             "width": self.width,
             "height": self.height,
+            "partial": self.partial or None,
+            "etag": self.etag,
+            "last_modified": self.last_modified,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -80,8 +91,12 @@ class ImageRecord:
             probability=values.get("probability"),
             error=None if error is None else _CODES[error],
             frames=values.get("frames"),
+            frame_count=values.get("frame_count"),
             width=values.get("width"),
             height=values.get("height"),
+            partial=values.get("partial") is True,
+            etag=values.get("etag"),
+            last_modified=values.get("last_modified"),
         )
 
 

@@ -23,6 +23,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
 _UNPACKERS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": 15}
 _CHUNK = 64 * 1024
+_LONGEST_VALIDATOR = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,8 @@ class HttpSource:
                     _check_status(response, url)
                     return Fetched(
                         self._read(response),
-                        _header(response, b"etag"),
-                        _header(response, b"last-modified"),
+                        _validator(response, b"etag"),
+                        _validator(response, b"last-modified"),
                     )
         raise ImageError(
             ErrorCode.TOO_MANY_REDIRECTS,
@@ -229,6 +230,12 @@ def _coded(url: httpx.URL) -> Iterator[None]:
         raise ImageError(
             ErrorCode.UNREACHABLE, f"the exchange with {url.host} failed: {error}"
         ) from error
+
+
+def _validator(response: httpcore.Response, name: bytes) -> str | None:
+    """Give a header that will be stored with the document, unless it is absurdly long."""
+    value = _header(response, name)
+    return value if value is not None and len(value) <= _LONGEST_VALIDATOR else None
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import decode
 from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.fetch import Fetched
 from saferank.indexer.pipeline import Pipeline, Scored
 from saferank.mappings import SafetyRecord, Status
-from saferank.mappings.record import float32
+from saferank.mappings.record import ImageRecord, float32
+from saferank.settings import DecodeSettings
 
 
 def document(*references: object, **stored: object) -> Document:
@@ -144,6 +147,65 @@ def test_a_passing_error_is_told_apart_with_the_time_asked() -> None:
     assert passing.record.error is ErrorCode.UNREACHABLE
 
 
+def test_an_unchanged_image_keeps_its_record() -> None:
+    """Its server is told which version is known; None means that it still holds."""
+    known = Fetched(png(51), '"v1"', "then")
+    served: list[Fetched | None] = [None, Fetched(png(204), '"v2"')]
+    asked = []
+
+    def fetch_again(reference: str, version: ImageRecord) -> Fetched | None:
+        asked.append((reference, version.etag, version.last_modified))
+        return served.pop(0)
+
+    model = Brightness()
+    pipeline = Pipeline(
+        model,
+        lambda reference: known,
+        lambda data: decode(data, DecodeSettings()),
+        fetch_again=fetch_again,
+    )
+    [first] = pipeline.score([document("http://a/")])
+    [unchanged] = pipeline.score([rescored(first)])
+    assert unchanged.record.images == first.record.images
+    assert model.frames == 1
+    [changed] = pipeline.score([rescored(unchanged)])
+    assert changed.record.probability == float32(0.8)
+    assert changed.record.images[0].etag == '"v2"'
+    assert asked == [("http://a/", '"v1"', "then")] * 2
+
+
+def test_another_model_needs_the_bytes_again() -> None:
+    pipelines = [
+        Pipeline(
+            Brightness(identity),
+            lambda reference: Fetched(png(51), '"v1"'),
+            lambda data: decode(data, DecodeSettings()),
+            fetch_again=lambda reference, version: pytest.fail("asked whether it has changed"),
+        )
+        for identity in ("old", "new")
+    ]
+    [old] = pipelines[0].score([document("http://a/")])
+    [new] = pipelines[1].score([rescored(old)])
+    assert (new.record.model, new.inferred) == ("new", 1)
+
+
+def test_how_much_of_an_image_was_seen_is_recorded() -> None:
+    frames = [Image.new("L", (8, 8), level) for level in range(40)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    whole = io.BytesIO()
+    Image.fromarray(noise).save(whole, "JPEG")
+    cut = whole.getvalue()[: len(whole.getvalue()) // 2]
+    pipeline = brightness_pipeline(
+        decoder=lambda data: decode(data, DecodeSettings(allow_partial=True))
+    )
+    [scored] = pipeline.score([document(data_uri(buffer.getvalue()), data_uri(cut))])
+    animation, part = scored.record.images
+    assert (animation.frames, animation.frame_count, animation.partial) == (16, 40, False)
+    assert (part.frames, part.frame_count, part.partial) == (1, 1, True)
+
+
 class _Broken(Brightness):
     """Gives no number for white pictures, and fails on a batch that holds a black one."""
 
@@ -163,9 +225,7 @@ def test_what_is_not_a_number_is_never_stored() -> None:
 
 
 def test_a_failing_model_loses_no_document() -> None:
-    scored = brightness_pipeline(_Broken()).score(
-        [document(grey(0)), document(grey(51))]
-    )
+    scored = brightness_pipeline(_Broken()).score([document(grey(0)), document(grey(51))])
     assert [one.record.status for one in scored] == [Status.FAILED, Status.SCORED]
 
 

@@ -17,8 +17,9 @@ import pytest
 import trustme
 
 from saferank.errors import ImageError
+from saferank.indexer.decode import decode
 from saferank.indexer.fetch import Fetcher
-from saferank.settings import FetchSettings
+from saferank.settings import DecodeSettings, FetchSettings
 
 
 class Server:
@@ -393,17 +394,15 @@ def test_a_wrong_length(server, claimed):
     assert failure(server, answer).code == "unreachable"
 
 
-def test_an_empty_body_is_fetched_as_such(server):
-    server.paths["/"] = response(b"")
+@pytest.mark.parametrize("body", [b"", b"<!doctype html><title>Not here</title>"])
+def test_the_bytes_decide_not_the_type_in_the_header(server, body):
+    server.paths["/"] = response(body, Content_Type="image/jpeg")
     with fetching() as fetcher:
-        assert fetcher.fetch(f"http://127.0.0.1:{server.port}/").data == b""
-
-
-def test_the_type_in_the_header_does_not_matter(server):
-    page = b"<!doctype html>"
-    server.paths["/"] = response(page, Content_Type="image/jpeg")
-    with fetching() as fetcher:
-        assert fetcher.fetch(f"http://127.0.0.1:{server.port}/").data == page
+        fetched = fetcher.fetch(f"http://127.0.0.1:{server.port}/")
+    assert fetched.data == body
+    with pytest.raises(ImageError) as caught:
+        decode(fetched.data, DecodeSettings())
+    assert caught.value.code == "not_an_image"
 
 
 def test_redirects_without_end(server):

@@ -149,6 +149,8 @@ def test_a_newer_score_is_not_replaced_by_a_late_one(
     pictures = {"reference": png(51)}
 
     class Bytes:
+        etag = last_modified = None
+
         def __init__(self, data: bytes) -> None:
             self.data = data
 

@@ -64,6 +64,10 @@ def test_time_has_a_zone_and_milliseconds() -> None:
         probability=st.none() | st.floats(0, 1, width=32),
         error=st.none() | st.sampled_from(ErrorCode),
         frames=st.none() | st.integers(1),
+        frame_count=st.none() | st.integers(1),
+        partial=st.booleans(),
+        etag=st.none() | st.text(),
+        last_modified=st.none() | st.text(),
     )
 )
 def test_image_records_read_back_as_stored(image: ImageRecord) -> None:

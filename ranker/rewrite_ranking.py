@@ -96,6 +96,10 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     result = dict(body)
     min_score = result.pop("min_score", None)
     if min_score is not None:
+        if "indices_boost" in body:
+            raise UnsafeRequest(
+                f"{key}min_score", "with 'indices_boost' it cannot be told apart from demotion"
+            )
         # A bound on the relevance must not see the factor.
         visible = {"function_score": {"query": visible, "min_score": min_score}}
     if order is Order.RELEVANCE:

@@ -291,7 +291,8 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         collapse = {"field": draw(st.sampled_from(["tag", "price"]))}
         sometimes("collapse", st.sampled_from([collapse, {**collapse, "inner_hits": inner}]))
     sometimes("post_filter", leaves)
-    sometimes("indices_boost", st.just([{INDEX: 2}]))
+    if "min_score" not in body:
+        sometimes("indices_boost", st.just([{INDEX: 2}]))
     sometimes("highlight", st.just({"fields": {"title": {}}}))
     sometimes("_source", st.sampled_from([False, ["marker"], True]))
     sometimes("fields", st.just(["marker", "tag"]))

@@ -96,6 +96,14 @@ def test_a_bound_on_the_relevance_goes_inside(demoted: Decision) -> None:
     assert found["query"]["function_score"]["query"] == {"constant_score": {"filter": bounded}}
 
 
+def test_a_bound_on_boosted_relevance_cannot_be_kept(demoted: Decision) -> None:
+    body = {"min_score": 1, "indices_boost": [{"x": 2}]}
+    for sort in ({}, {"sort": ["price"]}):
+        with pytest.raises(UnsafeRequest) as caught:
+            ranked({**body, **sort}, MATCH, demoted)
+        assert caught.value.key == "min_score"
+
+
 def test_reading_everything_is_not_demoted(demoted: Decision) -> None:
     body = {"sort": "_doc", "min_score": 1}
     assert ranked(body, MATCH, demoted) == {**body, "query": without_hidden(MATCH, demoted)}

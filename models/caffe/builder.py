@@ -39,9 +39,14 @@ class Tensor:
 
 
 class GraphBuilder:
-    """Collects nodes and constants; value names are numbered, so they never collide."""
+    """Collects nodes and constants; value names are numbered, so they never collide.
+
+    Attributes:
+        mixes_images: whether a value of one image depends on another image of the batch.
+    """
 
     def __init__(self) -> None:
+        self.mixes_images = False
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
         self._inputs: list[Tensor] = []

@@ -102,16 +102,16 @@ def convert(
 def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
     """Convert the network so that the first axis of its inputs is free, where that is possible.
 
-    Whether it is possible is not guessed: the graphs for one and for two images must be the same.
-    A net for which they differ is converted for one image.
+    Whether it is possible is not guessed: the graphs for one and for two images must be the same,
+    and give an output for each image. A net for which they differ, or in which images see each
+    other, is converted for one image.
     """
-    one, two = (_Converter(prototxt, weights, {}, batch) for batch in (1, 2))
-    graph = one.build(())
+    one = _Converter(prototxt, weights, {}, batch=1).build(())
     try:
-        free = graph.same_for_any_batch(two.build(()))
+        two = _Converter(prototxt, weights, {}, batch=2).build(())
     except ModelFormatError:
-        free = False
-    return graph.converted(free_batch=free)
+        return one.converted(free_batch=False)
+    return one.converted(free_batch=one.is_per_image(1) and two.is_per_image(2) and one == two)
 
 
 def input_names(prototxt: Prototxt) -> list[str]:
@@ -137,7 +137,7 @@ def _layers_at_test_phase(prototxt: Prototxt) -> list[Layer]:
     return layers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Graph:
     """A built graph and what is known about it."""
 
@@ -150,13 +150,18 @@ class _Graph:
         model = self.builder.model(free_batch=free_batch)
         return Converted(model, self.inputs, self.outputs, self.layers, free_batch)
 
-    def same_for_any_batch(self, other: _Graph) -> bool:
-        """Whether the other graph, for another batch, differs in the first axes of blobs only."""
+    def is_per_image(self, batch: int) -> bool:
+        """Whether each image goes through by itself: all blobs begin with the batch."""
+        blobs = (*self.inputs.values(), *self.outputs.values())
+        return not self.builder.mixes_images and all(shape[:1] == (batch,) for shape in blobs)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other graph, for another batch, is the same but for the batch."""
+        if not isinstance(other, _Graph):
+            return NotImplemented
         mine, others = ({**graph.inputs, **graph.outputs} for graph in (self, other))
-        return (
-            all(mine[name][1:] == others[name][1:] and mine[name] != () for name in mine)
-            and self.builder == other.builder
-        )
+        same_shapes = all(mine[name][1:] == others[name][1:] for name in mine)
+        return same_shapes and self.builder == other.builder
 
 
 class _Converter:

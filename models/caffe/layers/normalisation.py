@@ -26,6 +26,7 @@ def batch_norm(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     # A layer's own phase wins over the net's; TRAIN means the statistics of the batch.
     training = layer.proto.HasField("phase") and layer.proto.phase == pb.TRAIN
     if not (p.use_global_stats if p.HasField("use_global_stats") else not training):
+        graph.mixes_images = True
         axes = [axis for axis in range(len(x.shape)) if axis != 1]
         centred = graph.op("Sub", x.value, _mean(graph, x.value, axes))
         spread = _mean(graph, graph.op("Mul", centred, centred), axes)

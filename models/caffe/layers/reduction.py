@@ -23,6 +23,7 @@ def softmax(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     """Probabilities along one axis."""
     x = layer.only_bottom()
     axis = layer.axis(layer.proto.softmax_param.axis, x)
+    graph.mixes_images |= axis == 0
     return same_shape(layer, graph.op("Softmax", x.value, axis=axis))
 
 

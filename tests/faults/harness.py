@@ -21,9 +21,23 @@ from typing import Any
 import psutil
 import redis
 
+__all__ = [
+    "Node",
+    "Producer",
+    "RabbitMq",
+    "Valkey",
+    "Workers",
+    "data_uri",
+    "environment",
+    "make_broker",
+    "png",
+    "started",
+]
+
 SUPPORT = Path(__file__).parent.parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
+from brightness import data_uri, png  # noqa: E402
 from workers import WorkerProcess  # noqa: E402
 
 from saferank.local import elasticsearch as local_elasticsearch  # noqa: E402
@@ -274,6 +288,7 @@ class Producer:
 @contextmanager
 def started(*services: Any) -> Iterator[None]:
     """Start services, and stop them whatever happens."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for service in services:
             service.start()

@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brightness import data_uri, png
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch, helpers
-from harness import Node, Producer, Workers, environment, make_broker, started
+from harness import Node, Producer, Workers, data_uri, environment, make_broker, png, started
 from rich.console import Console
 from rich.table import Table
 
@@ -148,8 +147,9 @@ class Application(threading.Thread):
 class Run:
     """One index, one backfill, some faults."""
 
-    def __init__(self, node: Node, broker: Any, folder: Path, documents: int) -> None:
-        self.node, self.broker, self.folder, self.documents = node, broker, folder, documents
+    def __init__(self, node: Node, broker: Any, folder: Path, documents: int, every: float) -> None:
+        self.node, self.broker, self.folder = node, broker, folder
+        self.documents, self.every = documents, every
         self.random = random.Random(11)
         self.faults: Counter[str] = Counter()
         self.turned_away = 0
@@ -302,7 +302,7 @@ class Run:
                 continue
             actions[name]()
             self.faults[name] += 1
-            done.wait(self.random.uniform(3, 8))
+            done.wait(self.random.uniform(0.5, 1.5) * self.every)
 
     def _restart(self, service: Any, *, hard: bool) -> None:
         service.stop(hard=hard)
@@ -379,6 +379,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=5000)
     parser.add_argument("--broker", choices=["valkey", "rabbitmq"], default="valkey")
     parser.add_argument("--fault", action="append", choices=[*FAULTS, "none", "all"])
+    parser.add_argument("--every", type=float, default=12, help="mean seconds between faults")
     parser.add_argument("--keep", type=Path, help="folder for logs, kept")
     arguments = parser.parse_args()
     runs = {"none": [], **{name: [name] for name in FAULTS}, "all": FAULTS}
@@ -396,7 +397,7 @@ def main() -> None:
         broker = make_broker(arguments.broker, Path(scratch) / "broker")
         with started(node, broker):
             for name in arguments.fault or runs:
-                run = Run(node, broker, folder, arguments.documents)
+                run = Run(node, broker, folder, arguments.documents, arguments.every)
                 result = run.go(runs[name])
                 problems = {
                     kind: result[kind]

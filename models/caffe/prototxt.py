@@ -77,8 +77,6 @@ def parse_prototxt(data: bytes, name: str) -> Prototxt:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         raise _syntax_error(text, name, error) from error
-    except UnicodeEncodeError as error:
-        raise ModelFormatError(f"{name}: a string is not UTF-8; save the file as UTF-8") from error
     lines = list(_layer_lines(text))
     _check_one_form(message, name, lines)
     if not message.layer and not message.layers:
@@ -92,6 +90,8 @@ def _syntax_error(text: str, name: str, error: text_format.ParseError) -> ModelF
     # The parser puts "line:column : 'the line': " before its reason.
     reason = re.sub(r"^\d+:\d+ : (?:'.*?': )?", "", str(error), count=1, flags=re.DOTALL)
     reason = reason.strip().replace("saferank.caffe.", "")
+    if "surrogates" in reason:
+        return ModelFormatError(f"{name}:{line}: a name is not UTF-8; save the file as UTF-8")
     blocks = [block for block in _layer_lines(text) if block.start <= line]
     inside = f' (in layer "{blocks[-1].name}")' if blocks else ""
     source = text.splitlines()[line - 1].strip() if line <= len(text.splitlines()) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ class Binding:
                 f"{format_shape(shape)}: another net, or another input size than in training",
                 "num_output",
             )
-        count = int(np.prod(shape, dtype=np.int64))
+        count = prod(shape)
         if blob.data.size != count:
             layer.fail(
                 f"blob {index} has the shape {blob} = {count} values, but {blob.data.size} are "
@@ -108,7 +109,7 @@ class Binding:
     def _check_shared(self, layer: Layer, index: int, name: str, shape: tuple[int, ...]) -> None:
         owner = self._owner_shapes.setdefault(name, shape)
         permissive = layer.proto.param[index].share_mode == pb.ParamSpec.PERMISSIVE
-        same = np.prod(owner) == np.prod(shape) if permissive else owner == shape
+        same = prod(owner) == prod(shape) if permissive else owner == shape
         layer.need(
             bool(same),
             f'blob {index} needs {format_shape(shape)}, but "{name}", which it shares, is '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
 
 class GraphBuilder:
@@ -93,10 +94,14 @@ class GraphBuilder:
         """Add a node with one output; returns its name."""
         return self.node(op, *inputs, **attributes)[0]
 
+    def full(self, shape: str, value: float) -> str:
+        """A tensor of the shape that the graph's value ``shape`` holds, ``value`` everywhere."""
+        filling = numpy_helper.from_array(np.array([value], dtype=np.float32))
+        return self.op("ConstantOfShape", shape, value=filling)
+
     def full_like(self, tensor: Tensor, value: float) -> str:
         """A tensor of the same shape that is ``value`` everywhere."""
-        filling = numpy_helper.from_array(np.array([value], dtype=np.float32))
-        return self.op("ConstantOfShape", self.op("Shape", tensor.value), value=filling)
+        return self.full(self.op("Shape", tensor.value), value)
 
     def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
         """View the tensor in another shape of the same size.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import NoReturn
 
 import numpy as np
@@ -147,7 +148,7 @@ class Layer:
     def weights(self, *shapes: Sequence[int]) -> list[NDArray[np.float32]]:
         """The layer's blobs; the net's files must have them in just these shapes."""
         self.blobs = len(shapes)
-        self.parameters = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
+        self.parameters = sum(prod(shape) for shape in shapes)
         assert self.blobs_of is not None
         return self.blobs_of(self, shapes)
 

@@ -152,9 +152,7 @@ def convolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     )
     shape = (p.num_output, channels // group, *window.kernel)
     blobs = layer.weights(*((shape, (p.num_output,)) if p.bias_term else (shape,)))
-    layer.multiply_adds = (
-        len(layer.bottoms) * prod(x.shape[:axis]) * prod(out) * int(np.prod(shape, dtype=np.int64))
-    )
+    layer.multiply_adds = len(layer.bottoms) * prod(x.shape[:axis]) * prod(out) * prod(shape)
     # A kernel that stands over the far edge reads zeros there.
     over = [
         max((o - 1) * s + e - size - pad, pad)
@@ -193,12 +191,7 @@ def deconvolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     layer.need(min(out) > 0, f"the padding leaves no output of its bottom {show(x)}", "pad")
     shape = (channels, p.num_output // group, *window.kernel)
     blobs = layer.weights(*((shape, (p.num_output,)) if p.bias_term else (shape,)))
-    layer.multiply_adds = (
-        len(layer.bottoms)
-        * prod(x.shape[:axis])
-        * prod(sizes)
-        * int(np.prod(shape, dtype=np.int64))
-    )
+    layer.multiply_adds = len(layer.bottoms) * prod(x.shape[:axis]) * prod(sizes) * prod(shape)
     return _filter_each(
         layer,
         graph,
@@ -231,6 +224,8 @@ def im2col(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     )
     layer.need(min(out) > 0, f"the kernel does not fit its bottom {show(x)}: no output")
     channels, taps = x.shape[axis], prod(window.kernel)
+    if channels * taps**2 > 2**24:
+        layer.refuse(f"Im2col with {taps} taps over {channels} channels is too large", "type")
     # As a grouped convolution with one filter a tap.
     taps_of_one = np.eye(taps, dtype=np.float32).reshape(taps, 1, *window.kernel)
     weight = np.tile(taps_of_one, (channels, 1, *(1,) * len(sizes)))

@@ -71,8 +71,8 @@ def dummy_data(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
             )
         shape = shapes[index % len(shapes)]
         _check_shape(layer, shape)
-        values = np.full(shape, 0.0 if filler is None else filler.value, np.float32)
-        tops.append(Tensor(graph.constant(values), shape))
+        value = 0.0 if filler is None else filler.value
+        tops.append(Tensor(graph.full(graph.constant(shape, np.int64), value), shape))
     return tops
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,9 @@ from pydantic_settings import (
 )
 
 from saferank.errors import ConfigurationError
-from saferank.mappings.fields import SafetyFields
+
+if TYPE_CHECKING:
+    from saferank.mappings.fields import SafetyFields
 
 SETTINGS_FILE = "saferank.toml"
 
@@ -137,6 +139,9 @@ class Settings(BaseSettings):
     image_field: Annotated[
         str, Field(description="source field with the image reference, or a list of them")
     ] = "image"
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="how workers log; json is an object a line")
+    ] = "text"
     policy: Annotated[Path, Field(description="the safe-search policy")] = Path("policy.yaml")
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
@@ -145,6 +150,8 @@ class Settings(BaseSettings):
     @property
     def fields(self) -> SafetyFields:
         """Names of the safety fields under these settings."""
+        from saferank.mappings.fields import SafetyFields  # brings the Elasticsearch client
+
         return SafetyFields(self.field, self.override_field)
 
     @classmethod

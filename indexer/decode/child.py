@@ -40,7 +40,7 @@ def serve(connection: Connection[Any, Any]) -> None:
         except EOFError:
             return
         settings = DecodeSettings.model_validate(request["settings"])
-        _limit_memory(settings)
+        limit_memory(settings)
         try:
             decoded = TASKS[request["task"]](data, settings)
         except ImageError as error:
@@ -59,7 +59,7 @@ def serve(connection: Connection[Any, Any]) -> None:
             connection.send_bytes(decoded.frames.pop(0).tobytes())
 
 
-def _limit_memory(settings: DecodeSettings) -> None:
+def limit_memory(settings: DecodeSettings) -> None:
     """Make a decoder that asks for too much fail instead of the machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (_BASE + _BYTES_PER_PIXEL * settings.max_pixels, hard))

@@ -4,6 +4,8 @@ import io
 import os
 import signal
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -60,13 +62,26 @@ def test_a_child_that_died_is_replaced():
     assert decode(encoded(noise(0), "TIFF"), SETTINGS).format == "TIFF"
 
 
-def test_a_decoder_that_asks_for_too_much_memory_fails_alone():
-    """Nine million pixels of 36 bytes each, where the limit allows for a tenth of that."""
-    deep = Image.new("RGB", (3000, 3000))
-    data = encoded(deep, "JPEG2000")
-    assert decode(data, SETTINGS).width == 3000
-    huge = DecodeSettings(max_pixels=3000 * 3000)
-    assert decode(data, huge).width == 3000
+def test_a_decoder_that_asks_for_too_much_memory_is_refused_it():
+    """What the child does to itself, in a process of its own."""
+    program = """
+from saferank.errors import ImageError
+from saferank.indexer.decode.child import limit_memory
+from saferank.indexer.decode.failures import coded
+from saferank.settings import DecodeSettings
+
+limit_memory(DecodeSettings(max_pixels=1_000_000))
+half = bytearray(100_000_000)
+try:
+    with coded(b"image"):
+        bytearray(300_000_000)
+except ImageError as error:
+    print(error.code)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert ran.stdout == "too_large\n"
 
 
 def test_threads_share_the_child():

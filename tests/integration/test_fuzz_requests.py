@@ -1,7 +1,7 @@
 """Random requests at every level, on a real node.
 
-``SAFERANK_FUZZ_BODIES`` sets how many bodies (default 100, always the same ones). Any other number
-draws new ones; ``--hypothesis-seed`` repeats a run.
+``SAFERANK_FUZZ_BODIES`` sets how many bodies and draws new ones; without it 100 are used, always the
+same ones. ``--hypothesis-seed`` repeats a run.
 """
 
 from __future__ import annotations
@@ -367,6 +367,7 @@ def same_order(found: list[str], expected: list[str], scores: dict[str, float]) 
     )
 
 
+@pytest.mark.timeout(300 + 2 * BODIES)
 @settings(
     max_examples=BODIES or 100,
     derandomize=not BODIES,

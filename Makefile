@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness bench clean
+.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness fuzz bench clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-caffe: $(READY)  ## Compare the converted nets with real Caffe, side by sid
 test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
 	$(BIN)/pytest -s tests/robustness/check_pillow_images.py
 	$(BIN)/python tests/robustness/fuzz_decode.py
+
+fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).
+	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
+	--hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
 
 bench: $(READY)  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,7 +1,7 @@
 """Random requests at every level, on a real node.
 
-``SAFERANK_FUZZ_BODIES`` sets how many bodies and draws new ones; without it 100 are used, always the
-same ones. ``--hypothesis-seed`` repeats a run.
+``SAFERANK_FUZZ_BODIES`` sets how many bodies and draws new ones; without it there are 100, always
+the same. ``--hypothesis-seed`` repeats a run.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from saferank.models.caffe.builder import GraphBuilder, Tensor
-from saferank.models.caffe.layer import Layer, converts, same_shape
+from saferank.models.caffe.layer import Layer, converts, same_shape, show
 
 
 @converts("AbsVal")
@@ -106,7 +106,9 @@ def power(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
 def prelu(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     """``x`` above 0, ``slope * x`` below, one slope a channel or one for all."""
     x = layer.only_bottom()
-    layer.need(len(x.shape) >= 2, "PReLU needs a bottom of at least two axes", "bottom")
+    layer.need(
+        2 <= len(x.shape) <= 4, f"PReLU needs a bottom of 2 to 4 axes, it is {show(x)}", "bottom"
+    )
     # A shared slope is a blob without axes, and its file entry has no shape.
     shape = () if layer.proto.prelu_param.channel_shared else (x.shape[1],)
     (slope,) = layer.weights(shape)

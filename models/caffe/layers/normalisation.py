@@ -44,9 +44,9 @@ def batch_norm(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
 def _span(layer: Layer, axis: int, num_axes: int) -> tuple[int, ...]:
     """The axes of the bottom that a blob of Scale or Bias covers."""
     x = layer.bottoms[0]
-    if num_axes == 0:
-        return ()  # one number for all; the axis does not matter
     start = layer.axis(axis, x)
+    if num_axes == 0:
+        return ()  # one number for all, wherever the axis is
     layer.need(num_axes >= -1, "num_axes must be at least -1", "num_axes")
     end = len(x.shape) if num_axes == -1 else start + num_axes
     layer.need(

@@ -43,9 +43,10 @@ test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged fi
 	$(BIN)/pytest -s tests/robustness/check_pillow_images.py
 	$(BIN)/python tests/robustness/fuzz_decode.py
 
+fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).
 	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
-	--hypothesis-show-statistics $(if $(SEED),--hypothesis-seed=$(SEED))
+	--hypothesis-show-statistics --hypothesis-seed=$(SEED)
 
 bench: $(READY)  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

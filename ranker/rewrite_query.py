@@ -29,16 +29,17 @@ _LEAVES = names(
     """
 )
 
-# Kind -> keys that hold queries. All other keys of the kind are passed on.
+# Kind -> keys that hold queries, and keys of other things. Plain values are passed on.
 _COMPOUNDS = {
-    "bool": ("must", "filter", "should", "must_not"),
-    "boosting": ("positive", "negative"),
-    "constant_score": ("filter",),
-    "dis_max": ("queries",),
-    "script_score": ("query",),
-    "pinned": ("organic",),
-    "rule": ("organic",),
+    "bool": (names("must filter should must_not"), names("")),
+    "boosting": (names("positive negative"), names("")),
+    "constant_score": (names("filter"), names("")),
+    "dis_max": (names("queries"), names("")),
+    "pinned": (names("organic"), names("ids docs")),
+    "rule": (names("organic"), names("match_criteria ruleset_ids")),
+    "script_score": (names("query"), names("script")),
 }
+_FUNCTIONS = names("script_score random_score field_value_factor gauss exp linear")
 
 
 def without_hidden(query: Query, decision: Decision) -> Query:
@@ -71,7 +72,7 @@ def safe_query(query: Any, key: str, decision: Decision) -> Query:
     if kind in _SPECIAL:
         changed = _SPECIAL[kind](body, here, decision)
     elif kind in _COMPOUNDS:
-        changed = _with_queries(_an_object(body, here), _COMPOUNDS[kind], here, decision)
+        changed = _with_queries(body, *_COMPOUNDS[kind], here, decision)
     else:
         raise UnsafeRequest(here, "this kind of query is not known to be safe")
     return query if changed is body else {kind: changed}
@@ -133,36 +134,39 @@ def _an_object(value: Any, key: str) -> dict[str, Any]:
 
 
 def _with_queries(
-    body: dict[str, Any], keys: tuple[str, ...], key: str, decision: Decision
+    body: Any, queries: frozenset[str], others: frozenset[str], key: str, decision: Decision
 ) -> dict[str, Any]:
     """The body with the queries under some keys made safe; itself unless one changed."""
-    changed = body
-    for name in keys:
-        if (old := body.get(name)) is None:
-            continue
-        new = safe_queries(old, f"{key}.{name}", decision)
-        if new is not old:
-            changed = {**changed, name: new}
+    changed = body = _an_object(body, key)
+    for name, old in body.items():
+        if name in queries:
+            if old is not None:
+                new = safe_queries(old, f"{key}.{name}", decision)
+                changed = changed if new is old else {**changed, name: new}
+        elif isinstance(old, dict | list) and name not in others:
+            raise UnsafeRequest(f"{key}.{name}", "this key is not known to be safe")
     return changed
 
 
 def _function_score(body: Any, key: str, decision: Decision) -> Any:
-    body = _with_queries(_an_object(body, key), ("query", "filter"), key, decision)
-    functions = body.get("functions")
-    if not functions:
-        return body
+    body = _with_queries(body, _ONE_QUERY, _FUNCTIONS | {"functions"}, key, decision)
+    functions = as_list(body.get("functions"))
     changed = [
-        _with_queries(_an_object(item, key), ("filter",), f"{key}.functions.{n}", decision)
+        _with_queries(item, _ONE_FILTER, _FUNCTIONS, f"{key}.functions.{n}", decision)
         for n, item in enumerate(functions)
     ]
     same = all(new is old for new, old in zip(changed, functions, strict=True))
     return body if same else {**body, "functions": changed}
 
 
+_ONE_QUERY = names("query")
+_ONE_FILTER = names("filter")
+
+
 def _nested(body: Any, key: str, decision: Decision) -> Any:
-    body = _an_object(body, key)
+    body = _with_queries(body, _ONE_QUERY, names("inner_hits"), key, decision)
     check_highlight(body.get("inner_hits"), f"{key}.inner_hits", decision)
-    return _with_queries(body, ("query",), key, decision)
+    return body
 
 
 def _relative(body: Any, key: str, decision: Decision) -> Any:

@@ -190,3 +190,25 @@ def test_the_engine_scores_what_python_computes(node: Elasticsearch, decision: D
     }
     found = scores(search(node, rewrite_search({"query": QUERY}, decision)))
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+HARDER = {"show": ("show", "demote", "hide"), "demote": ("demote", "hide"), "hide": ("hide",)}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(decisions(), st.data())
+def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
+    node: Elasticsearch, looser: Decision, data: st.DataObject
+) -> None:
+    kinds = ("unscored", "failed", "no_image", "blocked")
+    treatments = {
+        kind: data.draw(st.sampled_from(HARDER[getattr(looser.rules, kind)])) for kind in kinds
+    }
+    end = 1.0 if looser.rules.hide_from is None else looser.rules.hide_from
+    stricter = Level(hide_from=data.draw(st.floats(0, end, width=32)), **treatments)
+    assert stricter.hides_less_than(looser.rules) is None
+    found = [
+        set(scores(search(node, rewrite_search({}, decision))))
+        for decision in (Decision(level="stricter", rules=stricter), looser)
+    ]
+    assert found[0] <= found[1]

@@ -79,6 +79,6 @@ strip --strip-unneeded "$work/package/caffe/_caffe.so"
 cd /
 GLOG_minloglevel=2 PYTHONPATH="$work/package" "$python" -c 'import caffe' >&2
 # Renamed into place at the end, so that a build cut short leaves nothing that looks finished.
-mv -T "$work/package" "$result"
+mv -T "$work/package" "$result" 2>/dev/null || [ -d "$result" ]  # another build may have been first
 say "built $result"
 echo "$result"

@@ -111,7 +111,8 @@ def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
         two = _Converter(prototxt, weights, {}, batch=2).build(())
     except ModelFormatError:
         return one.converted(free_batch=False)
-    return one.converted(free_batch=one.is_per_image(1) and two.is_per_image(2) and one == two)
+    per_image = one.is_per_image(1) and two.is_per_image(2)
+    return one.converted(free_batch=per_image and one.is_but_for_the_batch(two))
 
 
 def input_names(prototxt: Prototxt) -> list[str]:
@@ -137,7 +138,7 @@ def _layers_at_test_phase(prototxt: Prototxt) -> list[Layer]:
     return layers
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Graph:
     """A built graph and what is known about it."""
 
@@ -155,10 +156,8 @@ class _Graph:
         blobs = (*self.inputs.values(), *self.outputs.values())
         return not self.builder.mixes_images and all(shape[:1] == (batch,) for shape in blobs)
 
-    def __eq__(self, other: object) -> bool:
-        """Whether the other graph, for another batch, is the same but for the batch."""
-        if not isinstance(other, _Graph):
-            return NotImplemented
+    def is_but_for_the_batch(self, other: _Graph) -> bool:
+        """Whether the other graph, for another batch, is the same otherwise."""
         mine, others = ({**graph.inputs, **graph.outputs} for graph in (self, other))
         same_shapes = all(mine[name][1:] == others[name][1:] for name in mine)
         return same_shapes and self.builder == other.builder
@@ -246,7 +245,6 @@ def _check_counts(layer: Layer) -> None:
         ("loss_weight", len(proto.loss_weight), len(proto.top)),
     ):
         layer.need(given in (0, wanted), f"{name} is given {given} times, not {wanted} times", name)
-    # Old files give BatchNorm's three blobs a param each, which Caffe forgets.
     layer.need(
         len(proto.param) <= layer.blobs,
         f"{len(proto.param)} params are given for {layer.blobs} blobs",

@@ -38,7 +38,8 @@ class Prototxt:
     Attributes:
         name: the file's name, for messages.
         message: what the file says, before any upgrade.
-        lines: one entry for each layer block, in file order.
+        lines: one entry for each layer, in file order; empty where the layers could not be told
+            apart in the text.
     """
 
     name: str
@@ -78,6 +79,8 @@ def parse_prototxt(data: bytes, name: str) -> Prototxt:
     except text_format.ParseError as error:
         raise _syntax_error(text, name, error) from error
     lines = list(_layer_lines(text))
+    if len(lines) != len(message.layer) + len(message.layers):
+        lines = []  # written as a list: layer: [{ ... }, { ... }]
     _check_one_form(message, name, lines)
     if not message.layer and not message.layers:
         raise ModelFormatError(f"{name} is empty: it has no layers")
@@ -154,9 +157,9 @@ def _tokens(text: str) -> Iterator[tuple[str, int]]:
 
 def _check_one_form(message: pb.NetParameter, name: str, lines: Sequence[LayerLines]) -> None:
     if message.layer and message.layers:
-        odd = next(block for block in lines if block.kind != lines[0].kind)
+        odd = [str(block.start) for block in lines if block.kind != lines[0].kind]
         raise ModelFormatError(
-            f'{name}:{odd.start}: the file mixes "layer" and old-style "layers"; '
+            f'{":".join([name, *odd[:1]])}: the file mixes "layer" and old-style "layers"; '
             "use one form throughout"
         )
 
@@ -164,7 +167,7 @@ def _check_one_form(message: pb.NetParameter, name: str, lines: Sequence[LayerLi
 def _check_required(message: pb.NetParameter, name: str, lines: Sequence[LayerLines]) -> None:
     for missing in message.FindInitializationErrors():  # type: ignore[attr-defined]
         match = re.match(r"layers?\[(\d+)\]\.(.*)", missing)
-        if match:
+        if match and lines:
             block = lines[int(match[1])]
             raise ModelFormatError(
                 f'{name}:{block.start}: layer "{block.name}": {match[2]} is required'

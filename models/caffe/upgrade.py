@@ -7,8 +7,14 @@ Weights files go through the same steps, because they are networks with blobs in
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
 from saferank.errors import ModelFormatError
 from saferank.models.caffe import caffe_pb2 as pb
+
+_Message = TypeVar("_Message", bound=Message)
 
 # V1 wrote types as an enum; what does not follow CAPS_WITH_UNDERSCORES -> CapsWithUnderscores.
 _V1_NAMES = {
@@ -99,6 +105,10 @@ def upgrade(net: pb.NetParameter, name: str) -> pb.NetParameter:
         _upgrade_v1(old, upgraded.layer.add())
     del upgraded.layers[:]
     _upgrade_inputs(upgraded, name)
+    for layer in upgraded.layer:
+        # BatchNorm's blobs once were parameters; what old files say about the three is forgotten.
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            layer.ClearField("param")
     return upgraded
 
 
@@ -156,7 +166,7 @@ def _fold_padding_layers(net: pb.NetParameter, name: str) -> None:
             padded[layer.top[0]] = layer
         else:
             kept.append(layer)
-    copies = [pb.V1LayerParameter.FromString(layer.SerializePartialToString()) for layer in kept]
+    copies = [_copy(layer) for layer in kept]
     del net.layers[:]
     net.layers.extend(copies)
 
@@ -187,20 +197,23 @@ def _upgrade_inputs(net: pb.NetParameter, name: str) -> None:
     if not shapes:
         # Four numbers for each input.
         shapes = [dims[start : start + 4] for start in range(0, len(dims), 4)]
-    if net.input and shapes:
-        if len(shapes) != len(net.input) or (not net.input_shape and len(dims) % 4):
-            raise ModelFormatError(
-                f"{name}: {len(net.input)} inputs are named but {len(shapes)} input shapes given"
-            )
-        layers = [
-            pb.LayerParameter.FromString(each.SerializePartialToString()) for each in net.layer
-        ]
-        del net.layer[:]
-        first = net.layer.add(name="input", type="Input", top=net.input)
+    if shapes and (len(shapes) != len(net.input) or (not net.input_shape and len(dims) % 4)):
+        raise ModelFormatError(
+            f"{name}: {len(net.input)} inputs are named but {len(shapes)} input shapes given"
+        )
+    if net.input:
+        first = pb.LayerParameter(name="input", type="Input", top=net.input)
         for shape in shapes:
             first.input_param.shape.add(dim=shape)
-        net.layer.extend(layers)
-    elif net.input:
-        net.layer.add(name="input", type="Input", top=net.input)
+        others = [_copy(layer) for layer in net.layer]
+        del net.layer[:]
+        net.layer.extend([first, *others])
     for legacy in ("input", "input_shape", "input_dim"):
         net.ClearField(legacy)
+
+
+def _copy(message: _Message) -> _Message:
+    """A copy that lives on when the list that the message is in is emptied."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy

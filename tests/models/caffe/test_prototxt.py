@@ -57,3 +57,10 @@ def test_a_fault_is_told_with_its_line(before: bytes, after: bytes, message: str
     text = NET[: NET.rindex(before)] + after + NET[NET.rindex(before) + len(before) :]
     with pytest.raises(ModelFormatError, match=message):
         parse_prototxt(text, "net.prototxt")
+
+
+def test_layers_written_as_a_list_are_read() -> None:
+    text = b'layer: [{ name: "a" type: "Input" top: "a" }, { name: "b" type: "ReLU" bottom: "a" }]'
+    parsed = parse_prototxt(text, "net.prototxt")
+    assert [layer.name for layer in parsed.message.layer] == ["a", "b"]
+    assert parsed.lines == []

@@ -211,6 +211,8 @@ class Jobs:
         job = replace(wanted, started_at=_now(), version=None)
         if existing is not None:
             job = replace(job, version=existing.version)
+            if not existing.state.finished and existing.progress:
+                job = replace(job, progress=existing.progress)
             # What was scored since an unfinished job began is done, under the same model.
             if not existing.state.finished and existing.model == wanted.model:
                 job = replace(

@@ -12,7 +12,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 IMAGES = Counter("saferank_images_scored", "Images that went through the model")
 DOCUMENTS = Counter("saferank_documents", "Documents handled, by outcome", ["outcome"])
-FAILURES = Counter("saferank_image_failures", "Images without a probability, by code", ["code"])
+FAILURES = Counter(
+    "saferank_failures", "Documents with an image without a probability, by code", ["code"]
+)
 STORE_RETRIES = Counter("saferank_store_retries", "Writes that were sent again", ["reason"])
 IN_FLIGHT = Gauge("saferank_tasks_in_flight", "Tasks being worked on", multiprocess_mode="livesum")
 QUEUE_SECONDS = Histogram(

@@ -163,13 +163,24 @@ def _write(
             case Written.REJECTED:
                 report.rejected[document.key] = result.reason or ""
                 report.counts["rejected"] += 1
-                log.error("%s/%s is not stored: %s", index, document.key.id, result.reason)
+                log.error(
+                    "document %s is not stored: %s",
+                    document.key.id,
+                    result.reason,
+                    extra={"document": document.key.id},
+                )
             case Written.STORED | Written.UNCHANGED:
                 report.counts[record.status.value] += 1
                 report.counts["unchanged"] += result.written is Written.UNCHANGED
                 if record.error is not None:
                     report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
+                    log.warning(
+                        "document %s has an image without a probability: %s",
+                        document.key.id,
+                        record.error,
+                        extra={"document": document.key.id, "code": record.error.value},
+                    )
     return again
 
 

@@ -10,6 +10,7 @@ from saferank.connection import connect, explained
 from saferank.errors import JobError
 from saferank.indexer.backfill import Backfill, count_left
 from saferank.indexer.jobs import Job, Jobs, JobState, Pace
+from saferank.indexer.reindex.flow import open_abandoned
 from saferank.indexer.resources import model_identity
 from saferank.indexer.select import Only, Selection
 from saferank.mappings import check_index
@@ -43,6 +44,7 @@ def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
     with explained(settings.elasticsearch_url), connect(settings) as client:
         check_index(client, index, settings.fields)
         jobs = Jobs(client, settings.indexer.jobs_index)
+        open_abandoned(client, jobs)
         existing = jobs.find(wanted.id)
         if existing is not None and existing.state is JobState.PAUSED:
             return

@@ -20,6 +20,7 @@ from saferank.indexer import metrics
 from saferank.indexer.brokers import broker_explained
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.ledger import ChunkOfJob, Ledger
+from saferank.indexer.logs import about
 from saferank.indexer.poison import alone_guard
 from saferank.indexer.resources import Resources, process_resources
 from saferank.indexer.scoring import Report, score_documents
@@ -128,7 +129,10 @@ def score(
         metrics.QUEUE_SECONDS.labels(queue).observe(max(0.0, time.time() - queued_at))
     suspicious = alone or bool(delivery.get("redelivered"))
     chunk = None if job is None else ChunkOfJob(**job)
-    with metrics.IN_FLIGHT.track_inprogress():
+    with (
+        metrics.IN_FLIGHT.track_inprogress(),
+        about(task=self.request.id, index=index, job=chunk and chunk.job),
+    ):
         try:
             resources = process_resources()
             ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 
-from celery.signals import worker_process_init
+from celery.signals import setup_logging, worker_process_init
 
 from saferank.indexer.app import create_app
+from saferank.indexer.logs import configure_logging
 from saferank.indexer.resources import process_resources
+from saferank.settings import get_settings
 
 log = logging.getLogger(__name__)
 
 app = create_app()
 app.set_default()
 
-# One line a request would drown the worker's own.
-logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
+@setup_logging.connect
+def _log(loglevel: int | str, **_: object) -> None:
+    """Log in saferank's format instead of Celery's."""
+    configure_logging(loglevel or logging.INFO, json=get_settings().log_format == "json")
 
 
 @worker_process_init.connect

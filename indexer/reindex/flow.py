@@ -203,8 +203,7 @@ class Reindex:
                         ) from None
                     self._remove_deleted()
                     self._copy_changes()
-        if not self._back:
-            self._score()
+        self._score()
         return self._finish(JobState.DONE, self._outcome())
 
     def _prepare(self) -> None:
@@ -233,6 +232,9 @@ class Reindex:
             )
             add_to_index(self._client, self._target, self._settings.fields)
             note_origin(self._client, self._target, origin)
+            if "origin" not in self._job.progress and self._unscored(self._target):
+                # It may never have been scored; then all scores have to come along.
+                self._cursors = {}
         else:
             # Reading it also sees that the old index can be copied at all.
             of_source = definition_of(self._client, self._source)
@@ -335,13 +337,12 @@ class Reindex:
     def _score(self) -> None:
         """Have the workers score what has no score by the wanted model; copied ones have."""
         self._phase = "scoring"
-        unscored = {"bool": {"must_not": {"term": {self._settings.fields.model: self._job.model}}}}
         part = self._acquire(
             Job(
                 index=self._target,
                 field=self._job.field,
                 model=self._job.model,
-                selection=Selection(Only.ALL, unscored),
+                selection=Selection(Only.ALL, self._without_score),
                 pace=self._job.pace,
             )
         )
@@ -357,6 +358,16 @@ class Reindex:
         self._keep_up()
         if part.state is JobState.CANCELLED:
             raise JobError(f"job {part.id!r}, which scores the copy, was cancelled")
+
+    @property
+    def _without_score(self) -> Json:
+        """The query for documents without a score by the wanted model."""
+        return {"bool": {"must_not": {"term": {self._settings.fields.model: self._job.model}}}}
+
+    def _unscored(self, index: str) -> int:
+        self._client.indices.refresh(index=index)
+        count: int = self._client.count(index=index, query=self._without_score)["count"]
+        return count
 
     def _acquire(self, part: Job) -> Job:
         """Take hold of a job that may still be in the name of this copy's last, dead producer."""

@@ -32,6 +32,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "search",
     "policy",
     "alias",
+    "health",
 )
 
 for _module in _COMMAND_MODULES:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -24,6 +28,10 @@ def worker(
         int | None, typer.Option(min=1, help="Child processes; one a core if not given.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
+    ] = None,
+    metrics_address: Annotated[str, typer.Option(help="Address to serve them at.")] = "127.0.0.1",
 ) -> None:
     """Run a worker until it is told to stop (Ctrl-C, or SIGTERM: it finishes its tasks)."""
     settings = get_settings()
@@ -34,11 +42,6 @@ def worker(
     chosen = [name.strip() for name in queues.split(",")]
     if unknown := [name for name in chosen if name not in names]:
         raise typer.BadParameter(f"there is no queue {unknown[0]!r}", param_hint="--queues")
-    with needs_extra("indexer"):
-        from saferank.indexer.brokers import check_broker
-        from saferank.indexer.worker import app as celery_app
-
-    check_broker(celery_app)
     arguments = [
         "worker",
         "--queues",
@@ -53,4 +56,29 @@ def worker(
     ]
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
-    celery_app.worker_main(arguments)
+    with _metrics(metrics_address, metrics_port):
+        with needs_extra("indexer"):
+            from saferank.indexer.brokers import check_broker
+            from saferank.indexer.worker import app as celery_app
+
+        check_broker(celery_app)
+        celery_app.worker_main(arguments)
+
+
+@contextmanager
+def _metrics(address: str, port: int | None) -> Iterator[None]:
+    """Serve the figures of the worker that runs inside, and of its children."""
+    if port is None:
+        yield
+        return
+    with needs_extra("indexer"), TemporaryDirectory(prefix="saferank-metrics-") as folder:
+        # The metrics look at it when they are first imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        from saferank.indexer.exporter import start_exporter
+
+        exporter = start_exporter(Path(folder), address, port)
+        try:
+            yield
+        finally:
+            exporter.terminate()
+            exporter.wait()

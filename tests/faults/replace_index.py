@@ -212,7 +212,7 @@ def main() -> None:
             began = time.monotonic()
             last = ""
 
-            def report(now: Job, phase: str, copied: int) -> None:
+            def report(now: Job, phase: str, copied: int, began: float = began) -> None:
                 nonlocal last
                 if phase != last:
                     console.print(f"{time.monotonic() - began:7.2f} s  {phase}, {copied} copied")

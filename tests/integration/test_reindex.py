@@ -10,15 +10,13 @@ from elasticsearch import AuthorizationException, Elasticsearch, helpers
 from workers import running_worker, wait_until
 from writer import Writer, picture
 
+from saferank.errors import JobError
 from saferank.indexer.app import create_app
 from saferank.indexer.jobs import Job, Jobs, JobState, Pace
-from saferank.indexer.reindex.flow import (
-    Reindex,
-    start_copy,
-    start_return,
-)
+from saferank.indexer.reindex.flow import Reindex, open_abandoned, start_copy, start_return
 from saferank.indexer.resources import model_identity
 from saferank.indexer.select import Selection
+from saferank.mappings import add_to_index
 from saferank.settings import Settings
 
 MAPPINGS: dict[str, Any] = {
@@ -124,3 +122,119 @@ def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_on_the_way_b
     assert writer.errors == []
     assert list(client.indices.get_alias(name=alias)) == [old]
     assert {id: without_score(document) for id, document in stored(client, old).items()} == expected
+
+
+def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
+    client: Elasticsearch,
+    jobs: Jobs,
+    names: tuple[str, str, str],
+    indexer_settings: Settings,
+) -> None:
+    old, new, alias = names
+    expected = fill(client, old, alias, 30)
+    score_by_hand(client, old, expected, model_identity(indexer_settings.model))
+    app = create_app(indexer_settings)
+    wanted = copy_job(indexer_settings, alias, new)
+
+    class PowerCut(BaseException):
+        pass
+
+    def die(job: Job, phase: str, copied: int) -> None:
+        if phase == "verifying":
+            raise PowerCut
+
+    job = start_copy(client, jobs, wanted, names=[])
+    dying = Reindex(client, app, indexer_settings, jobs, job, report=die)
+    with pytest.MonkeyPatch.context() as patched:
+        # A dead process opens no index and gives up no lease.
+        patched.setattr(Reindex, "_accept_writes", lambda self: None)
+        patched.setattr(Reindex, "_let_go", lambda self: None)
+        with pytest.raises(PowerCut):
+            dying.run()
+    with pytest.raises(AuthorizationException):
+        client.index(index=alias, document={"title": "refused"})
+    with pytest.raises(JobError, match="is run by"):
+        start_copy(client, jobs, wanted, names=[])
+    assert open_abandoned(client, jobs) == []  # its lease still holds
+    current = jobs.get(job.id)
+    jobs.beat(current, owner=None)  # as after the lease has run out
+    assert open_abandoned(client, jobs) == [old]
+    client.index(index=alias, id="later", document={"title": "later"}, refresh=True)
+    expected["later"] = {"title": "later"}
+    client.delete(index=alias, id="d3", refresh=True)
+    del expected["d3"]
+    score_by_hand(client, old, {"later": {}}, model_identity(indexer_settings.model))
+
+    resumed = start_copy(client, jobs, wanted, names=[])
+    assert resumed.progress["cursors"]
+    copies: list[int] = []
+
+    def note(job: Job, phase: str, copied: int) -> None:
+        copies.append(copied)
+
+    done = Reindex(client, app, indexer_settings, jobs, resumed, report=note).run()
+    assert done.state is JobState.DONE
+    assert max(copies) == 1  # what was copied is not copied again
+    assert {id: without_score(source) for id, source in stored(client, new).items()} == expected
+    assert list(client.indices.get_alias(name=alias)) == [new]
+    with pytest.raises(JobError, match=f"leads to '{new}' already"):
+        start_copy(client, jobs, wanted, names=[])
+
+
+def test_a_copy_that_is_not_right_does_not_get_the_alias(
+    client: Elasticsearch,
+    jobs: Jobs,
+    names: tuple[str, str, str],
+    indexer_settings: Settings,
+) -> None:
+    old, new, alias = names
+    model = model_identity(indexer_settings.model)
+    score_by_hand(client, old, fill(client, old, alias, 20), model)
+    app = create_app(indexer_settings)
+    wanted = copy_job(indexer_settings, alias, new)
+
+    def spoil(id: str, change: dict[str, Any] | None) -> Any:
+        def report(job: Job, phase: str, copied: int) -> None:
+            if phase == "verifying" and change is None:
+                client.delete(index=new, id=id, refresh=True)
+            elif phase == "closing" and change is not None:
+                client.update(index=new, id=id, doc=change, refresh=True)
+
+        return report
+
+    job = start_copy(client, jobs, wanted, names=[])
+    with pytest.raises(JobError, match=r"20 documents compared, 1 are not right .d7 differs"):
+        Reindex(
+            client, app, indexer_settings, jobs, job, report=spoil("d7", {"title": "other"})
+        ).run()
+    assert list(client.indices.get_alias(name=alias)) == [old]
+    client.index(index=alias, id="d7", document={"title": "accepted again"})
+
+    strict = {"mappings": {**MAPPINGS, "properties": {"image": {"type": "integer"}}}}
+    client.indices.delete(index=new)
+    jobs.ask(job.id, JobState.CANCELLED)
+    job = start_copy(client, jobs, wanted, names=[], definition=strict)
+    with pytest.raises(JobError, match=f"'{new}' does not take 20 documents"):
+        Reindex(client, app, indexer_settings, jobs, job).run()
+    assert list(client.indices.get_alias(name=alias)) == [old]
+
+    foreign = start_copy(client, jobs, copy_job(indexer_settings, alias, old), names=["x"])
+    with pytest.raises(JobError, match="exists already"):
+        Reindex(client, app, indexer_settings, jobs, foreign).run()
+    with pytest.raises(JobError, match="nothing to go back to"):
+        start_return(client, jobs, copy_job(indexer_settings, alias, ""))
+
+
+def score_by_hand(client: Elasticsearch, index: str, ids: Any, model: str) -> None:
+    """Give documents a score by the wanted model, so that no worker is needed."""
+    add_to_index(client, index)
+    for id in ids:
+        image = client.get(index=index, id=id)["_source"].get("image")
+        safety = {
+            "status": "scored" if image else "no_image",
+            "model": model,
+            "probability": 0.5 if image else None,
+            "scored_at": "2026-01-01T00:00:00Z",
+            "images": [{"reference": image}] if image else [],
+        }
+        client.update(index=index, id=id, doc={"safety": safety}, refresh=True)

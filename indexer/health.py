@@ -1,0 +1,144 @@
+"""Whether scoring can work: what an orchestrator or an operator asks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from celery import Celery
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from saferank.connection import explained
+from saferank.errors import SaferankError, ServiceUnavailable
+from saferank.indexer.brokers import broker_explained, check_broker, queue_length
+from saferank.mappings import check_index
+from saferank.settings import Settings
+
+_ANSWER_TIME = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it is as it must be.
+        detail: what was found.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All that was looked at."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it must be."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that ``saferank health --json`` prints."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def ready(client: Elasticsearch, app: Celery, settings: Settings, indices: Sequence[str]) -> Health:
+    """See whether a document that is queued now would be scored and stored.
+
+    Args:
+        client: connected; with a short timeout.
+        app: the Celery app.
+        settings: names of queues and fields.
+        indices: indices or aliases that must have the safety fields.
+    """
+    checks = [_elasticsearch(client, settings)]
+    if checks[0].ok:
+        checks += [_mapping(client, index, settings) for index in indices]
+    checks.append(_broker(app))
+    if checks[-1].ok:
+        checks += _queues(app, settings)
+    return Health(tuple(checks))
+
+
+def live(app: Celery) -> Health:
+    """See whether the workers of this machine answer, for deciding on a restart.
+
+    A broker that is away is no reason for one: a worker connects again by itself, and until then
+    it cannot be asked.
+    """
+    broker = _broker(app)
+    if not broker.ok:
+        return Health((Check("worker", True, f"cannot be asked: {broker.detail}"),))
+    here = f"@{socket.gethostname()}"
+    names = [name for name in _workers(app) if name.endswith(here)]
+    return Health((Check("worker", bool(names), _named(names, f"no worker of {here} answers")),))
+
+
+def _elasticsearch(client: Elasticsearch, settings: Settings) -> Check:
+    name = "elasticsearch"
+    try:
+        with explained(settings.elasticsearch_url):
+            # Needs no more than the rights on this index; that it may be missing is no fault.
+            found = client.indices.exists(index=settings.indexer.jobs_index)
+    except (SaferankError, ApiError, TransportError) as error:
+        return Check(name, False, str(error))
+    return Check(name, True, "answers" if found else "answers; no job was ever recorded")
+
+
+def _mapping(client: Elasticsearch, index: str, settings: Settings) -> Check:
+    name = f"mapping of {index}"
+    try:
+        with explained(settings.elasticsearch_url):
+            check_index(client, index, settings.fields)
+    except (SaferankError, ApiError, TransportError) as error:
+        return Check(name, False, str(error))
+    return Check(name, True, f"has the fields under {settings.field!r}")
+
+
+def _broker(app: Celery) -> Check:
+    try:
+        check_broker(app)
+    except ServiceUnavailable as error:
+        return Check("broker", False, str(error))
+    return Check("broker", True, "answers")
+
+
+def _queues(app: Celery, settings: Settings) -> list[Check]:
+    """See for each queue whether a worker serves it, and how much waits there."""
+    try:
+        with broker_explained(app):
+            serving: Any = app.control.inspect(timeout=_ANSWER_TIME).active_queues() or {}
+        checks = []
+        for queue in (settings.indexer.fresh_queue, settings.indexer.backfill_queue):
+            workers = [worker for worker, queues in serving.items() if queue in _names(queues)]
+            waiting = queue_length(app, queue)
+            detail = _named(workers, "no worker serves it; start 'saferank worker'")
+            checks.append(Check(f"queue {queue}", bool(workers), f"{detail}; {waiting} tasks wait"))
+        return checks
+    except ServiceUnavailable as error:
+        return [Check("queues", False, str(error))]
+
+
+def _workers(app: Celery) -> list[str]:
+    try:
+        with broker_explained(app):
+            return sorted(app.control.inspect(timeout=_ANSWER_TIME).ping() or {})
+    except ServiceUnavailable:
+        return []
+
+
+def _names(queues: Iterable[dict[str, Any]]) -> set[str]:
+    return {queue["name"] for queue in queues or ()}
+
+
+def _named(workers: list[str], none: str) -> str:
+    return f"{', '.join(sorted(workers))} answers" if workers else none

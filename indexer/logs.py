@@ -1,0 +1,49 @@
+"""Log lines that a person or a machine can read, each with the task, job and index it is about."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from typing import Any
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+_SHARED: list[structlog.types.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.stdlib.ExtraAdder(),
+]
+
+
+def configure_logging(level: int | str, *, json: bool) -> None:
+    """Send all log records to standard error in one format.
+
+    Args:
+        level: the lowest level to show.
+        json: one JSON object a line; else text.
+    """
+    last: list[structlog.types.Processor] = [ProcessorFormatter.remove_processors_meta]
+    if json:
+        last += [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    else:
+        last += [structlog.dev.ConsoleRenderer(colors=False)]
+    handler = logging.StreamHandler()
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_SHARED, processors=last))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # One line a request would drown the worker's own.
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
+
+def about(**context: Any) -> AbstractContextManager[None]:
+    """Add to every line that is logged inside what it is about; absent values are left out."""
+    known = {name: value for name, value in context.items() if value is not None}
+    return structlog.contextvars.bound_contextvars(**known)

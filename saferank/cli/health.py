@@ -1,0 +1,63 @@
+"""``saferank health``: for orchestrators and operators."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saferank.cli.extras import needs_extra
+from saferank.connection import connect
+from saferank.settings import get_settings
+
+_TIMEOUT = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(health)
+
+
+def health(
+    indices: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INDEX]...", help="Indices that must have the safety fields."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Only: do the workers of this machine answer?")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """See whether documents that are queued now would be scored and stored.
+
+    Looks at Elasticsearch, the mapping of the named indices, the broker, and a worker for each
+    queue. Exits with 0 when all is well and with 1 when not. With --live, for restarting a worker
+    that hangs: services that are away do not count, since a restart would not bring them back.
+    """
+    if live and indices:
+        raise typer.BadParameter("--live looks at no index")
+    with needs_extra("indexer"):
+        from saferank.indexer import health as checks
+        from saferank.indexer.app import create_app
+
+    settings = get_settings()
+    app = create_app(settings)
+    if live:
+        result = checks.live(app)
+    else:
+        with connect(settings, timeout=_TIMEOUT) as client:
+            result = checks.ready(client, app, settings, indices or ())
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    else:
+        table = Table(show_header=False)
+        for check in result.checks:
+            state = "ok" if check.ok else "[red]fault[/red]"
+            table.add_row(state, escape(check.name), escape(check.detail))
+        Console().print(table)
+    if not result.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,118 @@
+"""What a document becomes in the new index."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saferank.indexer.reindex.merge import digest, merged, without_score
+from saferank.mappings import SafetyFields
+
+FIELDS = SafetyFields()
+
+
+def score(
+    probability: float, model: str = "m1", at: str = "2026-01-01", *images: str
+) -> dict[str, Any]:
+    return {
+        "probability": probability,
+        "model": model,
+        "status": "scored",
+        "error": None,
+        "scored_at": at,
+        "images": [{"reference": image} for image in images or ("a.png",)],
+    }
+
+
+def merge(source: dict[str, Any], copied: dict[str, Any] | None, model: str = "m2") -> Any:
+    return merged(source, copied, fields=FIELDS, image_field="image", model=model)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (None, None, None),
+        (score(0.1), None, 0.1),
+        (None, score(0.2), 0.2),
+        # The wanted model is better than the later score.
+        (score(0.1, "m1", "2026-02-01"), score(0.2, "m2", "2026-01-01"), 0.2),
+        (score(0.1, "m2", "2026-01-01"), score(0.2, "m1", "2026-02-01"), 0.1),
+        (score(0.1, "m1", "2026-02-01"), score(0.2, "m1", "2026-01-01"), 0.1),
+        (score(0.1, "m1", "2026-01-01"), score(0.2, "m1", "2026-02-01"), 0.2),
+        # A score of another image than the document has now is none.
+        (score(0.1, "m2", "2026-03-01", "b.png"), score(0.2), 0.2),
+        (score(0.1, "m2", "2026-03-01", "a.png", "b.png"), None, None),
+        ({"status": "no_image", "model": "m2", "images": []}, None, None),
+    ],
+)
+def test_the_better_score_that_is_of_these_images_is_kept(
+    old: Any, new: Any, expected: float | None
+) -> None:
+    source = {"image": "a.png", "safety": old}
+    document = merge(source, {"image": "other", "safety": new})
+    safety = document.get("safety") or {}
+    assert safety.get("probability") == expected
+    assert ("status" in safety) == (expected is not None)
+
+
+def test_decisions_are_those_of_the_old_index_only() -> None:
+    source = {"image": "a.png", "safety": {"override": "block", "override_by": "ann"}}
+    copied = {"image": "a.png", "safety": {**score(0.2), "override": "allow"}}
+    safety = merge(source, copied)["safety"]
+    assert (safety["override"], safety["override_by"]) == ("block", "ann")
+    assert safety["probability"] == 0.2
+    assert "override" not in merge({"image": "a.png"}, copied)["safety"]
+
+
+def test_keys_with_dots_and_nested_roots() -> None:
+    fields = SafetyFields("media.safety")
+    source = {
+        "image": "a.png",
+        "media": {"safety.probability": 0.9, "safety.override": "allow", "width": 3},
+    }
+    assert without_score(source, fields) == {
+        "image": "a.png",
+        "media": {"safety.override": "allow", "width": 3},
+    }
+    copied = {"media": {"safety": score(0.2)}}
+    document = merged(source, copied, fields=fields, image_field="image", model="m1")
+    assert document["media"]["safety"]["probability"] == 0.2
+    assert digest(document, fields) == digest(source, fields)
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "safety", "image", "c.d"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+_documents = st.dictionaries(
+    st.sampled_from(["image", "title", "tags", "safety"]), _values, max_size=4
+)
+_safety = st.none() | st.builds(
+    score, st.floats(0, 1), st.sampled_from(["m1", "m2"]), st.sampled_from(["2026-01", "2026-02"])
+)
+
+
+@given(_documents, _safety, _safety)
+def test_nothing_but_the_score_ever_differs(
+    document: dict[str, Any], old: dict[str, Any] | None, new: dict[str, Any] | None
+) -> None:
+    source = document if old is None else {**document, "safety": old}
+    before = copy.deepcopy(source)
+    result = merge(source, None if new is None else {"image": "a.png", "safety": new})
+    assert source == before
+    assert digest(result, FIELDS) == digest(source, FIELDS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"title": "x"}, {"tags": [2, 1]}, {"image": "b.png"}, {"safety": {"override": "allow"}}],
+)
+def test_a_changed_field_changes_the_digest(change: dict[str, Any]) -> None:
+    document = {"image": "a.png", "title": "t", "tags": [1, 2], "safety": score(0.1)}
+    assert digest({**document, **change}, FIELDS) != digest(document, FIELDS)

@@ -1,0 +1,120 @@
+"""What an operator sees of real workers: health, figures, log lines."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from brightness import data_uri, png
+from elasticsearch import Elasticsearch
+from typer.testing import CliRunner
+from workers import running_worker, wait_until
+
+from saferank.cli import app as command
+from saferank.indexer.app import create_app
+from saferank.indexer.documents import DocumentKey
+from saferank.indexer.health import Health, live, ready
+from saferank.indexer.tasks import queue_documents
+from saferank.local.processes import free_port
+from saferank.mappings import add_to_index
+from saferank.settings import Settings, get_settings
+
+
+def states(health: Health) -> dict[str, bool]:
+    return {check.name: check.ok for check in health.checks}
+
+
+def test_figures_health_and_log_lines_of_a_worker(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    client.indices.create(
+        index=index_name,
+        settings={"number_of_replicas": 0},
+        mappings={"properties": {"image": {"type": "keyword", "index": False}}},
+    )
+    add_to_index(client, index_name)
+    for n in range(12):
+        client.index(index=index_name, id=str(n), document={"image": data_uri(png(n))})
+    client.index(index=index_name, id="bad", document={"image": "data:image/png;base64,AAAA"})
+    keys = [DocumentKey(id) for id in [*map(str, range(12)), "bad"]]
+    port = free_port()
+    figures = f"http://127.0.0.1:{port}/metrics"
+    log = tmp_path / "worker.log"
+    environment = {**indexer_environment, "SAFERANK_LOG_FORMAT": "json"}
+    app = create_app(indexer_settings)
+
+    assert states(ready(client, app, indexer_settings, [index_name, "test-absent"])) == {
+        "elasticsearch": True,
+        f"mapping of {index_name}": True,
+        "mapping of test-absent": False,
+        "broker": True,
+        f"queue {indexer_settings.indexer.fresh_queue}": False,
+        f"queue {indexer_settings.indexer.backfill_queue}": False,
+    }
+    arguments = ["--metrics-port", str(port), "--queues", "fresh"]
+    with running_worker(environment, log, *arguments):
+        wait_until(lambda: "ready" in log.read_text(), "the worker")
+        queue_documents(index_name, keys, app=app, settings=indexer_settings)
+
+        def handled() -> int:
+            found = re.findall(
+                r'^saferank_documents_total\{outcome="(?:scored|failed)"\} ([0-9.]+)$',
+                httpx.get(figures).text,
+                re.M,
+            )
+            return sum(int(float(value)) for value in found)
+
+        wait_until(lambda: handled() == 13, "all documents")
+        text = httpx.get(figures).text
+        assert "saferank_images_scored_total 12.0" in text
+        assert 'saferank_failures_total{code="not_an_image"} 1.0' in text
+        # 13 documents in chunks of 10 are two tasks.
+        queue = indexer_settings.indexer.fresh_queue
+        assert f'saferank_queue_seconds_count{{queue="{queue}"}} 2.0' in text
+        assert 'saferank_stage_seconds_count{stage="decode"} 13.0' in text
+        assert "saferank_tasks_in_flight 0.0" in text
+
+        assert states(ready(client, app, indexer_settings, [])) == {
+            "elasticsearch": True,
+            "broker": True,
+            f"queue {queue}": True,
+            f"queue {indexer_settings.indexer.backfill_queue}": False,
+        }
+        assert live(app).ok
+    assert not live(app).ok
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    (failure,) = [line for line in lines if line.get("document") == "bad"]
+    assert failure["code"] == "not_an_image"
+    assert failure["index"] == index_name
+    received = [line["data"]["id"] for line in lines if "received" in line["message"]]
+    assert failure["task"] in received
+
+
+def test_services_that_are_away_are_named_and_are_no_reason_to_restart_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # nobody listens
+        port = unused.getsockname()[1]
+        monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("SAFERANK_BROKER_URL", f"redis://127.0.0.1:{port}/0")
+        get_settings.cache_clear()
+        try:
+            result = CliRunner().invoke(command, ["health", "--json"])
+            alive = CliRunner().invoke(command, ["health", "--live", "--json"])
+        finally:
+            get_settings.cache_clear()
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert {check["name"]: check["ok"] for check in found["checks"]} == {
+        "elasticsearch": False,
+        "broker": False,
+    }
+    assert alive.exit_code == 0
+    assert "cannot be asked" in json.loads(alive.stdout)["checks"][0]["detail"]

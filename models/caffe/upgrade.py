@@ -194,12 +194,17 @@ def _upgrade_inputs(net: pb.NetParameter, name: str) -> None:
     """Turn the net's own ``input`` fields into an ``Input`` layer, placed first."""
     shapes = [list(shape.dim) for shape in net.input_shape]
     dims = list(net.input_dim)
-    if not shapes:
-        # Four numbers for each input.
+    if not shapes and dims:
+        if len(dims) != 4 * len(net.input):
+            raise ModelFormatError(
+                f"{name}: {len(dims)} input_dim are given, not four for each of the inputs "
+                f"({', '.join(net.input)})"
+            )
         shapes = [dims[start : start + 4] for start in range(0, len(dims), 4)]
-    if shapes and (len(shapes) != len(net.input) or (not net.input_shape and len(dims) % 4)):
+    if shapes and len(shapes) != len(net.input):
         raise ModelFormatError(
-            f"{name}: {len(net.input)} inputs are named but {len(shapes)} input shapes given"
+            f"{name}: {len(shapes)} input_shape are given, not one for each of the inputs "
+            f"({', '.join(net.input)})"
         )
     if net.input:
         first = pb.LayerParameter(name="input", type="Input", top=net.input)

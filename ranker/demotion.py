@@ -73,7 +73,7 @@ def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
     band = _Band.of(rules, demotion)
     if band is None:
         return np.ones_like(values)
-    depth = np.clip((values - band.start) / band.width, 0, 1)
+    depth = np.minimum(np.maximum((values - band.start) / band.width, 0), 1)
     return np.where(values >= band.start, band.curve.numbers(depth, demotion.floor), 1.0)
 
 

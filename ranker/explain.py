@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision
+from saferank.ranker.decision import Decision, Judgement
 from saferank.ranker.levels import Level, Treatment
 from saferank.ranker.states import States
 
@@ -44,7 +45,7 @@ class Explanation:
         action: what happens to it.
         rule: which part of the level decided.
         factor: on its relevance, in (0, 1]; None when hidden.
-        probability: its probability, 0..1, as float32; None without one that counts.
+        probability: its probability, 0..1; None without one that counts.
         demote_from, hide_from: the thresholds of the level, None where it has none.
         level: name of the level.
     """
@@ -77,26 +78,60 @@ def explain(records: Iterable[Mapping[str, Any]], decision: Decision) -> list[Ex
         records: one a document, as ``States.of`` takes them; ``record_of`` reads one from a hit.
         decision: the level that holds.
     """
-    states = States.of(records, decision.model)
+    _, described = describe(records, decision)
+    return [
+        Explanation(**{**told, "action": Action(told["action"]), "rule": Rule(told["rule"])})
+        for told in described
+    ]
+
+
+def describe(
+    records: Iterable[Mapping[str, Any]], decision: Decision
+) -> tuple[Judgement, list[dict[str, Any]]]:
+    """As ``explain``, in the form that is put into hits; made for every search, so it is fast.
+
+    Returns:
+        The judgement of the documents, and for each a dictionary that is the caller's own.
+    """
+    rows, rules = list(records), decision.rules
+    states = States.of(rows, decision.model)
     judged = decision.judge(states)
-    rules = decision.rules
-    result = []
-    for number in range(len(judged.factor)):
-        hidden, demoted = bool(judged.hidden[number]), bool(judged.demoted[number])
-        action = Action.HIDDEN if hidden else Action.DEMOTED if demoted else Action.SHOWN
-        probability = float(states.probability[number])
-        result.append(
-            Explanation(
-                action=action,
-                rule=_rule(states, number, rules, action),
-                factor=None if hidden else float(judged.factor[number]),
-                probability=None if np.isnan(probability) else probability,
-                demote_from=rules.demote_from,
-                hide_from=rules.hide_from,
-                level=decision.level,
-            )
-        )
-    return result
+    common = {
+        "demote_from": _short(rules.demote_from),
+        "hide_from": _short(rules.hide_from),
+        "level": decision.level,
+    }
+    templates = [
+        {"action": str(action), "rule": str(rule), "factor": factor, "probability": None, **common}
+        for action, rule, factor in _USUAL
+    ]
+    actions = np.where(judged.hidden, _HIDDEN, np.where(judged.demoted, _DEMOTED, _SHOWN))
+    result = [templates[action].copy() for action in actions.tolist()]
+    for told, row in zip(result, rows, strict=True):
+        told["probability"] = row.get("probability")
+    for number in np.flatnonzero(actions == _DEMOTED).tolist():
+        result[number]["factor"] = float(judged.factor[number])
+    for number in np.flatnonzero(states.code).tolist():
+        told = result[number]
+        told["rule"] = str(_rule(states, number, rules, _USUAL[int(actions[number])][0]))
+        told["probability"] = _known(told["probability"], states.probability[number])
+    return judged, result
+
+
+# What is said of a document that has a probability and that no person has decided about.
+_USUAL = (
+    (Action.SHOWN, Rule.BELOW_THRESHOLDS, 1.0),
+    (Action.DEMOTED, Rule.DEMOTE_FROM, None),
+    (Action.HIDDEN, Rule.HIDE_FROM, None),
+)
+_SHOWN, _DEMOTED, _HIDDEN = range(3)
+
+
+def _known(value: Any, probability: np.float32) -> float | None:
+    """The probability that counts: as the document has it if that is a plain number."""
+    if np.isnan(probability):
+        return None
+    return value if type(value) is float else _short(float(probability))
 
 
 def _rule(states: States, number: int, rules: Level, action: Action) -> Rule:
@@ -130,17 +165,43 @@ def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
 
     A hit that was asked for neither looks as if it had no probability.
     """
-    found = hit.get("fields") or {}
+    paths = _paths(fields)
+    found = hit.get("fields")
+    if found and any(path in found for path in paths.values()):
+        return {key: found.get(path) for key, path in paths.items()}
     source = hit.get("_source") or {}
-    paths = {
+    return {key: _lookup(source, path.split(".")) for key, path in paths.items()}
+
+
+def records_of(hits: Iterable[Mapping[str, Any]], fields: SafetyFields) -> list[Mapping[str, Any]]:
+    """``record_of`` of many hits; where it can be, a record is the hit's own safety object."""
+    root, dotted = fields.root, frozenset(_paths(fields).values())
+    simple = "." not in root and fields.override_root in (None, root)
+    records = []
+    for hit in hits:
+        source = hit.get("_source")
+        if (
+            simple
+            and source
+            and type(safety := source.get(root)) is dict
+            and dotted.isdisjoint(source)
+            and not hit.get("fields")
+        ):
+            records.append(safety)
+        else:
+            records.append(record_of(hit, fields))
+    return records
+
+
+@lru_cache(maxsize=64)
+def _paths(fields: SafetyFields) -> dict[str, str]:
+    """What a record's keys are called in a document."""
+    return {
         "probability": fields.probability,
         "model": fields.model,
         "status": fields.status,
         "override": fields.override,
     }
-    if any(path in found for path in paths.values()):
-        return {key: found.get(path) for key, path in paths.items()}
-    return {key: _lookup(source, path.split(".")) for key, path in paths.items()}
 
 
 def _lookup(value: Any, path: Sequence[str]) -> Any:

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision
-from saferank.ranker.explain import Explanation, explain, record_of
+from saferank.ranker.decision import Decision, Judgement
+from saferank.ranker.explain import describe, records_of
 
 Json = dict[str, Any]
 
@@ -55,11 +55,11 @@ class HitReader:
             return body
         return {**body, "docvalue_fields": [*(body.get("docvalue_fields") or ()), *self.asked]}
 
-    def explain(self, hits: Sequence[Json], decision: Decision) -> list[Explanation]:
+    def describe(self, hits: Sequence[Json], decision: Decision) -> tuple[Judgement, list[Json]]:
         """What the decision does to each hit."""
         part = "_source" if self.in_source else "fields"
-        records = [record_of({part: hit.get(part)}, self.fields) for hit in hits]
-        return explain(records, decision)
+        records = records_of([{part: hit.get(part)} for hit in hits], self.fields)
+        return describe(records, decision)
 
     def clean(self, hits: Sequence[Json]) -> None:
         """Take out of the hits what the application did not ask for."""

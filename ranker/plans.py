@@ -19,7 +19,6 @@ from elasticsearch import ApiError, BadRequestError
 from saferank.errors import MappingError, UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import Explanation
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.overfetch import (
     fetch_ranking,
@@ -309,26 +308,20 @@ def _try_window(
     if answer["_shards"]["total"] > 1:
         return None
     hits = answer["hits"]["hits"]
-    explanations = reader.explain(hits, decision)
+    judged, told = reader.describe(hits, decision)
     scores = [hit["_score"] for hit in hits]
-    if not window_proves(scores, [_certain_factor(item) for item in explanations], page):
+    # A document whose source leaves the probability out looks like one that was never scored.
+    unsure = np.array([item["rule"] == "unscored" for item in told], dtype=np.bool_)
+    factors = np.where(judged.hidden | unsure, _UNKNOWN, judged.factor)
+    if not window_proves(scores, factors.tolist(), page):
         return None
     del hits[page.size :]
-    _finish(answer, reader, explanations[: page.size], decision, Way.WINDOW, page)
+    _finish(answer, reader, told[: page.size], decision, Way.WINDOW, page)
     return answer
 
 
-def _certain_factor(explanation: Explanation) -> float:
-    """The factor, or a bound on it where the document does not say.
-
-    A document whose source leaves the probability out looks like one that was never scored.
-    """
-    if explanation.factor is None or explanation.rule == "unscored":
-        return _UNKNOWN
-    return explanation.factor
-
-
 _UNKNOWN = 1e-30
+"""A factor that proves nothing."""
 
 
 def _try_fetch(
@@ -340,14 +333,11 @@ def _try_fetch(
         return None
     experience.saw_shards(request.index, answer["_shards"]["total"])
     hits = answer["hits"]["hits"]
-    explanations = reader.explain(hits, decision)
-    if any(item.factor is None for item in explanations):
+    judged, told = reader.describe(hits, decision)
+    if judged.hidden.any():
         return None  # Changed between finding and fetching.
-    ranking = fetch_ranking(
-        np.array([hit["_score"] for hit in hits], dtype=np.float64),
-        np.array([item.factor for item in explanations], dtype=np.float64),
-        page,
-    )
+    scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
+    ranking = fetch_ranking(scores, judged.factor, page)
     if ranking is None:
         return None
     if ranking.scores:
@@ -356,7 +346,7 @@ def _try_fetch(
     for position, score in chosen:
         hits[position]["_score"] = score
     answer["hits"]["hits"] = [hits[position] for position, _ in chosen]
-    kept = [explanations[position] for position, _ in chosen]
+    kept = [told[position] for position, _ in chosen]
     _finish(answer, reader, kept, decision, Way.FETCH, page)
     return answer
 
@@ -371,20 +361,21 @@ def _annotate(
     hits = answer.get("hits", {}).get("hits")
     if hits is None or reader is None:
         return
-    _finish(answer, reader, reader.explain(hits, decision), decision, way, page)
+    _, told = reader.describe(hits, decision)
+    _finish(answer, reader, told, decision, way, page)
 
 
 def _finish(
     answer: Json,
     reader: HitReader,
-    explanations: Sequence[Explanation],
+    told: Sequence[Json],
     decision: Decision,
     way: Way,
     page: Page | None,
 ) -> None:
     hits = answer["hits"]["hits"]
-    for hit, explanation in zip(hits, explanations, strict=True):
-        hit[KEY] = explanation.to_dict()
+    for hit, item in zip(hits, told, strict=True):
+        hit[KEY] = item
     reader.clean(hits)
     summary: Json = {
         "level": decision.level,
@@ -397,7 +388,7 @@ def _finish(
     if not decision.functions:
         summary["demoted"] = 0
     elif page is not None and page.start == 0 and _is_everything(answer["hits"]):
-        summary["demoted"] = sum(item.action == "demoted" for item in explanations)
+        summary["demoted"] = sum(item["action"] == "demoted" for item in told)
     answer[KEY] = summary
 
 

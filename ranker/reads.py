@@ -16,8 +16,7 @@ from elasticsearch import NotFoundError
 from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import explain as explain_records
-from saferank.ranker.explain import record_of
+from saferank.ranker.explain import describe, record_of
 from saferank.ranker.hits import KEY
 from saferank.ranker.plans import Call, Knowledge, Plan, check_fields
 from saferank.ranker.requests import parse_request
@@ -40,7 +39,7 @@ def get(
         state = yield from _visible(arguments, decision, knowledge, _missing_document)
         response = yield Call("get", dict(arguments))
         if _version(response.body) in (_version(state), None):
-            body = {**response.body, KEY: _explained(state, decision)}
+            body = {**response.body, KEY: _told(state, decision)}
             return ObjectApiResponse(body=body, meta=response.meta)
     raise _not_found(response.meta, _missing_document(arguments))
 
@@ -132,7 +131,7 @@ def mget(
         if "error" in answer or not answer.get("found"):
             docs.append(answer)
         elif _version(state) == _version(answer) and _shows(state, decision):
-            docs.append({**answer, KEY: _explained(state, decision)})
+            docs.append({**answer, KEY: _told(state, decision)})
         else:
             docs.append({"_index": answer["_index"], "_id": answer["_id"], "found": False})
     return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
@@ -238,13 +237,13 @@ def _shows(state: Json, decision: Decision) -> bool:
     """Whether the level shows a document that was read; one that is not there is not hidden."""
     if not state.get("found"):
         return "error" not in state
-    (explanation,) = explain_records([record_of(state, decision.fields)], decision)
-    return explanation.action != "hidden"
+    return bool(_told(state, decision)["action"] != "hidden")
 
 
-def _explained(state: Json, decision: Decision) -> Json:
-    (explanation,) = explain_records([record_of(state, decision.fields)], decision)
-    return explanation.to_dict()
+def _told(state: Json, decision: Decision) -> Json:
+    """What the level does to a document that was read."""
+    _, (told,) = describe([record_of(state, decision.fields)], decision)
+    return told
 
 
 def _version(answer: Mapping[str, Any]) -> tuple[int, int] | None:

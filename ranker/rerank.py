@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import Action, explain, record_of
+from saferank.ranker.explain import describe, records_of
 from saferank.ranker.hits import KEY
 
 Hit = dict[str, Any]
@@ -35,21 +35,18 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         ValueError: some hits have a score and others do not, or a score is not a number.
     """
     given = list(hits)
-    explanations = explain((record_of(hit, decision.fields) for hit in given), decision)
-    kept = [n for n, item in enumerate(explanations) if item.action is not Action.HIDDEN]
-    factors = np.array([explanations[n].factor for n in kept], dtype=np.float64)
+    judged, told = describe(records_of(given, decision.fields), decision)
     scores = _scores(given)
     if scores is None:
-        demoted = [explanations[n].action is Action.DEMOTED for n in kept]
-        order = np.argsort(demoted, kind="stable")
-        values: list[float | None] = [None] * len(kept)
+        worse = judged.demoted.astype(np.float64)
+        values: list[float | None] = [None] * len(given)
     else:
-        changed = demote_scores(scores[kept], factors)
-        order = np.argsort(-changed, kind="stable")
-        values = changed.tolist()
+        changed = demote_scores(scores, judged.factor)
+        worse, values = -changed, changed.tolist()
+    order = np.argsort(worse, kind="stable")
     return [
-        {**given[kept[n]], "_score": values[n], KEY: explanations[kept[n]].to_dict()}
-        for n in order.tolist()
+        {**given[place], "_score": values[place], KEY: told[place]}
+        for place in order[~judged.hidden[order]].tolist()
     ]
 
 
@@ -63,7 +60,7 @@ def demote_scores(scores: NDArray[np.float64], factors: NDArray[np.float64]) -> 
 
 def _scores(hits: list[Mapping[str, Any]]) -> NDArray[np.float64] | None:
     raw = [hit.get("_score") for hit in hits]
-    missing = sum(score is None for score in raw)
+    missing = raw.count(None)
     if missing == len(raw):
         return None
     if missing:

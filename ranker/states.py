@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ Query = dict[str, Any]
 """A clause of the Elasticsearch query language."""
 
 ALLOW, BLOCK = "allow", "block"
-FAILED, NO_IMAGE = "failed", "no_image"
+SCORED, FAILED, NO_IMAGE = "scored", "failed", "no_image"
 
 
 def any_of(conditions: Sequence[Query]) -> Query:
@@ -122,31 +122,49 @@ class States:
 
     Attributes:
         probability: float32 (N,), NaN where there is none that counts.
-        failed, no_image, allowed, blocked: bool (N,).
+        code: uint8 (N,), a bit for each of ``unscored``, ``failed``, ``no_image``, ``allowed`` and
+            ``blocked``; 0 for the usual document, scored and undecided.
     """
 
     probability: NDArray[np.float32]
-    failed: NDArray[np.bool_]
-    no_image: NDArray[np.bool_]
-    allowed: NDArray[np.bool_]
-    blocked: NDArray[np.bool_]
+    code: NDArray[np.uint8]
 
-    @cached_property
+    @property
     def unscored(self) -> NDArray[np.bool_]:
-        """Without a probability that counts, and not otherwise accounted for."""
-        return np.isnan(self.probability) & ~self.failed & ~self.no_image
+        """Without a probability that counts, and not otherwise accounted for, bool (N,)."""
+        return self._has("unscored")
 
-    @cached_property
+    @property
+    def allowed(self) -> NDArray[np.bool_]:
+        """Allowed by a person, bool (N,)."""
+        return self._has("allowed")
+
+    @property
+    def blocked(self) -> NDArray[np.bool_]:
+        """Blocked by a person, bool (N,)."""
+        return self._has("blocked")
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """With an image that has no probability, bool (N,)."""
+        return self._has("failed")
+
+    @property
+    def no_image(self) -> NDArray[np.bool_]:
+        """Without an image, bool (N,)."""
+        return self._has("no_image")
+
+    def _has(self, kind: str) -> NDArray[np.bool_]:
+        return (self.code & np.uint8(_BITS[kind])).astype(np.bool_)
+
+    @property
     def undecided(self) -> NDArray[np.bool_]:
-        """No person has decided about it."""
-        return ~self.allowed & ~self.blocked
+        """No person has decided about it, bool (N,)."""
+        return np.less(self.code, _BITS["allowed"])
 
     def treated(self, rules: Level, treatment: Treatment) -> NDArray[np.bool_]:
         """Which documents are in an unusual state that the level treats so, bool (N,)."""
-        result = np.zeros(self.failed.shape, dtype=np.bool_)
-        for kind in rules.treats(treatment):
-            result |= self.blocked if kind == "blocked" else getattr(self, kind) & self.undecided
-        return result
+        return _treated_codes(rules, treatment)[self.code]
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]], model: str | None = None) -> States:
@@ -157,22 +175,58 @@ class States:
                 hits have them. A probability that is no number counts as none.
             model: identity that a probability must have to count, or None when any counts.
         """
-        rows = list(records)
-        statuses = [_values(row.get("status")) for row in rows]
-        # A document with both decisions is blocked: the query side sees it so, too.
-        overrides = [_values(row.get("override")) for row in rows]
-        blocked = _flags(BLOCK in values for values in overrides)
-        return cls(
-            probability=np.array([_probability(row, model) for row in rows], dtype=np.float32),
-            failed=_flags(FAILED in values for values in statuses),
-            no_image=_flags(NO_IMAGE in values for values in statuses),
-            allowed=_flags(ALLOW in values for values in overrides) & ~blocked,
-            blocked=blocked,
-        )
+        values: list[float] = []
+        codes = bytearray()
+        for row in records:
+            value = row.get("probability")
+            if (
+                type(value) is float
+                and value == value
+                and row.get("override") is None
+                and row.get("status") in _USUAL
+                and (model is None or row.get("model") == model)
+            ):
+                values.append(value)
+                codes.append(0)
+            else:
+                values.append(_probability(row, model))
+                codes.append(_code(row, scored=values[-1] == values[-1]))
+        probability = np.array(values, dtype=np.float32)
+        return cls(probability, np.frombuffer(codes, dtype=np.uint8))
 
 
-def _flags(values: Iterable[bool]) -> NDArray[np.bool_]:
-    return np.fromiter(values, dtype=np.bool_)
+_BITS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
+_USUAL = (SCORED, None)
+
+
+def _code(row: Mapping[str, Any], *, scored: bool) -> int:
+    """The ``States.code`` of one document."""
+    status, override = _values(row.get("status")), _values(row.get("override"))
+    code = 0
+    if FAILED in status:
+        code |= _BITS["failed"]
+    if NO_IMAGE in status:
+        code |= _BITS["no_image"]
+    if not (code or scored):
+        code = _BITS["unscored"]
+    # A document with both decisions is blocked: the query side sees it so, too.
+    if BLOCK in override:
+        code |= _BITS["blocked"]
+    elif ALLOW in override:
+        code |= _BITS["allowed"]
+    return code
+
+
+@lru_cache(maxsize=1024)
+def _treated_codes(rules: Level, treatment: Treatment) -> NDArray[np.bool_]:
+    """For each ``States.code``, whether the level treats it so."""
+    result = np.zeros(1 << len(_BITS), dtype=np.bool_)
+    for code in range(len(result)):
+        state = {kind for kind, bit in _BITS.items() if code & bit}
+        # Once a person has decided, nothing else counts.
+        counts = state & {"allowed", "blocked"} or state
+        result[code] = bool(counts & set(rules.treats(treatment)))
+    return result
 
 
 def _values(value: Any) -> list[Any] | tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 import warnings
@@ -15,8 +16,9 @@ from saferank.errors import ImageError
 from saferank.indexer.decode.reading import Decoded, read, read_reference
 from saferank.settings import DecodeSettings
 
-_BYTES_PER_PIXEL = 16  # decoders of deep images hold several copies
+_BYTES_PER_PIXEL = 24  # JPEG 2000 takes the most: a 32-bit number a channel, twice
 _BASE = 256 * 1024 * 1024
+_SPARE_SECONDS = 30  # so that the parent, if it is alive, is always the first to give up
 
 
 def _partial(data: bytes, settings: DecodeSettings) -> Decoded:
@@ -41,6 +43,7 @@ def serve(connection: Connection[Any, Any]) -> None:
             return
         settings = DecodeSettings.model_validate(request["settings"])
         limit_memory(settings)
+        limit_time(settings)
         try:
             decoded = TASKS[request["task"]](data, settings)
         except ImageError as error:
@@ -63,6 +66,14 @@ def limit_memory(settings: DecodeSettings) -> None:
     """Make a decoder that asks for too much fail instead of the machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (_BASE + _BYTES_PER_PIXEL * settings.max_pixels, hard))
+
+
+def limit_time(settings: DecodeSettings) -> None:
+    """Make sure that a decoder which never returns does not outlive a killed parent."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    end = usage.ru_utime + usage.ru_stime + settings.timeout + _SPARE_SECONDS
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(end), hard))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -111,14 +112,14 @@ def _with_alpha(image: Image.Image) -> Image.Image:
 def _scaled_integers(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to eight bits; wider integers by their own range."""
     transparency = image.info.get("transparency")
-    wide = image.convert("I")
-    values = np.asarray(wide)
-    if values.min() < 0 or values.max() > 65535:
-        return _scaled_floats(values)
-    grey = wide.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+    image = image.convert("I")
+    low, high = cast(tuple[int, int], image.getextrema())
+    if low < 0 or high > 65535:
+        return _scaled_floats(np.asarray(image))
+    grey = image.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
     if not isinstance(transparency, int):
         return grey
-    alpha = wide.point([0 if value == transparency else 255 for value in range(65536)], "L")
+    alpha = image.point([0 if value == transparency else 255 for value in range(65536)], "L")
     return Image.merge("LA", (grey, alpha)).convert("RGBA")
 
 
@@ -139,9 +140,8 @@ def _plain(image: Image.Image) -> Image.Image:
     """Convert without a profile: to RGBA where there is alpha, else RGB."""
     if image.mode == "LAB":
         return _convert(image, _lab_to_srgb())
-    if image.mode in ("LA", "RGBA"):
-        return image.convert("RGBA")
-    return image.convert("RGB")
+    wanted = "RGBA" if image.mode in ("LA", "RGBA") else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)  # converting would copy
 
 
 def _through_gamma(image: Image.Image, gamma: float) -> Image.Image:

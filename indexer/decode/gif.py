@@ -168,5 +168,6 @@ def render(gif: Gif) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(frame.file), formats=["GIF"]) as pixels:
             patch = pixels.convert("RGBA")
         canvas.paste(patch, frame.box, mask=patch)
+        del patch  # as large as the canvas, perhaps
         yield canvas
         before = frame

@@ -111,7 +111,9 @@ class DecoderProcess:
         except (OSError, EOFError, TimeoutError) as error:
             status = self._kill()
             raise ImageError(
-                ErrorCode.INTERNAL, f"the decoder process did not start (exit status {status})"
+                ErrorCode.INTERNAL,
+                f"the decoder process did not start (exit status {status}); to see why: "
+                "python -m saferank.indexer.decode.child 0",
             ) from error
         return ours
 

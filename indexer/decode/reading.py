@@ -130,5 +130,7 @@ def _sample(
         limits.check_size(image.size, settings)
         if index in wanted:
             image.load()
-            frames.append(as_viewed(image))
+            picture = as_viewed(image)
+            # The next frame is decoded into the same image.
+            frames.append(picture.copy() if picture is image else picture)
     return frames

@@ -54,10 +54,13 @@ def held_tasks(app: Celery) -> list[Mapping[str, Any]]:
 
     They are asked in the order in which a task moves on, so that none is missed.
     """
-    inspect = app.control.inspect(timeout=_ANSWER_TIME)
     held: list[Mapping[str, Any]] = []
-    replies: Any
-    for replies in (inspect.scheduled(), inspect.reserved(), inspect.active()):
-        for tasks in (replies or {}).values():
-            held += [task.get("request", task) for task in tasks]
+    # A connection of its own, closed at once: one of the app's pool would stay in the middle of
+    # waiting for replies, and a child forked later would wait for them forever.
+    with app.connection_for_write() as connection:
+        inspect = app.control.inspect(timeout=_ANSWER_TIME, connection=connection)
+        replies: Any
+        for replies in (inspect.scheduled(), inspect.reserved(), inspect.active()):
+            for tasks in (replies or {}).values():
+                held += [task.get("request", task) for task in tasks]
     return held

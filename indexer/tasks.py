@@ -157,7 +157,11 @@ def score(
         except (SaferankError, ApiError, TransportError) as error:
             # Nothing is wrong with the documents: they wait until the service is back.
             log.warning("putting %d documents of %s back: %s", len(keys), index, error)
-            raise self.retry(exc=error, countdown=random.uniform(1, 10)) from error  # noqa: S311
+            raise self.retry(
+                exc=error,
+                countdown=random.uniform(1, 10),  # noqa: S311
+                kwargs={**(self.request.kwargs or {}), "alone": suspicious},
+            ) from error
 
 
 def _send_on(

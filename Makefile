@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness fuzz bench clean
+.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEE
 
 bench: $(READY)  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-ranker: $(READY)  ## Measure every way of searching safely on a million documents (stack up first).
+	$(BIN)/python benchmarks/bench_ranker.py $(BENCH)
 
 clean:  ## Remove the virtual environment, caches and builds.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -177,7 +177,7 @@ def records_of(hits: Iterable[Mapping[str, Any]], fields: SafetyFields) -> list[
     """``record_of`` of many hits; where it can be, a record is the hit's own safety object."""
     root, dotted = fields.root, frozenset(_paths(fields).values())
     simple = "." not in root and fields.override_root in (None, root)
-    records = []
+    records: list[Mapping[str, Any]] = []
     for hit in hits:
         source = hit.get("_source")
         if (

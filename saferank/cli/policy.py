@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from saferank.cli.search import parse_context
 from saferank.ranker import Policy, load_policy
 from saferank.ranker.levels import Treatment
+from saferank.ranker.policy_tools import diff as policy_diff
+from saferank.ranker.policy_tools import explain_context, json_schema
 from saferank.settings import get_settings
 
 _policy = typer.Typer(help="The safe-search policy.", no_args_is_help=True)
@@ -46,6 +50,71 @@ def show(file: _File = None) -> None:
     _print(f"fields: {policy.fields.probability}, {policy.fields.override}")
     if policy.model is not None:
         _print(f"model: {policy.model}; scores of others do not count")
+
+
+@_policy.command()
+def explain(
+    file: _File = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="Attribute of the request as key=value; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the query clauses.")] = False,
+) -> None:
+    """Say which rule decides about a request, at which level, and with which query clauses."""
+    policy = load_policy(file or get_settings().policy)
+    told = explain_context(policy, parse_context(context))
+    clauses = {"hidden": told.must_not, "demoted": told.functions}
+    if as_json:
+        typer.echo(json.dumps(clauses, indent=2))
+        return
+    for step in told.steps:
+        _print(f"{step[0].upper()}{step[1:]}.")
+    for name, queries in clauses.items():
+        none = "" if queries else " none"
+        _print(f"\nDocuments {name} by these clauses:{none}")
+        for query in queries:
+            _print(f"  {json.dumps(query)}")
+
+
+@_policy.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="Policy file.")],
+    after: Annotated[Path, typer.Argument(help="Policy file.")],
+) -> None:
+    """Show what changes from one policy to another; exit code 1 when something does."""
+    changes = policy_diff(load_policy(before), load_policy(after))
+    if not changes:
+        _print("nothing changes")
+        return
+    console = Console()
+    if changes.settings or changes.levels:
+        table = Table("level", "rule", "before", "after")
+        rows = {"(all)": changes.settings, **changes.levels}
+        for level, rules in rows.items():
+            for rule, values in rules.items():
+                table.add_row(level, rule, *(_text(value) for value in values))
+        console.print(table)
+    if changes.contexts:
+        table = Table("request", "level before", "level after")
+        for change in changes.contexts:
+            request = ", ".join(f"{name}={value}" for name, value in change.context.items())
+            levels = (change.before or "refused", change.after or "refused")
+            table.add_row(request or "every", *levels)
+        console.print(table)
+    raise typer.Exit(1)
+
+
+@_policy.command()
+def schema() -> None:
+    """Print the JSON Schema of the policy file, for editors."""
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _levels(policy: Policy) -> Table:

@@ -1,0 +1,120 @@
+"""``saferank search`` and ``saferank alias`` on a real node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elasticsearch import Elasticsearch
+from typer.testing import CliRunner, Result
+
+from saferank.cli import app
+from saferank.errors import ConfigurationError, ContextError, MappingError, ServiceUnavailable
+from saferank.mappings import template
+from saferank.settings import get_settings
+
+POLICY = """\
+version: 1
+levels:
+  off: {}
+  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+  strict: {hide_from: 0.2, unscored: hide}
+contexts:
+  - {when: {audience: child}, level: strict}
+  - {level: moderate}
+"""
+PROBABILITIES = {"plain": 0.0, "medium": 0.5, "high": 0.9}
+
+
+@pytest.fixture
+def filled(client: Elasticsearch, index_name: str) -> str:
+    client.indices.create(index=index_name)
+    template.add_to_index(client, index_name)
+    for name, probability in PROBABILITIES.items():
+        document = {"title": f"cat {name}", "safety": {"probability": probability}}
+        client.index(index=index_name, id=name, document=document)
+    client.indices.refresh(index=index_name)
+    return index_name
+
+
+@pytest.fixture(autouse=True)
+def environment(
+    elasticsearch_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
+    monkeypatch.setenv("SAFERANK_POLICY", str(path))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments))
+
+
+def ids(*arguments: str) -> list[str]:
+    result = run("search", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return [hit["_id"] for hit in json.loads(result.output)["hits"]["hits"]]
+
+
+def test_search_at_each_level_and_in_a_context(filled: str) -> None:
+    assert sorted(ids(filled, "cat", "--level", "off")) == ["high", "medium", "plain"]
+    assert ids(filled, "cat", "--level", "moderate") == ["plain", "medium"]
+    assert ids(filled, "cat", "--context", "audience=child") == ["plain"]
+    assert ids(filled, "cat") == ["plain", "medium"]
+    assert ids(filled, "") == ["plain", "medium"]
+    assert ids(filled, "medium", "--field", "title") == ["medium"]
+    assert ids(filled, "cat", "--size", "1") == ["plain"]
+
+
+def test_the_table_says_what_was_done_and_why(filled: str) -> None:
+    output = run("search", filled, "cat").output
+    assert "2 hits at level 'moderate'" in output
+    (row,) = [line for line in output.splitlines() if " medium " in line]
+    for text in ("0.500", "0.316", "demoted", "demote from", "cat medium"):
+        assert text in row
+
+
+def test_known_failures_are_one_sentence(
+    filled: str, client: Elasticsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(run("search", filled, "cat", "--level", "x").exception, ContextError)
+    assert run("search", filled, "cat", "--level", "off", "--context", "a=b").exit_code == 2
+    missing = run("search", "test-no-such-index", "cat").exception
+    assert isinstance(missing, ConfigurationError)
+    bare = f"{filled}-bare"
+    client.indices.create(index=bare)
+    try:
+        unprepared = run("search", bare, "cat").exception
+    finally:
+        client.indices.delete(index=bare)
+    assert isinstance(unprepared, MappingError)
+    assert f"saferank mapping install --index {bare}" in str(unprepared)
+    monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", "http://127.0.0.1:9")
+    get_settings.cache_clear()
+    stopped = run("search", filled, "cat").exception
+    assert isinstance(stopped, ServiceUnavailable)
+    assert "http://127.0.0.1:9 cannot be reached" in str(stopped)
+
+
+def test_aliases_hide_as_the_levels_do(filled: str, client: Elasticsearch) -> None:
+    result = run("alias", "install", filled)
+    assert result.exit_code == 0, result.output
+    expected = {"off": {"plain", "medium", "high"}, "moderate": {"plain", "medium"}}
+    for level, names in {**expected, "strict": {"plain"}}.items():
+        found = client.search(index=f"{filled}-{level}", query={"match": {"title": "cat"}})
+        assert {hit["_id"] for hit in found["hits"]["hits"]} == names
+    assert "removed" in run("alias", "remove", filled).output
+    assert not client.indices.exists_alias(name=f"{filled}-strict")
+    assert "there were none" in run("alias", "remove", filled).output
+
+
+def test_an_alias_name_that_cannot_be_is_refused(filled: str) -> None:
+    for name in ("{index}", "{shard}-{level}", "#{level}"):
+        result = run("alias", "install", filled, "--name", name)
+        assert isinstance(result.exception, ConfigurationError), name

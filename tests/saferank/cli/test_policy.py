@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from saferank.cli import app
+from saferank.errors import ContextError, PolicyError
+
+POLICY = """\
+version: 1
+levels:
+  off: {}
+  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+  strict: {hide_from: 0.2, unscored: hide}
+contexts:
+  - {when: {audience: child}, level: strict, locked: true}
+  - {level: moderate}
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["policy", *map(str, arguments)])
+
+
+def test_a_right_policy_is_confirmed(policy: Path) -> None:
+    result = run("check", policy)
+    assert result.exit_code == 0
+    assert "3 levels, 2 context rules" in result.output
+
+
+def test_the_first_fault_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY.replace("hide_from: 0.2", "hide_from: 0.9"))
+    result = run("check", path)
+    assert isinstance(result.exception, PolicyError)
+    assert str(result.exception).startswith(f"{path}:5: levels.strict.hide_from: ")
+
+
+def test_show_has_every_level_and_rule(policy: Path) -> None:
+    output = run("show", policy).output
+    for text in ("moderate", "0.8", "audience = child", "ignored", "exponential"):
+        assert text in output
+
+
+def test_explain_names_rule_level_and_clauses(policy: Path) -> None:
+    result = run("explain", policy, "--context", "audience=child", "--context", "requested=off")
+    assert "Entry 1 under contexts decides" in result.output
+    assert "The user asked for 'off', which is ignored" in result.output
+    assert '"safety.probability": {"gte": 0.2' in result.output
+    clauses = json.loads(run("explain", policy, "--json", "--context", "requested=off").output)
+    assert clauses == {"hidden": [{"term": {"safety.override": "block"}}], "demoted": []}
+
+
+def test_explain_refuses_what_the_policy_does_not_know(policy: Path) -> None:
+    assert isinstance(run("explain", policy, "--context", "age=7").exception, ContextError)
+    assert run("explain", policy, "--context", "age").exit_code == 2
+
+
+def test_diff_tells_what_changes_and_by_its_exit_code_whether(policy: Path, tmp_path: Path) -> None:
+    assert run("diff", policy, policy).exit_code == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(POLICY.replace("0.8", "0.7").replace("{level: moderate}", "{level: strict}"))
+    result = run("diff", policy, other)
+    assert result.exit_code == 1
+    for text in ("hide_from", "0.8", "0.7", "moderate", "strict"):
+        assert text in result.output
+
+
+def test_the_schema_is_json_and_knows_the_levels() -> None:
+    schema = json.loads(run("schema").output)
+    assert "levels" in schema["properties"]

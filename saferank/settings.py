@@ -17,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
 )
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_settings import (
@@ -65,6 +66,13 @@ class FetchSettings(BaseModel):
     stores: Annotated[
         tuple[str, ...], Field(description="fsspec protocols that may be read, such as s3")
     ] = ()
+
+    @field_validator("stores")
+    @classmethod
+    def _not_around_the_checks(cls, stores: tuple[str, ...]) -> tuple[str, ...]:
+        for name in {"file", "local", "http", "https", "data"} & set(stores):
+            raise ValueError(f"{name!r} is no store; files are opened with fetch.file_roots")
+        return stores
 
 
 class DecodeSettings(BaseModel):

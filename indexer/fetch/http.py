@@ -53,7 +53,7 @@ class HttpSource:
         self._settings = settings
         self._throttle = Throttle(settings)
         backend = CheckedBackend(settings, resolver)
-        context = ssl_context or httpx.create_ssl_context(trust_env=False)
+        context = ssl_context or httpx.create_ssl_context()
         self._pool = (
             httpcore.HTTPProxy(settings.proxy, ssl_context=context, network_backend=backend)
             if settings.proxy

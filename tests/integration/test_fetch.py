@@ -611,6 +611,13 @@ def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(secure
     assert caught.value.code == "unreachable"
 
 
+def test_authorities_named_in_the_environment_are_trusted(secure, authority, monkeypatch, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with Fetcher(FetchSettings(**LOCAL), resolver=Resolver(["127.0.0.1"])) as fetcher:
+        assert fetcher.fetch(f"https://image.example:{secure.port}/").data == b"secure"
+
+
 def test_an_unknown_authority_is_refused(secure):
     with fetching() as fetcher, pytest.raises(ImageError, match="certificate") as caught:
         fetcher.fetch(f"https://127.0.0.1:{secure.port}/")

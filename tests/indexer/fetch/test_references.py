@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from saferank.errors import ImageError
 from saferank.indexer.fetch import Fetcher
@@ -113,3 +114,9 @@ def test_stores_that_are_not():
     assert (
         code_of("simplecache::memory://bucket/ü.jpg", stores=("memory",)) == "unsupported_reference"
     )
+
+
+@pytest.mark.parametrize("name", ["file", "local", "http", "data"])
+def test_a_store_cannot_get_around_the_checks(name):
+    with pytest.raises(ValidationError, match="is no store"):
+        FetchSettings(stores=("s3", name))

@@ -1,0 +1,90 @@
+"""The proofs, held against a simulated engine that ranks everything."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from saferank.ranker.overfetch import (
+    fetch_ranking,
+    fetch_request,
+    window_proves,
+    window_request,
+)
+from saferank.ranker.planner import Page, depth
+
+# Few different values, so that ties and near ties are common; zero is a score, too.
+scores = st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.0000001, 1.5, 2.0, 3.0])
+factors = st.sampled_from([1.0, 1.0, 1.0, 0.99999994, 0.9, 0.75, 0.5, 0.1])
+documents = st.lists(st.tuples(scores, factors), max_size=120)
+pages = st.builds(
+    lambda start, size: Page(start, start + size), st.integers(0, 12), st.integers(1, 8)
+)
+
+
+def ranking(values: NDArray[np.float32]) -> list[int]:
+    """Documents best first; of equal ones the first, as the engine has it."""
+    return np.argsort(-values, kind="stable").tolist()
+
+
+def columns(rows: list[tuple[float, float]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    plain = np.array([score for score, _ in rows], dtype=np.float32)
+    return plain, np.array([factor for _, factor in rows], dtype=np.float64)
+
+
+@settings(max_examples=500)
+@given(documents, pages)
+def test_a_proved_window_is_the_page(rows: list[tuple[float, float]], page: Page) -> None:
+    plain, factor = columns(rows)
+    demoted = (plain.astype(np.float64) * factor).astype(np.float32)
+    request = window_request({}, {"match_all": {}}, page)
+    window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
+    order = sorted(window, key=lambda number: (-demoted[number], number))
+    returned = order[page.start : page.start + request["size"]]
+    proved = window_proves(demoted[returned].tolist(), factor[returned].tolist(), page)
+    if proved:
+        assert returned[: page.size] == ranking(demoted)[page.start : page.end]
+
+
+@settings(max_examples=500)
+@given(documents, pages)
+def test_a_proved_fetch_is_the_page(rows: list[tuple[float, float]], page: Page) -> None:
+    plain, factor = columns(rows)
+    demoted = (plain.astype(np.float64) * factor).astype(np.float32)
+    request = fetch_request({"from": page.start}, page)
+    fetched = ranking(plain)[request["from"] : request["size"]]
+    found = fetch_ranking(plain[fetched].astype(np.float64), factor[fetched], page)
+    if found is not None:
+        chosen = [fetched[position] for position in found.order]
+        assert chosen[page.start :] == ranking(demoted)[page.start : page.end]
+        assert np.array(found.scores, dtype=np.float32).tolist() == demoted[chosen].tolist()
+
+
+def test_a_usual_page_is_proved_both_ways() -> None:
+    page = Page(0, 20)
+    random = np.random.default_rng(3)
+    plain = np.sort(random.random(1000).astype(np.float32))[::-1] + np.float32(1)
+    factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)
+    demoted = plain * factor
+    order = ranking(demoted[: depth(page)])[: page.size + 3]
+    assert window_proves(demoted[order].tolist(), factor[order].tolist(), page)
+    assert fetch_ranking(plain[: depth(page)].astype(np.float64), factor[: depth(page)], page)
+
+
+def test_where_all_are_demoted_nothing_is_proved() -> None:
+    page = Page(0, 20)
+    plain = np.linspace(2, 1, 1000)
+    factor = np.full(1000, 0.5)
+    demoted = plain * factor
+    assert not window_proves(demoted[:23].tolist(), factor[:23].tolist(), page)
+    assert fetch_ranking(plain[: depth(page)], factor[: depth(page)], page) is None
+
+
+def test_all_that_was_found_needs_no_proof() -> None:
+    page = Page(0, 20)
+    assert window_proves([0.5, 0.4], [0.5, 0.4], page)
+    found = fetch_ranking(np.array([3.0, 2.0]), np.array([0.5, 1.0]), page)
+    assert found is not None
+    assert (found.order, found.scores) == ([1, 0], [2.0, 1.5])

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saferank.ranker import rerank
+from saferank.ranker.decision import Decision
+from saferank.ranker.levels import Level
+from saferank.ranker.rerank import demote_scores
+
+MODERATE = Decision(
+    level="moderate", rules=Level(demote_from=0.2, hide_from=0.8, unscored="demote")
+)
+
+
+def hit(name: str, score: float | None, **safety: Any) -> dict[str, Any]:
+    return {"_id": name, "_score": score, "_source": {"safety": safety}}
+
+
+def test_hidden_hits_are_gone_and_demoted_ones_further_down() -> None:
+    hits = [
+        hit("high", 9.0, probability=0.9),
+        hit("medium", 8.0, probability=0.5),
+        hit("allowed", 7.0, probability=0.95, override="allow"),
+        hit("zero", 6.0, probability=0.0),
+        hit("blocked", 5.0, probability=0.0, override="block"),
+        {"_id": "unscored", "_score": 4.0, "_source": {}},
+    ]
+    result = rerank(hits, MODERATE)
+    assert [(found["_id"], round(found["_score"], 4)) for found in result] == [
+        ("allowed", 7.0),
+        ("zero", 6.0),
+        ("medium", round(8 * 0.1**0.5, 4)),
+        ("unscored", 0.4),
+    ]
+    assert result[2]["saferank"]["action"] == "demoted"
+    assert hits[1] == hit("medium", 8.0, probability=0.5)
+
+
+def test_hits_without_scores_keep_their_order_in_two_bands() -> None:
+    hits = [hit("a", None, probability=0.5), hit("b", None), hit("c", None, probability=0.1)]
+    assert [found["_id"] for found in rerank(hits, MODERATE)] == ["c", "a", "b"]
+    del hits[0]["_score"]
+    assert rerank(hits, MODERATE)[0]["_score"] is None
+
+
+def test_equal_scores_stay_in_the_order_given() -> None:
+    hits = [hit(str(number), 1.0, probability=0.0) for number in range(50)]
+    assert [found["_id"] for found in rerank(hits, MODERATE)] == [str(n) for n in range(50)]
+
+
+def test_doc_values_count_before_the_source() -> None:
+    hits = [{"_id": "x", "_score": 1.0, "fields": {"safety.probability": [0.9]}}]
+    assert rerank(hits, MODERATE) == []
+
+
+def test_no_hits_give_no_hits() -> None:
+    assert rerank([], MODERATE) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [((1.0, None), "hit 1 has no '_score'"), ((float("nan"), 1.0), "hit 0 has a '_score'")],
+)
+def test_scores_that_cannot_be_ordered_are_refused(scores: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rerank([hit(str(n), score) for n, score in enumerate(scores)], MODERATE)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(1e-6, 1)), min_size=1),
+)
+def test_a_factor_never_raises_a_score(pairs: list[tuple[float, float]]) -> None:
+    scores, factors = np.array(pairs).T
+    assert (demote_scores(scores, factors) <= scores).all()
+    assert (demote_scores(scores, np.ones_like(factors)) == scores).all()

@@ -27,6 +27,7 @@ Json = Mapping[str, Any]
 
 _BUSY = frozenset({429, 502, 503, 504})
 _NAMED = 5
+_LONGEST_REASON = 200
 
 
 class _Again(Exception):
@@ -187,4 +188,4 @@ def _location(id: str, routing: str | None) -> dict[str, Any]:
 
 def _reason(error: Json) -> str:
     cause = (error.get("caused_by") or {}).get("reason", "")
-    return f"{error.get('reason')} {cause}".strip()
+    return f"{error.get('reason')} {cause}".strip()[:_LONGEST_REASON]

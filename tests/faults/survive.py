@@ -234,6 +234,7 @@ class Run:
         finally:
             application.closing.set()
             done.set()
+            producer.kill()
             workers.stop()
         return {
             "wall": wall,

@@ -10,6 +10,7 @@ from workers import running_worker, wait_until
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.app import create_app
 from saferank.indexer.documents import DocumentKey
+from saferank.indexer.recovery import held_tasks
 from saferank.indexer.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings
@@ -64,3 +65,13 @@ def test_a_stopped_broker_is_said_within_seconds(indexer_settings: Settings) -> 
     stopped = indexer_settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
     with pytest.raises(ServiceUnavailable, match="cannot be reached"):
         queue_documents("any", [DocumentKey("1")], app=create_app(stopped))
+
+
+def test_asking_the_workers_leaves_no_connection_for_children_to_inherit(
+    indexer_settings: Settings,
+) -> None:
+    """A child that is forked while a pooled connection waits for a reply waits for it forever."""
+    app = create_app(indexer_settings)
+    assert held_tasks(app) == []
+    assert not app.pool._dirty
+    assert not [one for one in app.pool._resource.queue if getattr(one, "connected", False)]

@@ -153,7 +153,8 @@ def _with_knn(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict
 
 def _few(searches: list[dict[str, Any]]) -> bool:
     """Whether a rescorer reaches all that the searches can find."""
-    return sum(int(search.get("k", 0)) for search in searches) <= DEPTH
+    counts = [search.get("k", 0) for search in searches]
+    return sum(count for count in counts if isinstance(count, int)) <= DEPTH
 
 
 def _finding_nothing(search: dict[str, Any]) -> dict[str, Any]:

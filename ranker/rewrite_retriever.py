@@ -16,7 +16,6 @@ from saferank.ranker.rewrite_query import (
     without_hidden,
 )
 from saferank.ranker.rewrite_ranking import (
-    DEPTH,
     multiplying,
     order_of,
     ranked,
@@ -36,6 +35,7 @@ _KNN = names(
     """
 )
 _RESCORER = names("retriever rescore filter min_score _name")
+_DEFAULT_WINDOW = 10
 # Kind -> keys. They combine lists of other retrievers by rank or by another score.
 _FUSIONS = {
     "rrf": names("retrievers filter rank_constant rank_window_size min_score _name"),
@@ -105,7 +105,9 @@ def _rescorer(
     if demote:
         if "min_score" in body:
             raise UnsafeRequest(f"{key}.min_score", "it would see demoted scores")
-        window = min(item.get("window_size", DEPTH) for item in rescorers)
+        # As far as any of the others looks, so that no document is left with its own score.
+        windows = [item.get("window_size", _DEFAULT_WINDOW) for item in rescorers]
+        window = max((size for size in windows if isinstance(size, int)), default=_DEFAULT_WINDOW)
         rescorers += [{**item, "window_size": window} for item in multiplying(decision)]
     result = {
         **body,

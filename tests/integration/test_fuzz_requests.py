@@ -317,7 +317,8 @@ def retrievers(draw: st.DrawFn) -> dict[str, Any]:
     if kind == "sorted":
         standard["sort"] = draw(field_sorts)
     if kind == "rescorer":
-        rescore = {**draw(rescorers()), "window_size": 2 * COUNT}
+        windows = draw(st.lists(st.sampled_from([2 * COUNT, 3 * COUNT]), min_size=1, max_size=2))
+        rescore = [{**draw(rescorers()), "window_size": size} for size in windows]
         return {"rescorer": {"retriever": {"standard": standard}, "rescore": rescore}}
     if draw(st.booleans()):
         standard["min_score"] = draw(st.sampled_from([0.1, 0.5]))

@@ -54,8 +54,9 @@ def test_a_rescorer_ends_with_the_factor(hiding: Decision, demoting: Decision) -
     for rescore, window in (
         (RESCORE, 20),
         ([RESCORE], 20),
-        ([{**RESCORE, "window_size": 50}, RESCORE], 20),
-        ({"query": {"rescore_query": MATCH}}, 10_000),
+        ([{**RESCORE, "window_size": 50}, RESCORE], 50),
+        ({"query": {"rescore_query": MATCH}}, 10),
+        ([{**RESCORE, "window_size": "wide"}], 10),
     ):
         given = {"rescorer": {"retriever": STANDARD, "rescore": rescore, "filter": MATCH}}
         own = rescore if isinstance(rescore, list) else [rescore]

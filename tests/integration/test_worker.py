@@ -67,11 +67,14 @@ def test_a_stopped_broker_is_said_within_seconds(indexer_settings: Settings) -> 
         queue_documents("any", [DocumentKey("1")], app=create_app(stopped))
 
 
-def test_asking_the_workers_leaves_no_connection_for_children_to_inherit(
+def test_asking_the_workers_leaves_no_reply_for_children_to_wait_for(
     indexer_settings: Settings,
 ) -> None:
-    """A child that is forked while a pooled connection waits for a reply waits for it forever."""
+    """A child closes the connections that it inherits, and waits for a reply in the making."""
     app = create_app(indexer_settings)
     assert held_tasks(app) == []
+    pooled = [one for one in app.pool._resource.queue if getattr(one, "connected", False)]
+    channels = [channel for one in pooled for channel in one.connection.channels]
+    assert channels
+    assert not [channel for channel in channels if channel._in_poll]
     assert not app.pool._dirty
-    assert not [one for one in app.pool._resource.queue if getattr(one, "connected", False)]

@@ -80,7 +80,10 @@ def test_queries_in_aggregations_are_made_safe(hiding: Decision) -> None:
         ({"multi_terms": {"min_doc_count": 0}}, "aggs.a.multi_terms.min_doc_count"),
         ({"significant_terms": {"min_doc_count": 0}}, "aggs.a.significant_terms.min_doc_count"),
         ({"significant_text": {"min_doc_count": 0}}, "aggs.a.significant_text.min_doc_count"),
-        ({"significant_text": {"background_filter": LOOKUP}}, "aggs.a.significant_text.background"),
+        (
+            {"significant_text": {"background_filter": LOOKUP}},
+            "aggs.a.significant_text.background_filter.terms.tag",
+        ),
         ({"filter": LOOKUP}, "aggs.a.filter.terms.tag"),
         ({"filters": {"filters": {"x": LOOKUP}}}, "aggs.a.filters.filters.x.terms.tag"),
         ({"filters": {"filters": [MATCH, LOOKUP]}}, "aggs.a.filters.filters.1.terms.tag"),
@@ -108,7 +111,7 @@ def test_queries_in_aggregations_are_made_safe(hiding: Decision) -> None:
 def test_what_is_refused(hiding: Decision, aggregation: Any, key: str) -> None:
     with pytest.raises(UnsafeRequest) as caught:
         safe_aggregations({"a": aggregation}, "aggs", hiding)
-    assert caught.value.key.startswith(key)
+    assert caught.value.key == key
 
 
 def test_back_at_the_documents_significance_is_fine(hiding: Decision) -> None:

@@ -1,0 +1,49 @@
+"""The hidden documents as a condition of ES|QL, for queries that are not search bodies."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from saferank.ranker.decision import Decision
+from saferank.ranker.levels import Treatment
+from saferank.ranker.states import ALLOW, BLOCK, FAILED, NO_IMAGE
+
+
+def where(decision: Decision) -> str:
+    """A condition that is true for the documents that the level does not hide.
+
+    To be put right behind the source command: ``FROM photos | WHERE {where(decision)} | …``. It
+    only hides; a query of rows has no relevance to demote. It is false, not unknown, for hidden
+    documents, and fields with several values, which ES|QL cannot compare, count as hidden.
+    """
+    rules, fields = decision.rules, decision.fields
+    probability, model, status, override = (
+        _name(path) for path in (fields.probability, fields.model, fields.status, fields.override)
+    )
+    hides = set(rules.treats(Treatment.HIDE))
+    counts = f"{probability} IS NOT NULL"
+    if decision.model is not None:
+        counts += f' AND COALESCE({model}, "") == {json.dumps(decision.model)}'
+    conditions = []
+    if rules.hide_from is not None:
+        conditions.append(f"(NOT ({counts}) OR {probability} < {rules.hide_from!r})")
+    if "unscored" in hides:
+        accounted = f'COALESCE({status}, "") IN ("{FAILED}", "{NO_IMAGE}")'
+        conditions.append(f"({counts} OR {accounted})")
+    conditions += [
+        f'COALESCE({status}, "") != "{state}"' for state in (FAILED, NO_IMAGE) if state in hides
+    ]
+    visible = " AND ".join(conditions) or "true"
+    decision_of = f'COALESCE({override}, "")'
+    decided = [f'"{ALLOW}"'] if "blocked" in hides else [f'"{ALLOW}"', f'"{BLOCK}"']
+    clauses = [f"({decision_of} IN ({', '.join(decided)}) OR ({visible}))"]
+    if "blocked" in hides:
+        clauses.append(f'{decision_of} != "{BLOCK}"')
+    return " AND ".join(clauses)
+
+
+def _name(path: str) -> str:
+    """A field name, quoted where ES|QL needs it."""
+    parts = path.split(".")
+    return ".".join(part if re.fullmatch(r"[A-Za-z_]\w*", part) else f"`{part}`" for part in parts)

@@ -135,6 +135,7 @@ def test_fusions_cannot_carry_a_factor(demoting: Decision, kind: str) -> None:
         ),
         ({"rrf": {"query": "cat", "fields": ["title"]}}, "retriever.rrf.query"),
         ({"rrf": {"retrievers": [{"x": {}}]}}, "retriever.rrf.retrievers.0.x"),
+        ({"rrf": {"retrievers": [STANDARD, 3]}}, "retriever.rrf.retrievers.1"),
         (
             {"linear": {"retrievers": [STANDARD, {"retriever": {"x": {}}}]}},
             "retriever.linear.retrievers.1.retriever.x",

@@ -169,7 +169,11 @@ class Backfill:
 
     def _send(self, index: str, keys: list[DocumentKey]) -> None:
         chunk = ChunkOfJob(
-            self._job.id, self._job.started_at.isoformat(), f"{time.time_ns():x}.{self._queued}"
+            job=self._job.id,
+            since=self._job.started_at.isoformat(),
+            chunk=f"{time.time_ns():x}.{self._queued}",
+            field=self._job.field,
+            model=self._job.model,
         )
         self._ledger.open([(chunk, len(keys))])
         try:

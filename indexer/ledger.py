@@ -7,7 +7,8 @@ since; and a worker knows that a chunk that comes again is done.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as default
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,8 +44,8 @@ class Tally:
 
     in_flight: int = 0
     finished: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
-    failures: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = default(default_factory=dict)
+    failures: Mapping[str, int] = default(default_factory=dict)
 
     @property
     def documents(self) -> int:
@@ -61,19 +62,23 @@ class ChunkOfJob:
         job: the job's id.
         since: the job's ``started_at``, as text.
         chunk: the chunk's own id.
+        field: object that the scores go into.
+        model: identity of the model to score with.
     """
 
     job: str
     since: str
     chunk: str
+    field: str
+    model: str
 
     def part(self, name: str) -> ChunkOfJob:
         """Name a chunk that some of this chunk's documents go on in; the same name each time."""
-        return ChunkOfJob(self.job, self.since, f"{self.chunk}.{name}")
+        return replace(self, chunk=f"{self.chunk}.{name}")
 
     def to_json(self) -> dict[str, str]:
         """Give the form in which it travels."""
-        return {"job": self.job, "since": self.since, "chunk": self.chunk}
+        return asdict(self)
 
 
 class Ledger:

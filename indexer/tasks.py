@@ -189,6 +189,13 @@ def _score(
     chunk: ChunkOfJob | None,
 ) -> Report:
     settings = resources.settings
+    own = (settings.field, resources.pipeline.model.identity)
+    if chunk is not None and own != (chunk.field, chunk.model):
+        return _all_rejected(
+            keys,
+            f"this worker writes {own[1]} into {own[0]!r}, and the job wants {chunk.model} in "
+            f"{chunk.field!r}; give workers with other settings queues of their own",
+        )
     try:
         with explained(settings.elasticsearch_url):
             resources.check_index(index)

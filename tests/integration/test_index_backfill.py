@@ -122,7 +122,7 @@ def test_pause_resume_cancel(
     backfill: Callable[..., Backfill],
     tmp_path: Path,
 ) -> None:
-    fill(client, index_name, 400)
+    fill(client, index_name, 200)
     environment = {**indexer_environment, "TEST_SECONDS": "0.02"}
     held = jobs.acquire(job)
     ended: list[Job] = []
@@ -135,7 +135,7 @@ def test_pause_resume_cancel(
         jobs.ask(job.id, JobState.PAUSED)
         wait_until(lambda: ledger.tally(job.id, since).in_flight == 0, "what is in flight")
         paused_at = ledger.tally(job.id, since).documents
-        assert paused_at < 400
+        assert paused_at < 200
         with pytest.raises(JobError, match="is run by"):
             jobs.acquire(job)
         jobs.ask(job.id, JobState.RUNNING)
@@ -143,7 +143,7 @@ def test_pause_resume_cancel(
         jobs.ask(job.id, JobState.CANCELLED)
         producer.join(60)
     assert ended[0].state is JobState.CANCELLED
-    assert paused_at < ended[0].counts["scored"] < 400
+    assert paused_at < ended[0].counts["scored"] < 200
     with pytest.raises(JobError, match="is cancelled"):
         jobs.ask(job.id, JobState.PAUSED)
 
@@ -222,6 +222,23 @@ def test_what_cannot_be_stored_ends_the_job_with_its_reason(
     assert "bad: document_parsing_exception" in done.note
 
 
+def test_workers_with_another_model_leave_a_job_alone(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 5)
+    with running_worker(indexer_environment, tmp_path / "log", fast=True):
+        done = backfill(jobs.acquire(replace(job, model="another"))).run()
+    assert done.counts == {"rejected": 10}  # at both walks
+    assert "the job wants another" in done.note
+    assert "safety" not in client.get(index=index_name, id="1")["_source"]
+
+
 def test_an_image_that_ends_its_worker_is_given_up_after_two(
     client: Elasticsearch,
     index_name: str,
@@ -231,7 +248,7 @@ def test_an_image_that_ends_its_worker_is_given_up_after_two(
     backfill: Callable[..., Backfill],
     tmp_path: Path,
 ) -> None:
-    fill(client, index_name, 40)
+    fill(client, index_name, 20)
     poison = png(7)
     client.index(index=index_name, id="twin", document={"image": data_uri(poison)}, refresh=True)
     environment = {
@@ -242,7 +259,7 @@ def test_an_image_that_ends_its_worker_is_given_up_after_two(
     with running_worker(environment, tmp_path / "log", fast=True):
         done = backfill(jobs.acquire(replace(job, pace=Pace(chunk_size=50)))).run()
     kills = (tmp_path / "inferences.kills").read_text().count("\n")
-    assert (done.counts["scored"], done.failures, kills) == (39, {"worker_lost": 2}, 2)
+    assert (done.counts["scored"], done.failures, kills) == (19, {"worker_lost": 2}, 2)
     assert client.get(index=index_name, id="7")["_source"]["safety"]["error"] == "worker_lost"
 
 
@@ -252,7 +269,7 @@ def test_a_finished_chunk_that_comes_again_is_passed_over(
     ledger = Ledger(client, jobs.index)
     held = jobs.acquire(job)
     since = held.started_at.isoformat()
-    chunk = ChunkOfJob(job.id, since, "1")
+    chunk = ChunkOfJob(job.id, since, "1", job.field, job.model)
     assert not ledger.wanted(chunk)
     ledger.open([(chunk, 10)])
     assert ledger.wanted(chunk)

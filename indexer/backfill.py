@@ -87,7 +87,7 @@ class Backfill:
         self._beat_at = self._tallied_at = 0.0
         self._progress_at = time.monotonic()
         self._next_send = time.monotonic()
-        self._queued = 0
+        self._queued = self._lost = 0
 
     def run(self) -> Job:
         """Work until the job is done or cancelled, through outages of the services.
@@ -137,7 +137,10 @@ class Backfill:
             left = count_left(self._client, self._settings, self._job)
             if left == 0:
                 return self._finish(JobState.DONE, "")
-            if (left_before is not None and left >= left_before) or clean_passes == _MOST_PASSES:
+            # Where tasks were lost, that nothing was gained says nothing about the documents.
+            stuck = left_before is not None and left >= left_before and not self._lost
+            self._lost = 0
+            if stuck or clean_passes == _MOST_PASSES:
                 return self._finish(
                     JobState.DONE, f"{left} documents still match; see what was rejected"
                 )
@@ -244,8 +247,8 @@ class Backfill:
         jobs = [(task.get("kwargs") or {}).get("job") for task in held_tasks(self._app)]
         if any(chunk and chunk["job"] == self._job.id for chunk in jobs):
             return
-        lost = self._ledger.forget(self._job.id, open_only=True)
-        log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, lost)
+        self._lost = self._ledger.forget(self._job.id, open_only=True)
+        log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, self._lost)
         self._tally = replace(self._tally, in_flight=0)
 
     def _beat(self, **changes: object) -> None:

@@ -141,6 +141,7 @@ class Pipeline:
         *,
         known: Iterable[ImageRecord] = (),
         guard: Guard | None = None,
+        anew: bool = False,
     ) -> list[Scored]:
         """Score documents; a bad image fails its own document and no other.
 
@@ -151,11 +152,12 @@ class Pipeline:
             documents: as they were read.
             known: further records of images that this model scored.
             guard: if given, each image is decoded and scored alone inside it.
+            anew: forget what the documents say about their images.
         """
         scored_at = datetime.now(UTC)
         by_digest = {image.sha256: image for image in known if image.sha256 is not None}
         versions: dict[str, ImageRecord] = {}
-        for document in documents:
+        for document in () if anew else documents:
             reusable = self._reusable(document)
             by_digest.update(reusable)
             versions.update(

@@ -63,6 +63,7 @@ def score_documents(
     since: datetime | None = None,
     last_try: bool = True,
     guard: Guard | None = None,
+    anew: bool = False,
 ) -> Report:
     """Score documents and store the result.
 
@@ -79,6 +80,8 @@ def score_documents(
             get a new ``scored_at`` even when nothing else is new.
         last_try: store an error that may pass; else report the document as waiting.
         guard: see ``Pipeline.score``.
+        anew: send every image through the model, also those known by their bytes, and try those
+            again that ended workers.
 
     Raises:
         MappingError: there is no such index.
@@ -106,7 +109,7 @@ def score_documents(
             for image in scored.record.images
             if image.probability is not None
         ]
-        scored = _score(pipeline, todo, known, guard, report, last_try)
+        scored = _score(pipeline, todo, known, guard, anew, report, last_try)
         to_write = still_valid + [(one.document, one.record) for one in scored]
         before |= {one.document.key: one for one in scored}
         pending = _write(store, index, to_write, report, restamp=since is not None)
@@ -125,11 +128,14 @@ def _score(
     documents: list[Document],
     known: list[ImageRecord],
     guard: Guard | None,
+    anew: bool,
     report: Report,
     last_try: bool,
 ) -> list[Scored]:
     finished = []
-    for scored in pipeline.score(documents, known=known, guard=guard) if documents else []:
+    if not documents:
+        return []
+    for scored in pipeline.score(documents, known=known, guard=guard, anew=anew):
         report.counts["inferred"] += scored.inferred
         if scored.transient and not last_try:
             report.waiting.append(scored.document.key)

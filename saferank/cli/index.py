@@ -41,6 +41,10 @@ def index(
     queue: Annotated[
         bool, typer.Option("--queue", help="Let the workers do it, and do not wait.")
     ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Look again at images that are known, or ended workers."),
+    ] = False,
 ) -> None:
     """Score the images of documents and store the result with them.
 
@@ -49,6 +53,8 @@ def index(
     parsed = parse_query(query)
     if ids and parsed is not None:
         raise typer.BadParameter("give ids or --query, not both", param_hint="--query")
+    if queue and anew:
+        raise typer.BadParameter("only without --queue", param_hint="--anew")
     with needs_extra("indexer"):
         from saferank.indexer.documents import DocumentKey
 
@@ -62,7 +68,7 @@ def index(
             chosen = _selected(client, settings, name, parsed)
         if queue:
             _queue(settings, chosen, console)
-        elif not _score(settings, chosen, console):
+        elif not _score(settings, chosen, console, anew=anew):
             raise typer.Exit(1)
 
 
@@ -94,7 +100,11 @@ def _queue(
 
 
 def _score(
-    settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
+    settings: Settings,
+    chosen: Iterable[tuple[str, list[DocumentKey]]],
+    console: Console,
+    *,
+    anew: bool,
 ) -> bool:
     from saferank.indexer.resources import make_resources
     from saferank.indexer.scoring import Report, score_documents
@@ -111,7 +121,10 @@ def _score(
         for concrete, keys in chosen:
             for start in range(0, len(keys), size):
                 chunk = keys[start : start + size]
-                total.add(score_documents(resources.pipeline, resources.store, concrete, chunk))
+                report = score_documents(
+                    resources.pipeline, resources.store, concrete, chunk, anew=anew
+                )
+                total.add(report)
                 progress.advance(bar, len(chunk))
     _show(total, console)
     return not (total.missing or total.rejected or total.waiting or total.counts["failed"])

@@ -15,10 +15,22 @@ from saferank.ranker.overfetch import (
 )
 from saferank.ranker.planner import Page, depth
 
-# Few different values, so that ties and near ties are common; zero is a score, too.
-scores = st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.0000001, 1.5, 2.0, 3.0])
-factors = st.sampled_from([1.0, 1.0, 1.0, 0.99999994, 0.9, 0.75, 0.5, 0.1])
-documents = st.lists(st.tuples(scores, factors), max_size=120)
+Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> Corpus:
+    """Plain scores and factors of more documents than are looked at.
+
+    Few different values, so that ties and near ties are common; zero is a score, too.
+    """
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = draw(st.sampled_from([[1.0, 2.0], [0.0, 1.0], [0.5, 1.0, 1.0000001, 2.0]]))
+    shares = draw(st.sampled_from([[1.0, 0.5], [1.0, 1.0, 0.99999994, 0.5], [0.9, 0.5, 0.25]]))
+    size = draw(st.integers(0, 120))
+    return random.choice(values, size).astype(np.float32), random.choice(shares, size)
+
+
 pages = st.builds(
     lambda start, size: Page(start, start + size), st.integers(0, 12), st.integers(1, 8)
 )
@@ -29,15 +41,10 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
     return np.argsort(-values, kind="stable").tolist()
 
 
-def columns(rows: list[tuple[float, float]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    plain = np.array([score for score, _ in rows], dtype=np.float32)
-    return plain, np.array([factor for _, factor in rows], dtype=np.float64)
-
-
 @settings(max_examples=500)
-@given(documents, pages)
-def test_a_proved_window_is_the_page(rows: list[tuple[float, float]], page: Page) -> None:
-    plain, factor = columns(rows)
+@given(corpora(), pages)
+def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
+    plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
     request = window_request({}, {"match_all": {}}, page)
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
@@ -49,9 +56,9 @@ def test_a_proved_window_is_the_page(rows: list[tuple[float, float]], page: Page
 
 
 @settings(max_examples=500)
-@given(documents, pages)
-def test_a_proved_fetch_is_the_page(rows: list[tuple[float, float]], page: Page) -> None:
-    plain, factor = columns(rows)
+@given(corpora(), pages)
+def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page) -> None:
+    plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
     request = fetch_request({"from": page.start}, page)
     fetched = ranking(plain)[request["from"] : request["size"]]

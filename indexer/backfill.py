@@ -110,7 +110,7 @@ class Backfill:
                     now = time.monotonic()
                     if away_since is None or self._progress_at > away_since:
                         away_since = now
-                    if now - away_since > _PATIENCE:
+                    if now - away_since > (_PATIENCE if self._wait else 0):
                         raise JobError(
                             f"job {self._job.id!r} cannot go on: {error}; "
                             "start it again when the services are back"

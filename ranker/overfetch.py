@@ -114,8 +114,7 @@ def fetch_ranking(
     more = len(scores) == depth(page)
     if more and not _bounded(scores, ranked, order, factors, page.end):
         return None
-    inside = min(page.end + 1, len(ranked))
-    if _order_unknown(ranked[:inside], scores[order[:inside]], factors[order[:inside]]):
+    if _order_unknown(ranked, scores[order], factors[order], page.end):
         return None
     end = min(page.end, len(ranked))
     return Ranking(order[:end].tolist(), [_short(score) for score in demoted[order[:end]]])
@@ -130,19 +129,23 @@ def _bounded(
 ) -> bool:
     """Whether nothing below the fetched hits can come before the page's last hit."""
     last, bound = ranked[end - 1], scores[-1]
-    if last != bound:
-        return bool(last > bound)
-    ties = order[:end][ranked[:end] == last]
-    return bool((scores[ties] * (factors[ties] < 1) == 0).all())
+    if last < bound:
+        return False
+    # Documents further down that have the bound's score come after all that have it undemoted.
+    at_bound = order[:end][ranked[:end] * (1 - _TOO_CLOSE) <= bound]
+    return bool(((factors[at_bound] == 1) | (scores[at_bound] == 0)).all())
 
 
 def _order_unknown(
-    ranked: NDArray[np.float64], plain: NDArray[np.float64], factors: NDArray[np.float64]
+    ranked: NDArray[np.float64], plain: NDArray[np.float64], factors: NDArray[np.float64], end: int
 ) -> bool:
-    """Whether two neighbours tie, or nearly so, for different reasons."""
-    close = ranked[:-1] - ranked[1:] <= _TOO_CLOSE * ranked[:-1]
+    """Whether hits on the page tie, or nearly so, with others for different reasons."""
+    close = (ranked[:-1] - ranked[1:] <= _TOO_CLOSE * ranked[:-1]) & (ranked[:-1] > 0)
+    apart = np.flatnonzero(~close[end - 1 :])
+    # A tie at the end of the page counts as far as it goes.
+    reach = end - 1 + int(apart[0]) if len(apart) else len(close)
     same = (plain[:-1] == plain[1:]) & (factors[:-1] == factors[1:])
-    return bool((close & ~same & (ranked[:-1] > 0)).any())
+    return bool((close & ~same)[:reach].any())
 
 
 def _short(score: np.float32) -> float:

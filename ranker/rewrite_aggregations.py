@@ -199,7 +199,7 @@ def _significant(body: Any, key: str, decision: Decision, nested: bool) -> Any:
         raise UnsafeRequest(key, "below a nested aggregation it counts hidden documents")
     background = body.get("background_filter", MATCH_ALL)
     background = safe_query(background, f"{key}.background_filter", decision)
-    if not decision.hidden and "background_filter" not in body:
+    if not decision.hidden:
         return body
     return {**body, "background_filter": without_hidden(background, decision)}
 

@@ -49,6 +49,19 @@ def test_the_background_is_what_is_visible(hiding: Decision, kind: str) -> None:
         assert found == {"s": {kind: {"field": "word", "background_filter": expected}}}
 
 
+def test_what_needs_no_change_is_passed_as_it_is(hiding: Decision) -> None:
+    given = {
+        "top": {"top_hits": {"size": 3, "highlight": {"fields": {"title": {}}}}},
+        "f": {"filter": MATCH, "meta": {"a": 1}, "aggs": {"words": WORDS}},
+        "w": {"terms": {"field": "w", "min_doc_count": 2}, "aggs": {"n": {"max": {"field": "n"}}}},
+        "h": {"histogram": {"field": "n", "interval": 2, "min_doc_count": 0}, "meta": {"b": 2}},
+    }
+    assert safe_aggregations(given, "aggs", hiding) == given
+    with pytest.raises(UnsafeRequest) as caught:
+        safe_aggregations([], "aggs", hiding)
+    assert caught.value.key == "aggs"
+
+
 def test_queries_in_aggregations_are_made_safe(hiding: Decision) -> None:
     safe = {"knn": {**KNN["knn"], "filter": [everything(hiding)]}}
     for given, expected in (
@@ -75,6 +88,8 @@ def test_queries_in_aggregations_are_made_safe(hiding: Decision) -> None:
         ({"terms": {}, "max": {}}, "aggs.a"),
         ({"meta": {}}, "aggs.a"),
         ([], "aggs.a"),
+        (3, "aggs.a"),
+        ({"terms": {"field": "w"}, "aggs": 3}, "aggs.a.aggs"),
         ({"terms": {"field": "w", "min_doc_count": 0}}, "aggs.a.terms.min_doc_count"),
         ({"terms": {"field": "w", "min_doc_count": "0"}}, "aggs.a.terms.min_doc_count"),
         ({"multi_terms": {"min_doc_count": 0}}, "aggs.a.multi_terms.min_doc_count"),
@@ -145,11 +160,26 @@ def test_paths_must_not_lead_through_a_wrapped_aggregation(
     assert caught.value.key == "aggs.t.terms"
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ({"bucket_sort": {"sort": [{"kids>n": "desc"}]}}, "bucket_sort"),
+        ({"bucket_sort": {"sort": {"kids>n": "desc"}}}, "bucket_sort"),
+        ({"terms": {"field": "w", "order": {"kids.n": "desc"}}}, "terms"),
+    ],
+)
+def test_the_place_of_a_refused_path(hiding: Decision, path: dict[str, Any], kind: str) -> None:
+    kids = {"kids": {"children": {"type": "kid"}}, "p": path}
+    with pytest.raises(UnsafeRequest) as caught:
+        safe_aggregations({"t": {**WORDS, "aggs": kids}}, "aggs", hiding)
+    assert caught.value.key == f"aggs.t.aggs.p.{kind}"
+
+
 def test_other_paths_are_fine(hiding: Decision) -> None:
     given = {
         "t": {"terms": {"field": "w", "order": {"n": "desc"}}, "aggs": {"n": {"max": {}}}},
         "p": {"max_bucket": {"buckets_path": "t>n"}},
-        "kids": {"children": {"type": "kid"}},
+        "kids": {"children": {"type": "kid"}, "meta": {"buckets_path": "kids"}},
     }
     assert safe_aggregations(given, "aggs", hiding)["p"] == given["p"]
 

@@ -72,12 +72,12 @@ def test_a_rescorer_ends_with_the_factor(hiding: Decision, demoting: Decision) -
 
 def test_fusions_get_filters_in_every_leaf(hiding: Decision) -> None:
     standard = {"standard": {"query": without_hidden(MATCH, hiding)}}
-    weighted = {"retriever": {"knn": KNN}, "weight": 2}
+    weighted = {"retriever": {"knn": KNN}, "weight": 2, "normalizer": "l2_norm"}
     for kind, rest in (("rrf", {"rank_constant": 20}), ("linear", {"normalizer": "minmax"})):
         given = {"retrievers": [STANDARD, weighted], "filter": [MATCH], **rest}
         assert safe_retriever({kind: given}, "retriever", hiding, demote=True) == {
             kind: {
-                "retrievers": [standard, {"retriever": safe_knn(hiding), "weight": 2}],
+                "retrievers": [standard, {**weighted, "retriever": safe_knn(hiding)}],
                 "filter": [MATCH],
                 **rest,
             }
@@ -92,14 +92,25 @@ def test_fusions_cannot_carry_a_factor(demoting: Decision, kind: str) -> None:
     with pytest.raises(UnsafeRequest) as caught:
         safe_retriever({kind: {"retrievers": []}}, "retriever", demoting, demote=True)
     assert caught.value.key == f"retriever.{kind}"
-    assert safe_retriever(
-        {kind: {"retrievers": []}}
-        if kind != "text_similarity_reranker"
-        else {kind: {"retriever": STANDARD}},
-        "retriever",
-        demoting,
-        demote=False,
-    )
+
+
+def test_fusions_where_the_caller_demotes(demoting: Decision) -> None:
+    standard = {"standard": {"query": without_hidden(MATCH, demoting)}}
+    given = {"retrievers": [STANDARD, {"retriever": STANDARD}]}
+    found = safe_retriever({"rrf": given}, "retriever", demoting, demote=False)
+    assert found == {"rrf": {"retrievers": [standard, {"retriever": standard}]}}
+    given = {"retriever": STANDARD}
+    found = safe_retriever({"text_similarity_reranker": given}, "r", demoting, demote=False)
+    assert found == {"text_similarity_reranker": {"retriever": standard}}
+
+
+def test_the_place_of_a_sort_in_a_retriever(demoting: Decision) -> None:
+    given = {"sort": ["price", "_score"], "collapse": {"field": "g"}}
+    with pytest.raises(UnsafeRequest) as caught:
+        safe_retriever({"standard": given}, "retriever", demoting, demote=True)
+    assert caught.value.key == "retriever.standard.sort"
+    found = safe_retriever({"standard": given}, "retriever", demoting, demote=False)
+    assert found == {"standard": {**given, "query": without_hidden(ALL, demoting)}}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from saferank.cli import app
 from saferank.ranker import load_policy
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(language: str) -> Iterator[Any]:
@@ -46,6 +46,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", prose)
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = re.findall(r"\]\(([^)#]+\.md)\)", (ROOT / "docs" / "index.md").read_text())
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]} - {"index.md"}
+    assert pages - set(listed) == set()
 
 
 @pytest.mark.parametrize(

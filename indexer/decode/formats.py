@@ -22,11 +22,10 @@ _READ = (
 # Decoded in this process; the other formats in a child (see isolation.py).
 COMMON = frozenset({"GIF", "JPEG", "PNG", "WEBP"})
 
-# Files whose further images are shown too: animations, and the pages of a document. In the
-# others they are renditions of the first image (sizes, layers, stereo partner, gain map).
-SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"})
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Files whose further images are shown too: animations, and the pages of a document. (GIF and
+# PNG animations are taken apart by gif.py and apng.py.) In the others they are renditions of
+# the first image: sizes, layers, stereo partner, gain map.
+SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "TIFF", "WEBP"})
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 

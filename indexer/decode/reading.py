@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import formats, gif, limits
+from saferank.indexer.decode import apng, formats, gif, limits
 from saferank.indexer.decode.colour import as_viewed
+from saferank.indexer.decode.composing import Animation, compose
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import spread
-from saferank.indexer.decode.png import checked_png
+from saferank.indexer.decode.png import SIGNATURE, checked_png
 from saferank.settings import DecodeSettings
 
 
@@ -51,10 +52,10 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
         ImageError: the file has no picture that can be trusted.
     """
     with coded(data):
-        if data.startswith(gif.SIGNATURES):
-            return _read_gif(data, settings)
-        if data.startswith(formats.PNG_SIGNATURE):
+        if data.startswith(SIGNATURE):
             data = checked_png(data)
+        if (animation := _animation(data, settings)) is not None:
+            return _read_animation(animation, settings)
         image = _open(data, settings, names)
         image.load()  # before any look at metadata: those looks hide damage
         count = _frame_count(data, settings, names) if image.format in formats.SEQUENCES else 1
@@ -65,11 +66,17 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
         return Decoded(frames, count, *frames[0].size, image.format or "")
 
 
-def _read_gif(data: bytes, settings: DecodeSettings) -> Decoded:
-    animation = gif.parse(data, settings)
+def _animation(data: bytes, settings: DecodeSettings) -> Animation | None:
+    """Take apart what Pillow would not put together as browsers do."""
+    if data.startswith(gif.SIGNATURES):
+        return gif.parse(data, settings)
+    return apng.parse(data, settings) if data.startswith(SIGNATURE) else None
+
+
+def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
     count = len(animation.frames)
-    frames = _sample(gif.render(animation), count, animation.size, settings)
-    return Decoded(frames, count, *animation.size, "GIF")
+    frames = _sample(compose(animation), count, animation.size, settings)
+    return Decoded(frames, count, *frames[0].size, animation.format)
 
 
 def read_reference(

@@ -37,7 +37,6 @@ REFUSED = {
     "apng/sequence_repeat.png": "unreadable",
     "apng/sequence_repeat_chunk.png": "unreadable",
     "apng/sequence_start.png": "unreadable",
-    "apng/syntax_num_frames_high.png": "truncated",
 }
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -190,3 +191,94 @@ def test_a_gif_that_stops_between_two_frames_is_truncated():
     with pytest.raises(ImageError) as caught:
         decode(whole[:-1], DecodeSettings())
     assert caught.value.code == "truncated"
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def row(colours):
+    """The header and the packed pixels of an opaque PNG one pixel high."""
+    colour = {"r": b"\xff\0\0", "g": b"\0\xff\0", "b": b"\0\0\xff", "k": b"\0\0\0"}
+    return zlib.compress(b"\0" + b"".join(colour[name] for name in colours))
+
+
+def control(number, width, left, disposal, blend=0):
+    return chunk(
+        b"fcTL", struct.pack(">IIIIIHHBB", number, width, 1, left, 0, 1, 10, disposal, blend)
+    )
+
+
+def apng(*chunks, width=4, frames=2):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, 8, 2, 0, 0, 0))
+    declared = chunk(b"acTL", struct.pack(">II", frames, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + declared + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def later(number, colours):
+    return chunk(b"fdAT", struct.pack(">I", number) + row(colours))
+
+
+FIRST = chunk(b"IDAT", row("rrrr"))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "shown"),
+    [
+        # Cleared means empty, also where the picture has no transparency.
+        ([control(0, 4, 0, 1), FIRST, control(1, 1, 1, 0), later(2, "b")], ["rrrr", "-b--"]),
+        ([control(0, 4, 0, 0), FIRST, control(1, 2, 1, 0), later(2, "bb")], ["rrrr", "rbbr"]),
+        # A frame without control before it is the default image: seen, but not kept.
+        ([FIRST, control(0, 1, 1, 0), later(1, "g"), control(2, 1, 2, 0), later(3, "b")],
+         ["rrrr", "-g--", "-gb-"]),
+        # A restored frame leaves what was there, as often as it is asked to.
+        ([control(0, 4, 0, 0), FIRST, control(1, 2, 0, 2), later(2, "bb"),
+          control(3, 2, 1, 2), later(4, "gg"), control(5, 1, 3, 0), later(6, "k")],
+         ["rrrr", "bbrr", "rggr", "rrrk"]),
+    ],
+)  # fmt: skip
+def test_png_frames_are_put_together_as_in_browsers(chunks, shown):
+    assert rows(apng(*chunks)) == shown
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [control(0, 4, 0, 0), FIRST, control(2, 4, 0, 0), later(3, "gggg")],
+        [control(0, 4, 0, 0), FIRST, later(1, "gggg"), control(1, 4, 0, 0)],
+        [control(0, 4, 0, 0), FIRST, control(1, 4, 0, 0), control(2, 4, 0, 0), later(3, "gggg")],
+        [control(0, 4, 0, 0), FIRST, control(1, 4, 0, 3), later(2, "gggg")],
+        [control(0, 4, 0, 0), FIRST, control(1, 0, 0, 0), later(2, "")],
+        [FIRST, later(0, "gggg")],
+        [control(0, 4, 0, 0), FIRST, chunk(b"fcTL", b"\0\0\0\1")],
+    ],
+)
+def test_png_frames_out_of_order(chunks):
+    with pytest.raises(ImageError) as caught:
+        decode(apng(*chunks), DecodeSettings())
+    assert caught.value.code == "unreadable"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_png_that_announces_nonsense_is_a_still_picture():
+    control_and_more = (control(0, 4, 0, 0), FIRST, control(1, 1, 0, 0), later(2, "b"))
+    assert rows(apng(*control_and_more, frames=2)) == ["rrrr", "brrr"]
+    assert rows(apng(*control_and_more, frames=2**31)) == ["rrrr"]
+
+
+def test_translucent_png_frames_lie_over_each_other():
+    base = Image.new("RGBA", (4, 4), (255, 0, 0, 255))
+    veil = Image.new("RGBA", (4, 4), (0, 0, 255, 128))
+    over = animation("PNG", [base, veil], disposal=0, blend=1)
+    instead = animation("PNG", [base, veil], disposal=0, blend=0)
+    seen = [decode(data, DecodeSettings()).frames[1].getpixel((0, 0)) for data in (over, instead)]
+    assert seen == [(127, 0, 128), (127, 127, 255)]
+
+
+def test_an_animated_png_is_turned_upright_and_its_profile_counts_for_every_frame():
+    frames = shades(3, (4, 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode(animation("PNG", frames, exif=exif), DecodeSettings())
+    assert [frame.size for frame in decoded.frames] == [(2, 4)] * 3
+    assert (decoded.width, decoded.height) == (2, 4)

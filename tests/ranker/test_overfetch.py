@@ -41,7 +41,7 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
     return np.argsort(-values, kind="stable").tolist()
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(corpora(), pages)
 def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
     plain, factor = corpus
@@ -55,7 +55,7 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
         assert returned[: page.size] == ranking(demoted)[page.start : page.end]
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(corpora(), pages)
 def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page) -> None:
     plain, factor = corpus

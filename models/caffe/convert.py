@@ -211,6 +211,7 @@ class _Converter:
         assert len(tops) == len(layer.proto.top), layer.where()
         shared = kind.shares(layer)
         for name, top in zip(layer.proto.top, tops, strict=True):
+            layer.check_size(top.shape)
             self._write(layer, name, top, shared)
         return LayerFigures(
             layer.name,

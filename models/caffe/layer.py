@@ -145,6 +145,11 @@ class Layer:
             self.fail(f"axis {axis} is out of range for a bottom of {rank} axes", field_name)
         return axis % rank
 
+    def check_size(self, shape: Sequence[int]) -> None:
+        """Refuse a blob of more values than Caffe can count."""
+        if prod(shape) >= 2**31:
+            self.fail(f"a blob of {format_shape(shape)} has more than 2^31 values")
+
     def weights(self, *shapes: Sequence[int]) -> list[NDArray[np.float32]]:
         """The layer's blobs; the net's files must have them in just these shapes."""
         self.blobs = len(shapes)

@@ -108,21 +108,30 @@ def parse_weights(data: bytes, name: str) -> Weights:
         raise _damaged(data, name) from error
     if not net.layer and not net.layers:
         raise ModelFormatError(f"{name} is not a Caffe weights file: no layer is in it")
-    net = upgrade(net, name)
+    try:
+        net = upgrade(net, name)
+    except UnicodeDecodeError as error:
+        raise ModelFormatError(f"{name}: a name in it is not UTF-8; it is damaged") from error
     layers = [
         (
-            layer.name,
-            [_read_blob(layer.name, index, blob) for index, blob in enumerate(layer.blobs)],
+            _text(layer.name),
+            [_read_blob(blob) for blob in layer.blobs],
         )
         for layer in net.layer
     ]
-    return Weights(name, net.name, layers)
+    return Weights(name, _text(net.name), layers)
 
 
-def _read_blob(layer: str, index: int, blob: pb.BlobProto) -> Blob:
+def _text(value: str | bytes) -> str:
+    """A name; what is not UTF-8 comes out of protobuf as bytes."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _read_blob(blob: pb.BlobProto) -> Blob:
     # Caffe takes the doubles where both kinds are stored.
     stored = blob.double_data if blob.double_data else blob.data
-    data = np.array(stored, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        data = np.array(stored, dtype=np.float32)
     legacy = None
     shape: tuple[int, ...] | None = tuple(blob.shape.dim)
     if any(blob.HasField(axis) for axis in ("num", "channels", "height", "width")):

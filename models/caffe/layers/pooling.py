@@ -102,6 +102,7 @@ def _axes(layer: Layer, x: Tensor) -> tuple[_Axis, _Axis]:
         f"kernel {'x'.join(map(str, kernel))} does not fit its bottom {show(x)}: no output",
         "kernel_size",
     )
+    layer.check_size((*x.shape[:2], axes[0].out, axes[1].out))
     return axes[0], axes[1]
 
 

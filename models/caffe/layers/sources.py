@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from saferank.models.caffe.builder import GraphBuilder, Tensor
@@ -78,7 +76,8 @@ def dummy_data(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
 
 def _check_shape(layer: Layer, shape: tuple[int, ...]) -> None:
     layer.need(
-        all(size > 0 for size in shape) and prod(shape) < 2**31,
-        f"the shape {format_shape(shape)} must be positive and below 2^31 values",
+        all(size > 0 for size in shape),
+        f"the shape {format_shape(shape)} must be positive",
         "shape",
     )
+    layer.check_size(shape)

@@ -3,12 +3,12 @@ import contextlib
 import numpy as np
 import pytest
 from caffe_cases import LAYERS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saferank.errors import ModelError, ModelFormatError
 from saferank.models.caffe import caffe_pb2 as pb
-from saferank.models.caffe import convert, parse_weights, read_prototxt
+from saferank.models.caffe import convert, parse_prototxt, parse_weights, read_prototxt
 from saferank.models.caffe.weights import Blob
 
 BASE = LAYERS / "bad" / "base"
@@ -56,6 +56,7 @@ def test_what_is_no_weights_file_is_told_apart(data: bytes, reason: str) -> None
         parse_weights(data, "net.caffemodel")
 
 
+@settings(deadline=None)
 @given(st.integers(1, len(WEIGHTS) - 1))
 def test_a_file_that_was_cut_off_never_gives_a_net(size: int) -> None:
     prototxt = read_prototxt(BASE / "net.prototxt")
@@ -63,6 +64,7 @@ def test_a_file_that_was_cut_off_never_gives_a_net(size: int) -> None:
         convert(prototxt, parse_weights(WEIGHTS[:size], "net.caffemodel"))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_a_net_or_a_reason(data: st.DataObject) -> None:
     damaged = bytearray(WEIGHTS)
@@ -72,3 +74,20 @@ def test_damaged_bytes_give_a_net_or_a_reason(data: st.DataObject) -> None:
     with contextlib.suppress(ModelError):
         converted = convert(prototxt, parse_weights(bytes(damaged), "net.caffemodel"))
         assert converted.outputs == {"prob": (1, 6)}
+
+
+def test_a_name_that_is_not_utf8_is_no_crash() -> None:
+    damaged = WEIGHTS.replace(b"conv1", b"conv\xff")
+    prototxt = read_prototxt(BASE / "net.prototxt")
+    with pytest.raises(ModelFormatError, match=r"conv1.*missing"):
+        convert(prototxt, parse_weights(damaged, "net.caffemodel"))
+
+
+def test_a_pooling_of_absurd_size_is_refused_before_it_costs_memory() -> None:
+    text = (BASE / "net.prototxt").read_bytes()
+    absurd = text.replace(
+        b"kernel_size: 3\n    stride", b"kernel_size: 2147483647 pad: 2147483640\n    stride"
+    )
+    assert absurd != text
+    with pytest.raises(ModelFormatError, match="pool1"):
+        convert(parse_prototxt(absurd, "net.prototxt"), parse_weights(WEIGHTS, "w"))

@@ -105,7 +105,7 @@ class Policy(BaseModel):
         Field(min_length=1, description="the first that matches decides; the last matches all"),
     ]
 
-    _decisions: dict[tuple[int, str, str | None], Decision] = PrivateAttr(default_factory=dict)
+    _decisions: dict[tuple[int, str | None], Decision] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Policy:
@@ -199,7 +199,7 @@ class Policy(BaseModel):
         requested = context.get(REQUESTED)
         chosen = rule.level if rule.locked or requested is None else requested
         level = self.stricter(chosen, rule.at_least or chosen)
-        key = (number, level, requested)
+        key = (number, requested)
         if key not in self._decisions:
             self._decisions[key] = self._decide(level, number, rule.locked, requested)
         return self._decisions[key]
@@ -306,7 +306,7 @@ def _sentence(fault: ErrorDetails) -> str:
         return f"{location}: there is no such key"
     if fault["type"] == "missing":
         return f"{location} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"]
     shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
     return f"{location}: {message[0].lower()}{message[1:]}{shown}"
 

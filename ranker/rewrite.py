@@ -26,7 +26,6 @@ from saferank.ranker.rewrite_query import (
 )
 from saferank.ranker.rewrite_ranking import (
     DEPTH,
-    Order,
     multiplying,
     order_of,
     paged,
@@ -113,8 +112,6 @@ def _with_query(
         order_of(body.get("sort"), "sort", decision)
         result = {**body, "query": without_hidden(query, decision)}
     if "rescore" in body:
-        # The node takes rescorers only with an order by relevance.
-        demote = demote and order_of(body.get("sort"), "sort", decision) is Order.RELEVANCE
         result["rescore"] = paged(safe_rescore(body["rescore"], "rescore", decision, demote=demote))
     return result
 
@@ -218,9 +215,7 @@ def _runtime_mappings(value: Any, key: str, decision: Decision) -> Any:
         here = f"{key}.{name}"
         if as_object(field).get("type") == "lookup":
             raise UnsafeRequest(here, "it reads other documents")
-        inner = [f"{name}.{sub}" for sub in as_object(as_object(field).get("fields"))]
-        for full_name in (name, *inner):
-            _check_name(full_name, here, decision)
+        _check_name(name, here, decision)
     return value
 
 

@@ -113,7 +113,9 @@ def test_listed_attributes_limit_names_and_values() -> None:
 
 
 def test_a_level_by_name(policy: Policy) -> None:
-    assert policy.decision_for("strict").rules is policy.levels["strict"]
+    decision = policy.decision_for("strict")
+    assert decision.rules is policy.levels["strict"]
+    assert (decision.context_rule, decision.locked, decision.requested) == (None, False, None)
     with pytest.raises(ContextError, match="'strickt'"):
         policy.decision_for("strickt")
 
@@ -181,6 +183,30 @@ def test_a_fault_is_named_with_its_line(old: str, new: str, line: int, said: str
 def test_what_is_no_policy_at_all(text: str, said: str) -> None:
     with pytest.raises(PolicyError, match=said):
         load_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version: 1\n", "", "line 1: version is missing"),
+        ("field: safety", "fields: x", "line 2: fields: there is no such key"),
+        (
+            "0.8",
+            "7",
+            "line 5: levels.moderate.hide_from: input should be less than or equal to 1, not 7",
+        ),
+        ("0.8", "0.1", "line 5: levels.moderate: demote_from (0.2) must be below hide_from (0.1)"),
+        (
+            "level: strict, locked",
+            "level: x, locked",
+            "line 9: contexts.0.level: there is no level 'x'; the levels are off, moderate, strict",
+        ),
+    ],
+)
+def test_the_sentences(old: str, new: str, message: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(changed(old, new))
+    assert str(caught.value) == message
 
 
 def test_all_faults_are_counted() -> None:

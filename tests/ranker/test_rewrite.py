@@ -48,6 +48,19 @@ def test_demotion(demoting: Decision) -> None:
     }
 
 
+def test_checked_parts_are_passed_as_they_are(hiding: Decision) -> None:
+    body = {
+        "post_filter": MATCH,
+        "highlight": {"fields": {"title": {"highlight_query": MATCH}}},
+        "collapse": {"field": "g", "inner_hits": {"name": "a"}},
+        "aggregations": {"words": {"terms": {"field": "word"}}},
+        "runtime_mappings": {"x": {"type": "keyword"}},
+        "script_fields": {"y": {"script": "1"}},
+        "rescore": [RESCORE],
+    }
+    assert rewrite_search(body, hiding) == {**body, "query": visible(hiding)}
+
+
 def test_a_rescorer_that_lowers_scores_is_paged(demoting: Decision, hiding: Decision) -> None:
     lowering = {"query": {"rescore_query": MATCH, "score_mode": "multiply"}}
     for decision in (hiding, demoting):
@@ -213,6 +226,7 @@ def test_neighbours_and_a_query_are_demoted_together(demoting: Decision) -> None
     [
         {"sort": ["price"]},
         {"sort": ["_score", "price"], "search_after": [1, 2]},
+        {"sort": ["_score"], "search_after": [1]},
         {"sort": [{"_score": "desc"}, "price"]},
         {"collapse": {"field": "g"}},
     ],
@@ -228,6 +242,12 @@ def test_neighbours_in_another_order_become_the_query(
         assert caught.value.key == key
 
 
+def test_neighbours_whose_hits_the_caller_demotes(demoting: Decision) -> None:
+    body = {"knn": KNN, "sort": ["price"], "rescore": RESCORE}
+    found = rewrite_search(body, demoting, demote=False)
+    assert found == {"knn": [safe(demoting)], "sort": ["price"], "rescore": [RESCORE]}
+
+
 def test_more_neighbours_than_a_rescorer_reaches(demoting: Decision) -> None:
     most = {**KNN, "k": 5000, "num_candidates": 5000}
     assert "knn" in rewrite_search({"knn": [most, most]}, demoting)
@@ -241,6 +261,8 @@ def test_groups_of_neighbours_need_a_query_at_every_level(hiding: Decision) -> N
     found = rewrite_search({"knn": KNN, "collapse": collapse}, hiding)
     query = {"bool": {"should": [{"knn": safe(hiding)}]}}
     assert found == {"collapse": collapse, "query": visible(hiding, query)}
+    both = rewrite_search({"knn": KNN, "query": MATCH, "collapse": collapse}, hiding)
+    assert both["knn"] == [safe(hiding)]
     plain = rewrite_search({"knn": KNN, "collapse": {"field": "g"}}, hiding)
     assert plain == {"knn": [safe(hiding)], "collapse": {"field": "g"}}
 

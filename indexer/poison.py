@@ -1,9 +1,9 @@
 """Images that end the process that looks at them.
 
 A task that comes back had its worker end under it. Its documents then go alone, and each image is
-noted in Elasticsearch before it is looked at. A document that finds its own note again has ended
-a process a second time: the image is given up and never decoded again. Notes go by the image's
-digest, for a task's id changes as work is split and sent again.
+noted in Elasticsearch before it is looked at. A message that comes back again and finds its own
+note has ended a process a second time: the image is given up and never decoded again. Notes go by
+the image's digest, for a task's id stays the same or changes for reasons of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _FORGOTTEN = timedelta(hours=1)
 _WAIT = 5.0
 
 
-def alone_guard(client: Elasticsearch, notes: str, index: str, key: DocumentKey) -> Guard:
+def alone_guard(
+    client: Elasticsearch, notes: str, index: str, key: DocumentKey, message: float
+) -> Guard:
     """Make a guard for the images of one document.
 
     Args:
@@ -36,6 +38,8 @@ def alone_guard(client: Elasticsearch, notes: str, index: str, key: DocumentKey)
         notes: index of the notes; made when missing.
         index: the document's index.
         key: the document.
+        message: when the task's message was sent. A process that lives on, but cannot take its
+            note back, sends a new message; so its old note tells nothing.
 
     Returns:
         A guard that raises ImageError: ``worker_lost`` for an image that ended two processes;
@@ -53,12 +57,13 @@ def alone_guard(client: Elasticsearch, notes: str, index: str, key: DocumentKey)
             "kind": "image",
             "document": document,
             "sha256": digest,
+            "message": message,
             "at": datetime.now(UTC).isoformat(),
         }
         try:
             client.create(index=notes, id=note, document=about)
         except ConflictError:
-            if _is_own(client.get(index=notes, id=note)["_source"], document):
+            if _ended_process(client.get(index=notes, id=note)["_source"], about):
                 log.error("image %s of %s ended two workers", digest, document)
                 client.index(index=notes, id=lost, document=about)
                 client.options(ignore_status=404).delete(index=notes, id=note)
@@ -72,14 +77,14 @@ def alone_guard(client: Elasticsearch, notes: str, index: str, key: DocumentKey)
     return guard
 
 
-def _is_own(note: Mapping[str, Any], document: str) -> bool:
-    """Whether a note is of this document; False for another's that is too old to matter.
+def _ended_process(note: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Whether a note was left by this very message; False for one that no longer matters.
 
     Raises:
         ImageError: another document's task may be looking at the image.
     """
-    if note["document"] == document:
-        return True
+    if note["document"] == about["document"]:
+        return bool(note.get("message") == about["message"])
     if datetime.now(UTC) - datetime.fromisoformat(note["at"]) > _FORGOTTEN:
         return False
     raise ImageError(

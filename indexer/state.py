@@ -9,13 +9,14 @@ from elasticsearch import BadRequestError, Elasticsearch
 # One index, told apart by `kind`: `job`, `chunk` and `image`.
 _MAPPINGS: dict[str, Any] = {
     "dynamic": "strict",
-    "_meta": {"saferank": {"version": 1}},
+    "_meta": {"saferank": {"version": 2}},
     "properties": {
         "kind": {"type": "keyword"},
         "index": {"type": "keyword"},
         # An image that is looked at alone, or was given up.
         "document": {"type": "keyword"},
         "sha256": {"type": "keyword"},
+        "message": {"type": "double"},
         "at": {"type": "date"},
         # A chunk of a job.
         "job": {"type": "keyword"},
@@ -33,8 +34,13 @@ _MAPPINGS: dict[str, Any] = {
 
 
 def ensure_state_index(client: Elasticsearch, name: str) -> None:
-    """Create the index unless it is there."""
+    """Create the index unless it is there, and give an older one the fields it lacks."""
     if client.indices.exists(index=name):
+        [found] = client.indices.get_mapping(index=name).body.values()
+        if found["mappings"].get("_meta") != _MAPPINGS["_meta"]:
+            client.indices.put_mapping(
+                index=name, properties=_MAPPINGS["properties"], meta=_MAPPINGS["_meta"]
+            )
         return
     try:
         client.indices.create(

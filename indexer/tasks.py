@@ -21,6 +21,7 @@ from saferank.indexer.brokers import broker_explained
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.ledger import ChunkOfJob, Ledger
 from saferank.indexer.logs import about
+from saferank.indexer.pipeline import Guard
 from saferank.indexer.poison import alone_guard
 from saferank.indexer.resources import Resources, process_resources
 from saferank.indexer.scoring import Report, score_documents
@@ -144,7 +145,18 @@ def score(
                 parts = [([key], f"alone{place}") for place, key in enumerate(keys)]
                 again: dict[str, Any] = {"attempt": attempt, "alone": True}
             else:
-                report = _score(resources, index, keys, attempt, suspicious, chunk)
+                guard = (
+                    alone_guard(
+                        resources.client,
+                        resources.settings.indexer.jobs_index,
+                        index,
+                        keys[0],
+                        message=queued_at or 0.0,
+                    )
+                    if suspicious
+                    else None
+                )
+                report = _score(resources, index, keys, attempt, guard, chunk)
                 parts = [(report.waiting, f"try{attempt + 1}")] if report.waiting else []
                 again = {
                     "attempt": attempt + 1,
@@ -160,7 +172,11 @@ def score(
             raise self.retry(
                 exc=error,
                 countdown=random.uniform(1, 10),  # noqa: S311
-                kwargs={**(self.request.kwargs or {}), "alone": suspicious},
+                kwargs={
+                    **(self.request.kwargs or {}),
+                    "alone": suspicious,
+                    "queued_at": time.time(),
+                },
             ) from error
 
 
@@ -185,7 +201,7 @@ def _score(
     index: str,
     keys: list[DocumentKey],
     attempt: int,
-    suspicious: bool,
+    guard: Guard | None,
     chunk: ChunkOfJob | None,
 ) -> Report:
     settings = resources.settings
@@ -206,9 +222,7 @@ def _score(
                 keys,
                 since=None if chunk is None else datetime.fromisoformat(chunk.since),
                 last_try=attempt >= settings.indexer.attempts,
-                guard=alone_guard(resources.client, settings.indexer.jobs_index, index, keys[0])
-                if suspicious
-                else None,
+                guard=guard,
             )
     except MappingError as error:
         report = _all_rejected(keys, str(error))

@@ -24,6 +24,7 @@ _TRY_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
 _UNPACKERS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": 15}
 _CHUNK = 64 * 1024
 _LONGEST_VALIDATOR = 256
+_LONGEST_WAIT = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +179,19 @@ def _check_status(response: httpcore.Response, url: httpx.URL) -> None:
 
 
 def _retry_after(response: httpcore.Response) -> float | None:
-    """Seconds to wait, from the header's number or date."""
+    """Seconds to wait, from the header's number or date; a day at most."""
     value = _header(response, b"retry-after")
     if value is None:
         return None
-    if value.isdecimal():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        wait = (
+            float(value)
+            if value.isdecimal()
+            else parsedate_to_datetime(value).timestamp() - time.time()
+        )
+    except (ValueError, OverflowError):
         return None
+    return min(max(wait, 0.0), _LONGEST_WAIT)
 
 
 def _unpacked(response: httpcore.Response) -> Iterator[bytes]:
@@ -224,8 +228,8 @@ def _coded(url: httpx.URL) -> Iterator[None]:
         httpcore.NetworkError,
         httpcore.ProtocolError,
         httpcore.ProxyError,
-        ssl.SSLError,
         OSError,
+        ValueError,  # h11's, on numbers of thousands of digits
     ) as error:
         raise ImageError(
             ErrorCode.UNREACHABLE, f"the exchange with {url.host} failed: {error}"

@@ -386,7 +386,7 @@ def test_the_size_limit_is_inclusive(server):
     assert failure(server, response(b"123456"), max_bytes=5).code == "too_large"
 
 
-@pytest.mark.parametrize("claimed", ["10", "0x10", "-1"])
+@pytest.mark.parametrize("claimed", ["10", "0x10", "-1", "9" * 5000])
 def test_a_wrong_length(server, claimed):
     def answer(client: socket.socket) -> None:
         client.sendall(response(b"short", Content_Length=claimed))
@@ -523,6 +523,7 @@ def test_retry_after(server, status):
     assert date.retry_after == pytest.approx(3600, abs=60)
     past = failure(server, response(b"", status, Retry_After="Mon, 01 Jan 2001 00:00:00 GMT"))
     assert past.retry_after == 0
+    assert failure(server, response(b"", status, Retry_After="9" * 5000)).retry_after == 86_400
 
 
 @pytest.mark.parametrize(

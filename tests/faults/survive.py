@@ -294,11 +294,12 @@ class Run:
         if not chosen:
             return
         done.wait(8)
+        bag: list[str] = []
         while not done.is_set():
-            name = self.random.choice(chosen)
+            bag = bag or self.random.sample(chosen, len(chosen))  # each once before any again
+            name = bag.pop()
             if name == "restart Elasticsearch" and self.faults[name] >= 2:
-                chosen.remove(name)
-                if not chosen:
+                if chosen == [name]:
                     return
                 continue
             actions[name]()

@@ -1,5 +1,8 @@
 """When an image counts as one that ended its workers, and when it does not."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
 import pytest
 from elasticsearch import Elasticsearch
 
@@ -8,8 +11,8 @@ from saferank.indexer.documents import DocumentKey
 from saferank.indexer.poison import alone_guard
 from saferank.settings import Settings
 
+End = Callable[[DocumentKey, float], None]
 KEY, OTHER = DocumentKey("1"), DocumentKey("2")
-_LOOKING: list[object] = []
 
 
 @pytest.fixture
@@ -17,11 +20,15 @@ def notes(indexer_settings: Settings, indexer_environment: dict[str, str]) -> st
     return indexer_settings.indexer.jobs_index
 
 
-def ended(client: Elasticsearch, notes: str, key: DocumentKey, message: float) -> None:
-    """A process that ends while it looks at the image: its note stays."""
-    looking = alone_guard(client, notes, "i", key, message)("digest")
-    looking.__enter__()
-    _LOOKING.append(looking)  # collected, it would take its note back
+@pytest.fixture
+def end(client: Elasticsearch, notes: str) -> Iterator[End]:
+    """Ends a process while it looks at the image: its note stays."""
+    with ExitStack() as looking:
+
+        def end_process(key: DocumentKey, message: float) -> None:
+            looking.enter_context(alone_guard(client, notes, "i", key, message)("digest"))
+
+        yield end_process
 
 
 def test_a_process_that_lives_on_leaves_nothing(client: Elasticsearch, notes: str) -> None:
@@ -36,9 +43,9 @@ def test_a_process_that_lives_on_leaves_nothing(client: Elasticsearch, notes: st
 
 
 def test_a_message_that_comes_back_gives_the_image_up_for_all(
-    client: Elasticsearch, notes: str
+    client: Elasticsearch, notes: str, end: End
 ) -> None:
-    ended(client, notes, KEY, 1.0)
+    end(KEY, 1.0)
     for key, message in ((KEY, 1.0), (KEY, 2.0), (OTHER, 3.0)):
         with (
             pytest.raises(ImageError) as caught,
@@ -51,16 +58,16 @@ def test_a_message_that_comes_back_gives_the_image_up_for_all(
 
 
 def test_a_new_message_of_a_process_that_lived_on_does_not(
-    client: Elasticsearch, notes: str
+    client: Elasticsearch, notes: str, end: End
 ) -> None:
     """Its note could not be taken back because Elasticsearch was away."""
-    ended(client, notes, KEY, 1.0)
+    end(KEY, 1.0)
     with alone_guard(client, notes, "i", KEY, 2.0)("digest"):
         pass
 
 
-def test_another_document_waits_for_the_first(client: Elasticsearch, notes: str) -> None:
-    ended(client, notes, KEY, 1.0)
+def test_another_document_waits_for_the_first(client: Elasticsearch, notes: str, end: End) -> None:
+    end(KEY, 1.0)
     with pytest.raises(ImageError) as caught, alone_guard(client, notes, "i", OTHER, 2.0)("digest"):
         pytest.fail("looked at")
     assert caught.value.code.transient

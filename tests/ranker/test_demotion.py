@@ -100,6 +100,12 @@ def test_every_state_and_treatment() -> None:
     assert found[shown].tolist() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_threshold_belongs_to_what_is_above_it() -> None:
+    states = States.of([{"probability": p} for p in (BELOW_0_2, 0.2, BELOW_0_8, 0.8)])
+    assert is_demoted(states, MODERATE).tolist() == [False, True, True, True]
+    assert is_hidden(states, MODERATE).tolist() == [False, False, False, True]
+
+
 def test_blocked_is_treated_as_the_level_says_and_by_nothing_else() -> None:
     states = States.of([{"override": "block", "probability": 0.9}])
     for treatment, hidden, falls_to in (("show", False, 1), ("demote", False, 0.1)):

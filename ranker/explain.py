@@ -184,8 +184,8 @@ def records_of(hits: Iterable[Mapping[str, Any]], fields: SafetyFields) -> list[
             simple
             and source
             and type(safety := source.get(root)) is dict
+            and "fields" not in hit
             and dotted.isdisjoint(source)
-            and not hit.get("fields")
         ):
             records.append(safety)
         else:

@@ -44,10 +44,12 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         changed = demote_scores(scores, judged.factor)
         worse, values = -changed, changed.tolist()
     order = np.argsort(worse, kind="stable")
-    return [
-        {**given[place], "_score": values[place], KEY: told[place]}
-        for place in order[~judged.hidden[order]].tolist()
-    ]
+    result = []
+    for place in order[~judged.hidden[order]].tolist():
+        hit = dict(given[place])
+        hit["_score"], hit[KEY] = values[place], told[place]
+        result.append(hit)
+    return result
 
 
 def demote_scores(scores: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:

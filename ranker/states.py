@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -129,27 +129,27 @@ class States:
     probability: NDArray[np.float32]
     code: NDArray[np.uint8]
 
-    @property
+    @cached_property
     def unscored(self) -> NDArray[np.bool_]:
         """Without a probability that counts, and not otherwise accounted for, bool (N,)."""
         return self._has("unscored")
 
-    @property
+    @cached_property
     def allowed(self) -> NDArray[np.bool_]:
         """Allowed by a person, bool (N,)."""
         return self._has("allowed")
 
-    @property
+    @cached_property
     def blocked(self) -> NDArray[np.bool_]:
         """Blocked by a person, bool (N,)."""
         return self._has("blocked")
 
-    @property
+    @cached_property
     def failed(self) -> NDArray[np.bool_]:
         """With an image that has no probability, bool (N,)."""
         return self._has("failed")
 
-    @property
+    @cached_property
     def no_image(self) -> NDArray[np.bool_]:
         """Without an image, bool (N,)."""
         return self._has("no_image")
@@ -157,7 +157,7 @@ class States:
     def _has(self, kind: str) -> NDArray[np.bool_]:
         return (self.code & np.uint8(_BITS[kind])).astype(np.bool_)
 
-    @property
+    @cached_property
     def undecided(self) -> NDArray[np.bool_]:
         """No person has decided about it, bool (N,)."""
         return np.less(self.code, _BITS["allowed"])

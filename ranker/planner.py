@@ -37,6 +37,8 @@ _SIMPLE = names(
     seq_no_primary_term size stats stored_fields timeout track_total_hits version
     """
 )
+# Queries to run once only: they search on their own at some cost, or score at random.
+_ONCE = names("knn random_score semantic sparse_vector text_expansion weighted_tokens")
 # Parameters that change which hits come, or take parts out of the response.
 _IN_QUERY_PARAMETERS = frozenset({"scroll", "filter_path"})
 _DEFAULT_SIZE = 10
@@ -113,13 +115,20 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Way:
     if not body.keys() <= _SIMPLE or not request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS):
         return Way.IN_QUERY
     page = Page.of(body)
-    if page.size == 0:
+    if page.size == 0 or _asks(body.get("query"), _ONCE):
         return Way.IN_QUERY
     several = experience.shards(request.index) > 1
     way, most = (Way.FETCH, MAX_FETCH) if several else (Way.WINDOW, MAX_WINDOW)
     if depth(page) > most or experience.hopeless(request.index, decision.level):
         return Way.IN_QUERY
     return way
+
+
+def _asks(query: Any, kinds: frozenset[str]) -> bool:
+    """Whether a query of one of these kinds is anywhere in a query."""
+    if isinstance(query, dict):
+        return not kinds.isdisjoint(query) or any(_asks(part, kinds) for part in query.values())
+    return isinstance(query, list) and any(_asks(part, kinds) for part in query)
 
 
 def depth(page: Page) -> int:

@@ -41,6 +41,8 @@ def test_without_demotion_there_is_nothing_to_choose() -> None:
         {"slice": {}},
         {"post_filter": {}},
         {"size": 0},
+        {"query": {"bool": {"should": [{"knn": {"field": "v", "query_vector": [1]}}]}}},
+        {"query": {"function_score": {"functions": [{"random_score": {}}]}}},
     ],
 )
 def test_what_needs_all_scores_is_done_in_the_query(part: dict[str, Any]) -> None:

@@ -100,6 +100,16 @@ def test_every_state_and_treatment() -> None:
     assert found[shown].tolist() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
+def test_what_is_no_probability(probability: object) -> None:
+    assert States.of([{"probability": probability}]).unscored.tolist() == [True]
+
+
+def test_of_several_probabilities_the_highest_counts() -> None:
+    states = States.of([{"probability": [0.5, None, 0.75]}, {"probability": ["0.75", 0.5]}])
+    assert states.probability.tolist() == [0.75, 0.75]
+
+
 def test_a_threshold_belongs_to_what_is_above_it() -> None:
     states = States.of([{"probability": p} for p in (BELOW_0_2, 0.2, BELOW_0_8, 0.8)])
     assert is_demoted(states, MODERATE).tolist() == [False, True, True, True]

@@ -248,6 +248,14 @@ def test_neighbours_whose_hits_the_caller_demotes(demoting: Decision) -> None:
     assert found == {"knn": [safe(demoting)], "sort": ["price"], "rescore": [RESCORE]}
 
 
+def test_a_number_of_neighbours_that_is_none_is_for_the_engine_to_refuse(
+    demoting: Decision,
+) -> None:
+    assert rewrite_search({"knn": {**KNN, "k": "many"}}, demoting)["knn"] == [
+        {**safe(demoting), "k": "many"}
+    ]
+
+
 def test_more_neighbours_than_a_rescorer_reaches(demoting: Decision) -> None:
     most = {**KNN, "k": 5000, "num_candidates": 5000}
     assert "knn" in rewrite_search({"knn": [most, most]}, demoting)

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check lint types imports caffe test-caffe test-robustness fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports caffe test-caffe test-robustness fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(READY)  ## Run all tests, on a real Elasticsearch node and broker.
 
 test-unit: $(READY)  ## Run the tests that need no service.
 	$(BIN)/pytest -m "not integration"
+
+test-rabbitmq: $(READY)  ## Run the tests of workers with RabbitMQ (Debian: rabbitmq-server) as the broker.
+	$(BIN)/python tests/faults/on_rabbitmq.py
 
 check: lint types imports test  ## Run everything that must pass before a change is merged.
 

@@ -22,6 +22,8 @@ Json = Mapping[str, Any]
 
 # How long Elasticsearch keeps the frozen view between two pages.
 KEEP_ALIVE = "10m"
+# The rest of each hit would cost more than what is needed.
+_NEEDED = ["hits.hits._index", "hits.hits._id", "hits.hits._routing", "hits.hits.sort"]
 
 
 class Only(StrEnum):
@@ -132,7 +134,8 @@ def pages(
                 body["slice"] = {"id": part, "max": slices}
             if cursors[part] is not None:
                 body["search_after"] = cursors[part]
-            hits: list[Json] = client.search(source=False, **body)["hits"]["hits"]
+            answer = client.search(source=False, filter_path=_NEEDED, **body)
+            hits: list[Json] = answer.get("hits", {}).get("hits", [])
             return hits
 
         while cursors:

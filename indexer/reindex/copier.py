@@ -27,6 +27,7 @@ Json = Mapping[str, Any]
 
 _BUSY = frozenset({429, 502, 503, 504})
 _NAMED = 5
+_PAGE = 5000
 _LONGEST_REASON = 200
 
 
@@ -89,12 +90,14 @@ class Copier:
     def remove_deleted(self, *, slices: int, enough: Callable[[], None]) -> int:
         """Remove from the new index what is no longer in the old one, by comparing all ids.
 
+        Both must have been refreshed since the last documents were copied.
+
         Args:
             slices: parts of the index that are read in parallel.
             enough: called at each page; raises when this may not go on.
         """
         removed = 0
-        for page in pages(self._client, self._target, {"match_all": {}}, size=2000, slices=slices):
+        for page in pages(self._client, self._target, {"match_all": {}}, size=_PAGE, slices=slices):
             enough()
             keys = [found.key for found in page]
             gone = self._patiently(lambda keys=keys: self._gone(keys))  # type: ignore[misc]
@@ -149,10 +152,29 @@ class Copier:
         return again
 
     def _gone(self, keys: list[DocumentKey]) -> list[DocumentKey]:
-        docs = [_location(key.id, key.routing) for key in keys]
-        entries = self._client.mget(index=self._source, docs=docs, source=False)["docs"]
-        _check_readable(entries)
-        return [key for key, entry in zip(keys, entries, strict=True) if not entry.get("found")]
+        """Tell which documents the old index had no more when it was last refreshed."""
+        if any(key.routing is not None for key in keys):
+            docs = [_location(key.id, key.routing) for key in keys]
+            entries = self._client.mget(
+                index=self._source, docs=docs, source=False, realtime=False
+            )["docs"]
+            _check_readable(entries)
+            return [key for key, entry in zip(keys, entries, strict=True) if not entry.get("found")]
+        query = {"ids": {"values": [key.id for key in keys]}}
+        # Mostly all are there, and counting them costs a fraction of naming them.
+        if self._client.count(index=self._source, query=query)["count"] == len(keys):
+            return []
+        answer = self._client.search(
+            index=self._source,
+            query=query,
+            size=len(keys),
+            source=False,
+            filter_path="hits.hits._id",
+            # A shard that does not answer must not pass for one without documents.
+            allow_partial_search_results=False,
+        )
+        found = {hit["_id"] for hit in answer.get("hits", {}).get("hits", ())}
+        return [key for key in keys if key.id not in found]
 
     def _delete(self, keys: list[DocumentKey]) -> None:
         operations = [{"delete": _location(key.id, key.routing)} for key in keys]

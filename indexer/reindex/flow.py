@@ -47,7 +47,7 @@ from saferank.indexer.reindex.definition import (
     restore_pipeline,
     uuid_of,
 )
-from saferank.indexer.reindex.verify import counts, verify_sample
+from saferank.indexer.reindex.verify import count, verify_sample
 from saferank.indexer.select import Only, Selection
 from saferank.mappings import add_to_index
 from saferank.settings import Settings
@@ -260,11 +260,11 @@ class Reindex:
         """Refuse writes, complete and verify the copy, move the alias."""
         with self._writes_refused():
             self._copy_changes()
-            before, after = counts(self._client, self._source, self._target)
+            before, after = self._counts()
             if before != after:
                 # Every document of the old index was copied, so the rest was deleted there.
                 self._remove_deleted()
-                before, after = counts(self._client, self._source, self._target)
+                before, after = self._counts()
             if before != after:
                 raise JobError(
                     f"{self._source!r} has {before} documents, its copy {self._target!r} has "
@@ -297,6 +297,11 @@ class Reindex:
             )
         log.info("%s: %s now leads to %s", self._job.id, ", ".join(self._names), self._target)
 
+    def _counts(self) -> tuple[int, int]:
+        # The old index was refreshed when its last changes were read.
+        self._client.indices.refresh(index=self._target)
+        return count(self._client, self._source), count(self._client, self._target)
+
     def _copy_changes(self) -> int:
         """Copy all that was written to the old index since the last time; gives the number."""
         self._phase = "copying"
@@ -319,12 +324,13 @@ class Reindex:
         with ThreadPoolExecutor(self._job.pace.slices) as pool:
             for _ in pool.map(copy_shard, reached):
                 pass
-        self._note()
+        if self._block_ends is None:
+            self._note()
         return self._copied - copied
 
     def _remove_deleted(self) -> None:
         self._phase = "comparing ids"
-        self._client.indices.refresh(index=self._target)
+        self._client.indices.refresh(index=[self._source, self._target])
 
         def enough() -> None:
             self._check_block()
@@ -366,8 +372,8 @@ class Reindex:
 
     def _unscored(self, index: str) -> int:
         self._client.indices.refresh(index=index)
-        count: int = self._client.count(index=index, query=self._without_score)["count"]
-        return count
+        found: int = self._client.count(index=index, query=self._without_score)["count"]
+        return found
 
     def _acquire(self, part: Job) -> Job:
         """Take hold of a job that may still be in the name of this copy's last, dead producer."""

@@ -17,15 +17,16 @@ _NAMED = 5
 _PAGE = 500
 
 
-def counts(client: Elasticsearch, *indices: str) -> list[int]:
-    """Count the documents of indices, after a refresh of each."""
-    found = []
-    for index in indices:
-        client.indices.refresh(index=index)
-        answer = client.count(index=index)
-        if answer["_shards"]["failed"]:
-            raise JobError(f"index {index!r} cannot be counted: a shard failed; try again")
-        found.append(answer["count"])
+def count(client: Elasticsearch, index: str) -> int:
+    """Count the documents of an index that are searchable.
+
+    Raises:
+        JobError: not every shard answered.
+    """
+    answer = client.count(index=index)
+    if answer["_shards"]["failed"]:
+        raise JobError(f"index {index!r} cannot be counted: a shard failed; try again")
+    found: int = answer["count"]
     return found
 
 

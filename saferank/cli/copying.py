@@ -63,5 +63,6 @@ def run_copy(
         job = Reindex(
             client, app, settings, jobs, job, limits=limits or Limits(), report=report
         ).run()
-    console.print(f"{job.id} is {job.state}: {job.note}", markup=False, highlight=False)
+    end = f"{job.id} is {job.state}: {job.note}"
+    console.print(end, markup=False, highlight=False, soft_wrap=True)
     return job

@@ -37,6 +37,8 @@ from saferank.mappings import add_to_index
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import IndexerSettings, Settings
 
+# Each has documents of its own, so that each knows what must be there.
+WRITERS = 4
 POLICY = """
 version: 1
 levels:
@@ -218,17 +220,24 @@ def main() -> None:
                     console.print(f"{time.monotonic() - began:7.2f} s  {phase}, {copied} copied")
                     last = phase
 
-            with (
-                Writer(urls[0], alias, expected, rate=options.rate, seed=len(name)) as writer,
-                Searcher(urls[0], alias) as searcher,
-            ):
+            parts = [dict(list(expected.items())[n::WRITERS]) for n in range(WRITERS)]
+            writers = [
+                Writer(urls[0], alias, part, rate=options.rate / WRITERS, seed=10 * len(name) + n)
+                for n, part in enumerate(parts)
+            ]
+            with ExitStack() as busy, Searcher(urls[0], alias) as searcher:
+                for writer in writers:
+                    busy.enter_context(writer)
                 done = Reindex(client, app, settings, jobs, start(), report=report).run()
                 time.sleep(2)
             seconds = time.monotonic() - began
             target = next(iter(client.indices.get_alias(name=alias)))
             assert target == (new if name == "forward" else old), target
-            if writer.errors:
-                raise writer.errors[0]
+            for writer in writers:
+                if writer.errors:
+                    raise writer.errors[0]
+            expected = {id: document for part in parts for id, document in part.items()}
+            acknowledged = sum(writer.acknowledged for writer in writers)
             found, lost, extra, different = compare(client, target, expected, settings)
             unscored = client.count(
                 index=target, query={"bool": {"must_not": {"exists": {"field": "safety.status"}}}}
@@ -236,9 +245,9 @@ def main() -> None:
             table.add_row(
                 name,
                 f"{seconds:.1f}",
-                str(writer.acknowledged),
+                f"{acknowledged} ({acknowledged / seconds:.0f}/s)",
                 f"{done.progress['block_seconds']:.2f}",
-                f"{writer.longest_wait:.2f}",
+                f"{max(writer.longest_wait for writer in writers):.2f}",
                 f"{found} of {len(expected)}",
                 str(lost),
                 str(extra),

@@ -240,9 +240,9 @@ class Backfill:
     def _look_for_lost_tasks(self) -> None:
         """Nothing came back for a while: return what dead workers hold, give up what is gone."""
         self._progress_at = time.monotonic()
-        if recover_lost_tasks(self._app):
-            return
         if queue_length(self._app, self._settings.indexer.backfill_queue):
+            return  # first, since it is quick
+        if recover_lost_tasks(self._app):
             return
         jobs = [(task.get("kwargs") or {}).get("job") for task in held_tasks(self._app)]
         if any(chunk and chunk["job"] == self._job.id for chunk in jobs):

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +18,14 @@ from workers import running_worker, wait_until
 from saferank.errors import JobError
 from saferank.indexer.app import create_app
 from saferank.indexer.backfill import Backfill
+from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs import LEASE, Job, Jobs, JobState, Pace
 from saferank.indexer.ledger import ChunkOfJob, Ledger
 from saferank.indexer.resources import model_identity
 from saferank.indexer.scoring import Report
 from saferank.indexer.select import Only, Selection
+from saferank.indexer.sweep import SWEEP_TASK
+from saferank.indexer.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.record import float32
 from saferank.settings import Settings
@@ -309,3 +313,49 @@ def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
     assert selected(Selection(Only.ALL), began) == {"0", "other", "nulls", "decided"}
     later = began + timedelta(milliseconds=1)
     assert selected(Selection(Only.ALL), later) == {"0", *states}
+
+
+def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 25)
+    app = create_app(indexer_settings)
+
+    def sweep() -> None:
+        app.send_task(SWEEP_TASK, args=[index_name], queue=indexer_settings.indexer.fresh_queue)
+
+    def swept() -> bool:
+        found = jobs.find(job.id)
+        if found is None or not found.state.finished:
+            sweep()
+            time.sleep(2)  # as beat would; sweeps go before chunks
+            return False
+        return True
+
+    with running_worker(indexer_environment, tmp_path / "log", fast=True):
+        wait_until(swept, "the sweeps")
+        done = jobs.get(job.id)
+        assert (done.state, done.counts["scored"]) == (JobState.DONE, 25)
+        # An application writes a document anew, without its score, while a person holds the job.
+        jobs.acquire(job)
+        jobs.ask(job.id, JobState.PAUSED)
+        fill(client, index_name, 1)
+        sweep()
+        client.index(index=index_name, id="last", document={"image": data_uri(png(3))})
+        queue_documents(index_name, [DocumentKey("last")], app=app, settings=indexer_settings)
+        wait_until(
+            lambda: "safety" in client.get(index=index_name, id="last")["_source"],
+            "what was queued after the sweep",
+        )
+        assert "safety" not in client.get(index=index_name, id="0")["_source"]
+        jobs.ask(job.id, JobState.CANCELLED)
+        sweep()
+        wait_until(
+            lambda: "safety" in client.get(index=index_name, id="0")["_source"], "the next sweep"
+        )

@@ -265,6 +265,7 @@ def test_a_cache_key_tells_results_apart(policy: Policy) -> None:
         ("0.8", "0.9"),
         ("floor: 0.1", "floor: 0.2"),
         ("field: safety", "field: other"),
+        ("field: safety", "field: other\noverride_field: safety"),
         ("field: safety", "field: safety\nmodel: m"),
         ("field: safety", "field: safety\noverride_field: people"),
         ("unscored: demote", "unscored: show"),

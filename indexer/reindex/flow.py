@@ -181,7 +181,9 @@ class Reindex:
                     log.warning("job %s waits: %s", self._job.id, error)
                     time.sleep(2)
         except _Cancelled:
-            return self._finish(JobState.CANCELLED, f"index {self._target!r} may be deleted")
+            moved = self._job.progress.get("moved_at")
+            note = self._outcome() if moved else f"index {self._target!r} may be deleted"
+            return self._finish(JobState.CANCELLED, note)
         except BaseException:
             self._let_go()
             raise
@@ -529,23 +531,19 @@ def start_return(client: Elasticsearch, jobs: Jobs, job: Job) -> Job:
     copies = [
         found
         for found in jobs.all()
-        if found.into in held
-        and found.progress.get("return_cursors")
-        and found.progress.get("moved_at")
+        if found.into in held and found.progress.get("names") and found.progress.get("moved_at")
     ]
     if not copies:
-        unfinished = [
-            found
-            for found in jobs.all()
-            if found.progress.get("back") and not found.state.finished and found.into in held
-        ]
-        raise JobError(
-            f"there is nothing to go back to from {job.index!r}"
-            + (f"; job {unfinished[0].id!r} is unfinished" if unfinished else "")
-        )
+        raise JobError(f"there is nothing to go back to from {job.index!r}: no copy led there")
     last = max(copies, key=lambda found: str(found.progress["moved_at"]))
+    if last.progress["back"] and not last.state.finished:
+        # The alias went back, and the last run ended before all was scored.
+        return jobs.acquire(replace(job, index=last.index, into=last.into))
     if not client.indices.exists(index=last.index):
         raise JobError(f"the old index {last.index!r} is gone; there is nothing to go back to")
+    if not last.state.finished:
+        # Its aliases have moved; only the scoring that was left ends here.
+        jobs.ask(last.id, JobState.CANCELLED)
     progress = {
         "names": last.progress["names"],
         "back": True,

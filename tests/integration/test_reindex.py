@@ -284,6 +284,12 @@ def test_the_command_moves_an_alias_and_goes_back(
         result = runner.invoke(command, ["backfill", alias, "--rollback"])
         assert result.exit_code == 0, result.output
         assert list(client.indices.get_alias(name=alias)) == [old]
+        # A way back that was interrupted after the move is completed, not turned round.
+        returned = jobs.get(f"{new}.into.{old}")
+        jobs.beat(returned, state=JobState.RUNNING)
+        result = runner.invoke(command, ["backfill", alias, "--rollback"])
+        assert list(client.indices.get_alias(name=alias)) == [old]
+        assert jobs.get(returned.id).state is JobState.DONE
         assert {f"{old}.into.{new}", f"{new}.into.{old}"} <= {job.id for job in jobs.all()}
     finally:
         get_settings.cache_clear()

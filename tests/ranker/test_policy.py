@@ -112,6 +112,13 @@ def test_listed_attributes_limit_names_and_values() -> None:
         policy.resolve({"page": "home"})
 
 
+@pytest.mark.parametrize("later", ["{audience: teen}", "{audience: [child, teen]}"])
+def test_entries_for_other_values_can_be_reached(later: str) -> None:
+    entry = f"  - {{when: {later}, level: strict}}\n"
+    policy = load_policy(changed("  - {level: moderate}\n", f"{entry}  - {{level: moderate}}\n"))
+    assert policy.resolve({"audience": "teen"}).context_rule == 3
+
+
 def test_a_level_by_name(policy: Policy) -> None:
     decision = policy.decision_for("strict")
     assert decision.rules is policy.levels["strict"]

@@ -4,8 +4,8 @@ All ways are interleaved query by query, in random order, in one run, through th
 client, so that a busy machine slows all of them. Needs an Elasticsearch node (``saferank stack
 up``); the corpus takes a minute the first time and is kept.
 
-On a busy machine even the medians wander; the column "quiet" compares the fastest tenth of the calls,
-which were hardly disturbed.
+On a busy machine even the medians wander; "quiet" compares the fastest tenth of the calls, which
+were hardly disturbed.
 
     python benchmarks/bench_ranker.py [--documents 1000000] [--repeats 5]
 """

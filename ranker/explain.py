@@ -217,6 +217,7 @@ def _lookup(value: Any, path: Sequence[str]) -> Any:
     return None
 
 
+@lru_cache(maxsize=4096)
 def _short(value: float | None) -> float | None:
     """The shortest number that rounds to the same float32: 0.2, not 0.20000000298."""
     return None if value is None else float(str(np.float32(value)))

@@ -57,9 +57,12 @@ class HitReader:
 
     def describe(self, hits: Sequence[Json], decision: Decision) -> tuple[Judgement, list[Json]]:
         """What the decision does to each hit."""
-        part = "_source" if self.in_source else "fields"
-        records = records_of([{part: hit.get(part)} for hit in hits], self.fields)
+        records = records_of(map(self._part, hits), self.fields)
         return describe(records, decision)
+
+    def _part(self, hit: Json) -> Json:
+        """The hit without what an application asked for that would be taken for ours."""
+        return {"_source": hit.get("_source")} if self.in_source and "fields" in hit else hit
 
     def clean(self, hits: Sequence[Json]) -> None:
         """Take out of the hits what the application did not ask for."""

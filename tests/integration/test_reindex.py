@@ -42,8 +42,10 @@ def names(client: Elasticsearch) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def jobs(client: Elasticsearch, indexer_settings: Settings) -> Jobs:
-    return Jobs(client, indexer_settings.indexer.jobs_index)
+def jobs(client: Elasticsearch, indexer_settings: Settings) -> Iterator[Jobs]:
+    index = indexer_settings.indexer.jobs_index
+    yield Jobs(client, index)
+    client.indices.delete(index=index, ignore_unavailable=True)
 
 
 def fill(client: Elasticsearch, index: str, alias: str, count: int) -> dict[str, dict[str, Any]]:

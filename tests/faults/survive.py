@@ -162,7 +162,7 @@ class Run:
         )
 
     def fill(self, conflicts: bool) -> None:
-        self.client.options(ignore_status=404).indices.delete(index=f"{INDEX},saferank-jobs,flood")
+        self.client.indices.delete(index=f"{INDEX},saferank-jobs,flood", ignore_unavailable=True)
         self.client.indices.create(
             index=INDEX,
             settings={"number_of_shards": 2, "number_of_replicas": 0},

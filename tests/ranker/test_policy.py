@@ -140,6 +140,8 @@ def test_a_level_by_name(policy: Policy) -> None:
         ("0.8, unscored: demote", "0.8, unscored: demote, unscored: hide", 5, "'unscored'"),
         ("0.8, unscored: demote", "0.8, unscored: vanish", 5, "levels.moderate.unscored"),
         ("0.8, unscored: demote", "0.8", 5, "levels.moderate: a level with a threshold must say"),
+        ("off:      {}", "off:      {demote_from: 0.9}", 4, "a threshold must say"),
+        ("off:      {}", "off:      {hide_from: 0.9}", 4, "a threshold must say"),
         ("0.8", "0.2", 5, r"demote_from \(0.2\) must be below hide_from \(0.2\)"),
         ("0.8", "1.01", 5, "levels.moderate.hide_from"),
         ("0.8", "-0.8", 5, "levels.moderate.hide_from"),

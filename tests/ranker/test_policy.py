@@ -218,6 +218,60 @@ def test_the_sentences(old: str, new: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+BLOCK_STYLE = """\
+version: 1
+levels:
+  loose:
+    unscored: show
+    hide_from: 0.5
+  strict:
+    unscored: hide
+    hide_from: 0.9
+  Odd: {}
+contexts:
+  - level: loose
+    when:
+      region: DE
+      requested: strict
+  - level: loose
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  Odd: {}\n",
+            "",
+            "line 8: levels.strict.hide_from: level 'strict' shows documents that the looser level "
+            "'loose' hides (by hide_from); list levels from loosest to strictest and hide no less "
+            "in each next one (and 1 more fault)",
+        ),
+        (
+            "hide_from: 0.9\n  Odd: {}\n",
+            "hide_from: 0.4\n",
+            "line 13: contexts.0.when.requested: 'requested' is the user's choice, "
+            "which cannot decide the rule",
+        ),
+        (
+            "region: DE",
+            "region: FR",
+            "line 9: levels.Odd: string should match pattern '^[a-z][a-z0-9_-]*$', not 'Odd'",
+        ),
+    ],
+)
+def test_the_line_of_a_value_in_block_style(old: str, new: str, message: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(BLOCK_STYLE.replace(old, new))
+    assert str(caught.value) == message
+
+
+def test_an_empty_text_is_at_fault_in_its_first_line() -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy("\n")
+    assert caught.value.line == 1
+
+
 def test_all_faults_are_counted() -> None:
     text = changed("0.8", "7").replace("floor: 0.1", "floor: 7")
     with pytest.raises(PolicyError, match=r"levels.moderate.hide_from.*\(and 1 more fault\)$"):

@@ -18,18 +18,19 @@ def _sleeping_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     def start(folder: Path, **_: object) -> Stack:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").touch()
-        services = [
-            Service.start(
-                name,
-                ["/bin/sh", "-c", "sleep 600 & exec sleep 600"],
-                folder=folder,
-                environment=base_environment(),
-                find_url=lambda name=name: f"http://{name}",
-                timeout=10,
-            )
-            for name in ("one", "two")
-        ]
-        return Stack(*services)
+        return Stack(_sleeper("one", folder), _sleeper("two", folder))
+
+    def _sleeper(name: str, folder: Path) -> Service:
+        ready = folder / f"{name}.ready"
+        ready.unlink(missing_ok=True)
+        return Service.start(
+            name,
+            ["/bin/sh", "-c", f"sleep 600 & touch {ready}; exec sleep 600"],
+            folder=folder,
+            environment=base_environment(),
+            find_url=lambda: f"http://{name}" if ready.exists() else None,
+            timeout=60,
+        )
 
     monkeypatch.setattr(local_stack, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(local_stack, "_start", start)

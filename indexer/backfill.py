@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 Reporter = Callable[[Job, Tally], None]
 
-_BEAT = 5.0
+# Also how soon a job does what it is asked: to pause, go on or end.
+_BEAT = 2.0
 _POLL = 0.5
 # Small enough that slow workers come back for the next page before the frozen view expires.
 _PAGE = 256

@@ -72,6 +72,8 @@ def rewrite_search(
         if key not in _CHECKED:
             raise UnsafeRequest(key, "this key is not known to be safe")
         result[key] = _CHECKED[key](value, key, decision)
+    if "highlight" in result:
+        result["highlight"] = _highlighting_words(result)
     demote = demote and bool(decision.functions)
     if "retriever" in result:
         return _with_retriever(result, decision, demote=demote)
@@ -184,10 +186,36 @@ def _with_retriever(body: dict[str, Any], decision: Decision, *, demote: bool) -
     if demote and body.get("min_score") is not None:
         raise UnsafeRequest("min_score", "it would see demoted scores; put it into the retriever")
     retriever = body["retriever"]
+    if demote and "indices_boost" in body and _has_min_score(retriever):
+        raise UnsafeRequest(
+            "indices_boost", "with a 'min_score' it cannot be told apart from demotion"
+        )
     # Inner hits are found by a query, which only this kind has; others show all of the group.
     if body.get("collapse", {}).get("inner_hits") and "standard" not in as_object(retriever):
         raise UnsafeRequest("collapse.inner_hits", "not with this retriever: it is unfiltered")
     return {**body, "retriever": safe_retriever(retriever, "retriever", decision, demote=demote)}
+
+
+def _has_min_score(retriever: Any) -> bool:
+    """Whether a retriever, or one inside it, bounds its scores."""
+    return any(
+        "min_score" in as_object(options) or _has_min_score(as_object(options).get("retriever"))
+        for options in as_object(retriever).values()
+    )
+
+
+def _highlighting_words(body: Mapping[str, Any]) -> Any:
+    """The ``highlight`` of a body, by the query as given and not by what is put around it.
+
+    The engine cannot highlight a nested query inside a bound on scores.
+    """
+    highlight = body["highlight"]
+    query = body.get(
+        "query", as_object(as_object(body.get("retriever")).get("standard")).get("query")
+    )
+    if query is None or "highlight_query" in as_object(highlight):
+        return highlight
+    return {**as_object(highlight), "highlight_query": query}
 
 
 def as_object(value: Any) -> dict[str, Any]:

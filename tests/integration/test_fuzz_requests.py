@@ -291,7 +291,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         collapse = {"field": draw(st.sampled_from(["tag", "price"]))}
         sometimes("collapse", st.sampled_from([collapse, {**collapse, "inner_hits": inner}]))
     sometimes("post_filter", leaves)
-    if "min_score" not in body:
+    if "min_score" not in {**body, **body.get("retriever", {}).get("standard", {})}:
         sometimes("indices_boost", st.just([{INDEX: 2}]))
     sometimes("highlight", st.just({"fields": {"title": {}}}))
     sometimes("_source", st.sampled_from([False, ["marker"], True]))

@@ -310,3 +310,45 @@ def test_a_response_gets_its_shape_back() -> None:
     }
     assert response["aggregations"] is wrapped
     assert restore_response({"took": 1}) == {"took": 1}
+
+
+NESTED = {"nested": {"path": "parts", "query": MATCH}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": NESTED, "min_score": 1},
+        {"retriever": {"standard": {"query": NESTED, "min_score": 1}}},
+    ],
+)
+def test_highlights_are_of_the_query_as_given(body: dict[str, Any], demoting: Decision) -> None:
+    highlight = {"fields": {"title": {}}}
+    found = rewrite_search({**body, "highlight": highlight}, demoting)["highlight"]
+    assert found == {**highlight, "highlight_query": NESTED}
+    own = {**highlight, "highlight_query": MATCH}
+    assert rewrite_search({**body, "highlight": own}, demoting)["highlight"] == own
+
+
+def test_highlights_without_a_query_stay_as_they_are(demoting: Decision) -> None:
+    body = {"knn": KNN, "highlight": {"fields": {"title": {}}}}
+    assert rewrite_search(body, demoting)["highlight"] == body["highlight"]
+
+
+@pytest.mark.parametrize(
+    "retriever",
+    [
+        {"standard": {"query": MATCH, "min_score": 1}},
+        {"rescorer": {"retriever": {"standard": {"query": MATCH, "min_score": 1}}}},
+    ],
+)
+def test_a_bound_in_a_retriever_must_not_see_boosts_and_demotion_together(
+    retriever: dict[str, Any], demoting: Decision, hiding: Decision
+) -> None:
+    body = {"retriever": retriever, "indices_boost": [{"x": 2}]}
+    with pytest.raises(UnsafeRequest) as caught:
+        rewrite_search(body, demoting)
+    assert caught.value.key == "indices_boost"
+    assert rewrite_search(body, hiding)["indices_boost"] == [{"x": 2}]
+    bare = {"retriever": {"standard": {"query": MATCH}}, "indices_boost": [{"x": 2}]}
+    assert rewrite_search(bare, demoting)["indices_boost"] == [{"x": 2}]

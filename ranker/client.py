@@ -32,7 +32,7 @@ Context = Mapping[str, str]
 # Calls that return nothing of any document.
 _PASSED = names(
     """
-    bulk close close_point_in_time cluster create delete delete_by_query index indices
+    close close_point_in_time cluster create delete delete_by_query index indices
     info ingest ping reindex update_by_query
     """
 )
@@ -64,6 +64,7 @@ class _SafeClient(Generic[Client]):
         ContextError: there is no such level.
     """
 
+    bulk = _planned(reads.bulk)
     clear_scroll = _planned(plans.clear_scroll)
     count = _planned(plans.count)
     exists = _planned(reads.exists)

@@ -162,12 +162,53 @@ def update(
     arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.update``, as long as it does not ask for the document back."""
-    body = arguments.get("body") or {}
-    for key in ("source", "_source", "source_includes", "source_excludes", "_source_includes"):
-        if arguments.get(key) or body.get(key):
-            raise UnsafeRequest(key, "an update that returns the document; read it with 'get'")
+    _refuse_document_back(arguments)
+    _refuse_document_back(arguments.get("body") or {})
     response: ObjectApiResponse[Any] = yield Call("update", dict(arguments))
     return response
+
+
+def bulk(
+    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.bulk``, as long as no update in it asks for the document back."""
+    _refuse_document_back(arguments)
+    name = "body" if arguments.get("operations") is None else "operations"
+    given = arguments.get(name) or ()
+    operations = given if isinstance(given, str | bytes) else list(given)
+    for line in [operations] if isinstance(operations, str | bytes) else operations:
+        if _asks_for_source(line):
+            raise UnsafeRequest(name, _DOCUMENT_BACK)
+    response: ObjectApiResponse[Any] = yield Call("bulk", {**arguments, name: operations})
+    return response
+
+
+_DOCUMENT_BACK = "an update that returns the document; read it with 'get'"
+_SOURCE_KEYS = (
+    "source",
+    "_source",
+    "source_includes",
+    "source_excludes",
+    "_source_includes",
+    "_source_excludes",
+)
+
+
+def _refuse_document_back(options: Mapping[str, Any]) -> None:
+    for key in _SOURCE_KEYS:
+        if options.get(key):
+            raise UnsafeRequest(key, _DOCUMENT_BACK)
+
+
+def _asks_for_source(line: Any) -> bool:
+    """Whether a line of a bulk, an object or JSON, has this key; no field can be called so."""
+    if isinstance(line, bytes):
+        return b'"_source"' in line
+    if isinstance(line, str):
+        return '"_source"' in line
+    return "_source" in line or any(
+        isinstance(value, Mapping) and "_source" in value for value in line.values()
+    )
 
 
 def _refuse_statistics(options: Mapping[str, Any], decision: Decision) -> None:

@@ -396,10 +396,27 @@ def test_calls_that_are_not_known_to_be_safe_are_refused(safe: SafeSearch) -> No
         safe.update(index=INDEX, id="high", doc={"n": 3}, source=True)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"operations": [{"update": {"_id": "high"}}, {"doc": {"n": 3}, "_source": True}]},
+        {"operations": [{"update": {"_id": "high", "_source": True}}, {"doc": {"n": 3}}]},
+        {"operations": [b'{"update":{"_id":"high"}}', b'{"doc":{"n":3},"_source":true}']},
+        {"body": '{"update":{"_id":"high"}}\n{"doc":{"n":3},"_source":true}\n'},
+        {"operations": [{"update": {"_id": "high"}}, {"doc": {"n": 3}}], "source": True},
+    ],
+)
+def test_a_bulk_does_not_return_documents(safe: SafeSearch, arguments: dict[str, Any]) -> None:
+    with pytest.raises(UnsafeRequest, match="returns the document"):
+        safe.bulk(index=INDEX, **arguments)
+
+
 def test_writes_and_administration_are_passed_on(safe: SafeSearch) -> None:
     safe.index(index=INDEX, id="new", document={"title": "dog"}, refresh=True)
     assert safe.get(index=INDEX, id="new")["saferank"]["rule"] == "unscored"
     safe.update(index=INDEX, id="new", doc={"safety": {"probability": 0.9}}, refresh=True)
     assert not safe.exists(index=INDEX, id="new")
+    assert not safe.bulk(index=INDEX, operations=[{"delete": {"_id": "new"}}])["errors"]
+    safe.index(index=INDEX, id="new", document={"title": "dog"})
     safe.delete(index=INDEX, id="new", refresh=True)
     assert safe.indices.exists(index=INDEX)

@@ -18,11 +18,12 @@ from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import JobError, ServiceUnavailable
+from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs import Job, Jobs, JobState
 from saferank.indexer.ledger import ChunkOfJob, Ledger, Tally
+from saferank.indexer.outages import Outages
 from saferank.indexer.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.select import pages
 from saferank.indexer.tasks import send
@@ -99,25 +100,15 @@ class Backfill:
         Raises:
             JobError: another producer took over, or a service stayed away too long.
         """
-        away_since: float | None = None
+        outages = Outages(self._job.id, _PATIENCE if self._wait else 0)
         try:
             while True:
                 try:
                     return self._work()
                 except (ServiceUnavailable, TransportError, ApiError) as error:
-                    if _lasting(error):
-                        raise JobError(f"job {self._job.id!r} cannot go on: {error}") from error
                     # Also the loss of the frozen view. The next walk finds what is left.
-                    now = time.monotonic()
-                    if away_since is None or self._progress_at > away_since:
-                        away_since = now
-                    if now - away_since > (_PATIENCE if self._wait else 0):
-                        raise JobError(
-                            f"job {self._job.id!r} cannot go on: {error}; "
-                            "start it again when the services are back"
-                        ) from error
-                    log.warning("job %s waits: %s", self._job.id, error)
-                    time.sleep(2)
+                    since = outages.since
+                    outages.wait(error, progressed=since is not None and self._progress_at > since)
         except _WouldWait:
             return self._jobs.beat(self._job, owner=None)
         except _Cancelled:
@@ -276,13 +267,6 @@ class Backfill:
         self._report(self._job, tally)
         self._ledger.forget(self._job.id)
         return self._job
-
-
-def _lasting(error: Exception) -> bool:
-    """Whether waiting does not help: a refused query, no access, no such index."""
-    if not isinstance(error, ApiError):
-        return False
-    return error.status_code in (400, 401, 403) or error.error == "index_not_found_exception"
 
 
 def count_left(client: Elasticsearch, settings: Settings, job: Job) -> int:

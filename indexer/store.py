@@ -21,15 +21,13 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundErro
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer import metrics
 from saferank.indexer.documents import Document, DocumentKey, values_at
+from saferank.indexer.outages import BUSY, may_pass
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-# What a busy or restarting cluster answers: too many requests, no shard to serve it.
-_BUSY = frozenset({429, 502, 503, 504})
 
 
 class Written(Enum):
@@ -204,7 +202,7 @@ class DocumentStore:
         """Call again, with growing pauses, while Elasticsearch is busy or away."""
         try:
             for attempt in stamina.retry_context(
-                on=_may_pass, attempts=None, timeout=self._patience, wait_max=10.0
+                on=_try_again, attempts=None, timeout=self._patience, wait_max=10.0
             ):
                 with attempt:
                     if attempt.num > 1:
@@ -231,16 +229,14 @@ class DocumentStore:
         raise AssertionError("unreachable")
 
 
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, ApiError):
-        return error.status_code in _BUSY
-    return isinstance(error, (_Busy, TransportConnectionError, ConnectionTimeout))
+def _try_again(error: Exception) -> bool:
+    return isinstance(error, _Busy) or may_pass(error)
 
 
 def _result(item: Mapping[str, Any]) -> WriteResult | None:
     """Read one item of a bulk answer; None when it is to be sent again."""
     status: int = item["status"]
-    if status in _BUSY or _is_closed(item):
+    if status in BUSY or _is_closed(item):
         return None
     if status == 409:
         return WriteResult(Written.CHANGED)

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import stamina
-from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
 from saferank.indexer.documents import DocumentKey
+from saferank.indexer.outages import BUSY, may_pass
 from saferank.indexer.reindex.merge import merged
 from saferank.indexer.select import pages
 from saferank.mappings import SafetyFields
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 
 Json = Mapping[str, Any]
 
-_BUSY = frozenset({429, 502, 503, 504})
 _NAMED = 5
 _PAGE = 5000
 _LONGEST_REASON = 200
@@ -139,7 +137,7 @@ class Copier:
         again, refused = [], []
         for hit, item in zip(hits, items, strict=True):
             (result,) = item.values()
-            if result["status"] in _BUSY or result["status"] == 409:
+            if result["status"] in BUSY or result["status"] == 409:
                 again.append(hit)
             elif result["status"] >= 400:
                 refused.append((hit["_id"], result["error"]))
@@ -184,17 +182,15 @@ class Copier:
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
         for attempt in stamina.retry_context(
-            on=_may_pass, attempts=None, timeout=self._patience, wait_initial=0.05, wait_max=5.0
+            on=_try_again, attempts=None, timeout=self._patience, wait_initial=0.05, wait_max=5.0
         ):
             with attempt:
                 return call()
         raise AssertionError("unreachable")
 
 
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, ApiError):
-        return error.status_code in _BUSY
-    return isinstance(error, (_Again, TransportConnectionError, ConnectionTimeout))
+def _try_again(error: Exception) -> bool:
+    return isinstance(error, _Again) or may_pass(error)
 
 
 def _check_readable(entries: Sequence[Json]) -> None:

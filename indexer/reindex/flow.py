@@ -37,6 +37,7 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.errors import JobError, ServiceUnavailable
 from saferank.indexer.backfill import Backfill
 from saferank.indexer.jobs import LEASE, Job, Jobs, JobState
+from saferank.indexer.outages import Outages
 from saferank.indexer.reindex import aliases
 from saferank.indexer.reindex.changes import NOTHING_YET, changed, checkpoints, whole_source
 from saferank.indexer.reindex.copier import Copier
@@ -161,25 +162,14 @@ class Reindex:
                 producer took over, or a service stayed away too long. The alias was not moved.
             MappingError: an index cannot be copied or cannot get the safety fields.
         """
-        away_since: float | None = None
+        outages = Outages(self._job.id, _PATIENCE)
         try:
             while True:
                 copied = self._copied
                 try:
                     return self._work()
                 except (ServiceUnavailable, TransportError, ApiError) as error:
-                    if _lasting(error):
-                        raise JobError(f"job {self._job.id!r} cannot go on: {error}") from error
-                    now = time.monotonic()
-                    if away_since is None or self._copied > copied:
-                        away_since = now
-                    if now - away_since > _PATIENCE:
-                        raise JobError(
-                            f"job {self._job.id!r} cannot go on: {error}; "
-                            "start it again when the services are back"
-                        ) from error
-                    log.warning("job %s waits: %s", self._job.id, error)
-                    time.sleep(2)
+                    outages.wait(error, progressed=self._copied > copied)
         except _Cancelled:
             moved = self._job.progress.get("moved_at")
             note = self._outcome() if moved else f"index {self._target!r} may be deleted"
@@ -575,12 +565,6 @@ def open_abandoned(client: Elasticsearch, jobs: Jobs) -> list[str]:
             log.warning("index %s takes writes again; its copy %s is gone", job.index, job.id)
             opened.append(job.index)
     return opened
-
-
-def _lasting(error: Exception) -> bool:
-    if not isinstance(error, ApiError):
-        return False
-    return error.status_code in (400, 401, 403) or error.error == "index_not_found_exception"
 
 
 def _now() -> str:

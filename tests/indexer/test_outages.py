@@ -1,0 +1,45 @@
+import pytest
+from elastic_transport import ApiResponseMeta, ConnectionTimeout, HttpHeaders, NodeConfig
+from elasticsearch import ApiError
+
+from saferank.errors import JobError
+from saferank.indexer.outages import Outages, is_lasting, may_pass
+
+
+def answer(status: int, kind: str = "some_exception") -> ApiError:
+    node = NodeConfig("http", "127.0.0.1", 9200)
+    meta = ApiResponseMeta(status, "1.1", HttpHeaders(), 0.1, node)
+    return ApiError(kind, meta, {"error": {"type": kind}})
+
+
+@pytest.mark.parametrize(
+    ("error", "passes", "lasts"),
+    [
+        (answer(429), True, False),
+        (answer(503), True, False),
+        (ConnectionTimeout("late"), True, False),
+        (answer(400), False, True),
+        (answer(403), False, True),
+        (answer(404, "search_context_missing_exception"), False, False),
+        (answer(404, "index_not_found_exception"), False, True),
+        (answer(500), False, False),
+    ],
+)
+def test_what_passes_and_what_lasts(error: Exception, passes: bool, lasts: bool) -> None:
+    assert (may_pass(error), is_lasting(error)) == (passes, lasts)
+
+
+def test_a_lasting_error_ends_the_job_at_once() -> None:
+    outages = Outages("pictures.missing", 900)
+    with pytest.raises(JobError, match=r"'pictures\.missing' cannot go on"):
+        outages.wait(answer(403), progressed=True)
+    assert outages.since is None
+
+
+def test_patience_counts_from_the_last_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saferank.indexer.outages._PAUSE", 0.01)
+    outages = Outages("pictures.missing", 0)
+    outages.wait(answer(503), progressed=False)
+    outages.wait(answer(503), progressed=True)
+    with pytest.raises(JobError, match="start it again"):
+        outages.wait(answer(503), progressed=False)

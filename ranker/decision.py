@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.demotion import demoted, factors, functions, is_demoted
-from saferank.ranker.hiding import hidden, is_hidden, visible
+from saferank.ranker.demotion import demoted, factors, functions
+from saferank.ranker.hiding import hidden, visible
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import Query, StateQueries, States, any_of
+from saferank.ranker.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Judgement:
     """What a level does to N documents.
 
     Attributes:
+        verdict: the place of each document's verdict in the level's table, (N,).
         hidden: bool (N,).
-        demoted: bool (N,); of a hidden document it means nothing.
-        factor: float64 (N,) in (0, 1], on the relevance; of a hidden document it means nothing.
+        demoted: bool (N,).
+        factor: float64 (N,) in (0, 1], on the relevance; 1 unless demoted.
     """
 
+    verdict: NDArray[np.intp]
     hidden: NDArray[np.bool_]
     demoted: NDArray[np.bool_]
     factor: NDArray[np.float64]
@@ -82,12 +85,27 @@ class Decision:
         """A query that all demoted documents match, if the level demotes; not to be changed."""
         return any_of(demoted(self.rules, self.queries))
 
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """What the level does to a document in any state."""
+        return Verdicts.of(self.rules)
+
     def judge(self, states: States) -> Judgement:
         """Judge N documents."""
+        verdict = self.verdicts.find(states)
+        demoted = self.verdicts.demotes[verdict]
+        floored = self.verdicts.to_the_floor[verdict]
         return Judgement(
-            hidden=is_hidden(states, self.rules),
-            demoted=is_demoted(states, self.rules),
-            factor=factors(states, self.rules, self.demotion),
+            verdict=verdict,
+            hidden=self.verdicts.hides[verdict],
+            demoted=demoted,
+            factor=factors(
+                states.probability,
+                self.rules,
+                self.demotion,
+                demoted=demoted,
+                to_the_floor=floored,
+            ),
         )
 
     @cached_property

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from saferank.ranker.levels import Demotion, Level, Treatment
-from saferank.ranker.states import Query, StateQueries, States, any_of
+from saferank.ranker.states import Query, StateQueries, any_of
 
 Numbers = NDArray[np.float64]
 
@@ -77,10 +77,27 @@ def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
     return np.where(values >= band.start, band.curve.numbers(depth, demotion.floor), 1.0)
 
 
-def factors(states: States, rules: Level, demotion: Demotion) -> Numbers:
-    """The factor of each document, float64 (N,), with everything that counts."""
-    result = np.where(states.undecided, factor(states.probability, rules, demotion), 1.0)
-    result[states.treated(rules, Treatment.DEMOTE)] = demotion.floor
+def factors(
+    probability: NDArray[np.float32],
+    rules: Level,
+    demotion: Demotion,
+    *,
+    demoted: NDArray[np.bool_],
+    to_the_floor: NDArray[np.bool_],
+) -> Numbers:
+    """The factor of each document, float64 (N,), with everything that counts.
+
+    Args:
+        probability: of each document, (N,).
+        rules: the level.
+        demotion: how far demoted documents fall.
+        demoted: which documents are demoted, (N,); the others keep their relevance.
+        to_the_floor: which of these whatever their probability, (N,).
+    """
+    result = np.ones(len(demoted))
+    if demoted.any():
+        result[demoted] = factor(probability[demoted], rules, demotion)
+        result[to_the_floor] = demotion.floor
     return result
 
 
@@ -105,14 +122,6 @@ def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[d
 def demoted(rules: Level, queries: StateQueries) -> list[Query]:
     """Queries of which a demoted document matches at least one (a hidden one may, too)."""
     return queries.treated(rules, Treatment.DEMOTE, *_in_band(rules, queries))
-
-
-def is_demoted(states: States, rules: Level) -> NDArray[np.bool_]:
-    """Whether each document is demoted unless it is hidden, bool (N,)."""
-    result = states.treated(rules, Treatment.DEMOTE)
-    if rules.demote_from is not None:
-        result |= states.undecided & (states.probability >= np.float32(rules.demote_from))
-    return result
 
 
 def _in_band(rules: Level, queries: StateQueries) -> list[Query]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -12,29 +11,8 @@ import numpy as np
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision, Judgement
-from saferank.ranker.levels import Level, Treatment
 from saferank.ranker.states import States
-
-
-class Action(StrEnum):
-    """What a level does to a document."""
-
-    SHOWN = "shown"
-    DEMOTED = "demoted"
-    HIDDEN = "hidden"
-
-
-class Rule(StrEnum):
-    """Which part of a level decided about a document."""
-
-    ALLOWED = "override_allow"
-    BLOCKED = "override_block"
-    HIDE_FROM = "hide_from"
-    DEMOTE_FROM = "demote_from"
-    UNSCORED = "unscored"
-    FAILED = "failed"
-    NO_IMAGE = "no_image"
-    BELOW_THRESHOLDS = "below_thresholds"
+from saferank.ranker.verdicts import Action, Rule, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +74,30 @@ def describe(
     rows, rules = list(records), decision.rules
     states = States.of(rows, decision.model)
     judged = decision.judge(states)
+    verdicts = judged.verdict.tolist()
+    table = decision.verdicts.table
     common = {
         "demote_from": _short(rules.demote_from),
         "hide_from": _short(rules.hide_from),
         "level": decision.level,
     }
-    templates = [
-        {"action": str(action), "rule": str(rule), "factor": factor, "probability": None, **common}
-        for action, rule, factor in _USUAL
-    ]
-    actions = np.where(judged.hidden, _HIDDEN, np.where(judged.demoted, _DEMOTED, _SHOWN))
-    result = [templates[action].copy() for action in actions.tolist()]
+    templates = {number: _template(table[number], common) for number in set(verdicts)}
+    result = [templates[number].copy() for number in verdicts]
     for told, row in zip(result, rows, strict=True):
         told["probability"] = row.get("probability")
-    for number in np.flatnonzero(actions == _DEMOTED).tolist():
+    for number in judged.demoted.nonzero()[0].tolist():
         result[number]["factor"] = float(judged.factor[number])
-    for number in np.flatnonzero(states.code).tolist():
+    for number in states.code.nonzero()[0].tolist():
         told = result[number]
-        told["rule"] = str(_rule(states, number, rules, _USUAL[int(actions[number])][0]))
         told["probability"] = _known(told["probability"], states.probability[number])
     return judged, result
 
 
-# What is said of a document that has a probability and that no person has decided about.
-_USUAL = (
-    (Action.SHOWN, Rule.BELOW_THRESHOLDS, 1.0),
-    (Action.DEMOTED, Rule.DEMOTE_FROM, None),
-    (Action.HIDDEN, Rule.HIDE_FROM, None),
-)
-_SHOWN, _DEMOTED, _HIDDEN = range(3)
+def _template(verdict: Verdict, common: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the same for all documents of a verdict."""
+    factor = 1.0 if verdict.action is Action.SHOWN else None
+    told = {"action": str(verdict.action), "rule": str(verdict.rule)}
+    return {**told, "factor": factor, "probability": None, **common}
 
 
 def _known(value: Any, probability: np.float32) -> float | None:
@@ -132,32 +105,6 @@ def _known(value: Any, probability: np.float32) -> float | None:
     if np.isnan(probability):
         return None
     return value if type(value) is float else _short(float(probability))
-
-
-def _rule(states: States, number: int, rules: Level, action: Action) -> Rule:
-    """The part of the level that led to this action."""
-    if states.allowed[number]:
-        return Rule.ALLOWED
-    if states.blocked[number]:
-        return Rule.BLOCKED
-    thresholds = {Action.HIDDEN: rules.hide_from, Action.DEMOTED: rules.demote_from}
-    threshold = thresholds.get(action)
-    over = threshold is not None and states.probability[number] >= np.float32(threshold)
-    treatment = _TREATMENTS[action]
-    for kind in rules.treats(treatment):
-        # Of two reasons for a factor, the floor is the smaller one.
-        if getattr(states, kind)[number] and not (over and action is Action.HIDDEN):
-            return Rule(kind)
-    if over:
-        return Rule.HIDE_FROM if action is Action.HIDDEN else Rule.DEMOTE_FROM
-    return Rule.BELOW_THRESHOLDS
-
-
-_TREATMENTS = {
-    Action.SHOWN: Treatment.SHOW,
-    Action.DEMOTED: Treatment.DEMOTE,
-    Action.HIDDEN: Treatment.HIDE,
-}
 
 
 def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:

@@ -1,12 +1,9 @@
-"""Which documents a level hides, as queries and as arrays."""
+"""Which documents a level hides, as queries; ``verdicts`` says it of single documents."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from saferank.ranker.levels import Level, Treatment
-from saferank.ranker.states import Query, StateQueries, States, any_of
+from saferank.ranker.states import Query, StateQueries, any_of
 
 
 def hidden(rules: Level, queries: StateQueries) -> list[Query]:
@@ -33,11 +30,3 @@ def visible(rules: Level, queries: StateQueries) -> Query:
     if rules.blocked is Treatment.HIDE:
         clauses["must_not"] = [queries.blocked]
     return clauses
-
-
-def is_hidden(states: States, rules: Level) -> NDArray[np.bool_]:
-    """Whether each document is hidden, bool (N,)."""
-    result = states.treated(rules, Treatment.HIDE)
-    if rules.hide_from is not None:
-        result |= states.undecided & (states.probability >= np.float32(rules.hide_from))
-    return result

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,9 @@ from saferank.ranker.levels import Level, Treatment
 
 Query = dict[str, Any]
 """A clause of the Elasticsearch query language."""
+
+KINDS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
+"""The states that are told apart, each with its bit in ``States.code``."""
 
 ALLOW, BLOCK = "allow", "block"
 SCORED, FAILED, NO_IMAGE = "scored", "failed", "no_image"
@@ -122,49 +124,11 @@ class States:
 
     Attributes:
         probability: float32 (N,), NaN where there is none that counts.
-        code: uint8 (N,), a bit for each of ``unscored``, ``failed``, ``no_image``, ``allowed`` and
-            ``blocked``; 0 for the usual document, scored and undecided.
+        code: uint8 (N,), the bits of ``KINDS``; 0 for the usual document, scored and undecided.
     """
 
     probability: NDArray[np.float32]
     code: NDArray[np.uint8]
-
-    @cached_property
-    def unscored(self) -> NDArray[np.bool_]:
-        """Without a probability that counts, and not otherwise accounted for, bool (N,)."""
-        return self._has("unscored")
-
-    @cached_property
-    def allowed(self) -> NDArray[np.bool_]:
-        """Allowed by a person, bool (N,)."""
-        return self._has("allowed")
-
-    @cached_property
-    def blocked(self) -> NDArray[np.bool_]:
-        """Blocked by a person, bool (N,)."""
-        return self._has("blocked")
-
-    @cached_property
-    def failed(self) -> NDArray[np.bool_]:
-        """With an image that has no probability, bool (N,)."""
-        return self._has("failed")
-
-    @cached_property
-    def no_image(self) -> NDArray[np.bool_]:
-        """Without an image, bool (N,)."""
-        return self._has("no_image")
-
-    def _has(self, kind: str) -> NDArray[np.bool_]:
-        return (self.code & np.uint8(_BITS[kind])).astype(np.bool_)
-
-    @cached_property
-    def undecided(self) -> NDArray[np.bool_]:
-        """No person has decided about it, bool (N,)."""
-        return np.less(self.code, _BITS["allowed"])
-
-    def treated(self, rules: Level, treatment: Treatment) -> NDArray[np.bool_]:
-        """Which documents are in an unusual state that the level treats so, bool (N,)."""
-        return _treated_codes(rules, treatment)[self.code]
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]], model: str | None = None) -> States:
@@ -195,7 +159,6 @@ class States:
         return cls(probability, np.frombuffer(codes, dtype=np.uint8))
 
 
-_BITS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
 _USUAL = (SCORED, None)
 
 
@@ -204,29 +167,17 @@ def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
     if FAILED in status:
-        code |= _BITS["failed"]
+        code |= KINDS["failed"]
     if NO_IMAGE in status:
-        code |= _BITS["no_image"]
+        code |= KINDS["no_image"]
     if not (code or scored):
-        code = _BITS["unscored"]
+        code = KINDS["unscored"]
     # A document with both decisions is blocked: the query side sees it so, too.
     if BLOCK in override:
-        code |= _BITS["blocked"]
+        code |= KINDS["blocked"]
     elif ALLOW in override:
-        code |= _BITS["allowed"]
+        code |= KINDS["allowed"]
     return code
-
-
-@lru_cache(maxsize=1024)
-def _treated_codes(rules: Level, treatment: Treatment) -> NDArray[np.bool_]:
-    """For each ``States.code``, whether the level treats it so."""
-    result = np.zeros(1 << len(_BITS), dtype=np.bool_)
-    for code in range(len(result)):
-        state = {kind for kind, bit in _BITS.items() if code & bit}
-        # Once a person has decided, nothing else counts.
-        counts = state & {"allowed", "blocked"} or state
-        result[code] = bool(counts & set(rules.treats(treatment)))
-    return result
 
 
 def _values(value: Any) -> list[Any] | tuple[Any, ...]:

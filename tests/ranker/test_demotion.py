@@ -6,10 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.demotion import CURVES, factor, factors, functions, is_demoted
-from saferank.ranker.hiding import is_hidden
+from saferank.ranker.demotion import CURVES, factor, factors, functions
 from saferank.ranker.levels import Demotion, Level
-from saferank.ranker.states import StateQueries, States
+from saferank.ranker.states import StateQueries
 
 BELOW_0_2 = float(np.nextafter(np.float32(0.2), np.float32(0)))
 BELOW_0_8 = float(np.nextafter(np.float32(0.8), np.float32(0)))
@@ -64,72 +63,15 @@ def test_shapes_are_kept() -> None:
     assert (result.shape, result.dtype) == ((2, 3), np.float64)
 
 
-def test_every_state_and_treatment() -> None:
-    states = States.of(
-        [
-            {"probability": 0.0},
-            {"probability": 0.5},
-            {"probability": 0.9},
-            {},
-            {"status": "failed"},
-            {"status": "failed", "probability": 0.9},
-            {"status": ["no_image"], "probability": [None]},
-            {"probability": 0.9, "override": "allow"},
-            {"probability": 0.0, "override": ["block"]},
-            {"probability": [0.1, 0.9]},
-            {"probability": "0.9"},
-            {"probability": "high", "status": "scored"},
-            {"probability": 0.0, "override": ["allow", "block"]},
-            {"status": "failed", "override": "allow"},
-        ]
+def test_what_is_demoted_falls_by_its_probability_or_to_the_floor() -> None:
+    found = factors(
+        np.array([0.5, 0.5, 0.5, np.nan], dtype=np.float32),
+        MODERATE,
+        Demotion(floor=0.1),
+        demoted=np.array([True, False, True, True]),
+        to_the_floor=np.array([False, False, True, True]),
     )
-    rules = Level(
-        demote_from=0.2, hide_from=0.8, unscored="demote", failed="demote", no_image="hide"
-    )
-    assert is_hidden(states, rules).tolist() == [
-        *(False, False, True, False, False, True, True),
-        *(False, True, True, True, False, True, False),
-    ]
-    assert is_demoted(states, rules).tolist() == [
-        *(False, True, True, True, True, True, False),
-        *(False, False, True, True, True, False, False),
-    ]
-    found = factors(states, rules, Demotion(floor=0.1))
-    shown = ~is_hidden(states, rules)
-    expected = [1, 0.1**0.5, 0.1, 0.1, 1, 0.1, 1]
-    assert found[shown].tolist() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
-def test_what_is_no_probability(probability: object) -> None:
-    assert States.of([{"probability": probability}]).unscored.tolist() == [True]
-
-
-def test_of_several_probabilities_the_highest_counts() -> None:
-    states = States.of([{"probability": [0.5, None, 0.75]}, {"probability": ["0.75", 0.5]}])
-    assert states.probability.tolist() == [0.75, 0.75]
-
-
-def test_a_threshold_belongs_to_what_is_above_it() -> None:
-    states = States.of([{"probability": p} for p in (BELOW_0_2, 0.2, BELOW_0_8, 0.8)])
-    assert is_demoted(states, MODERATE).tolist() == [False, True, True, True]
-    assert is_hidden(states, MODERATE).tolist() == [False, False, False, True]
-
-
-def test_blocked_is_treated_as_the_level_says_and_by_nothing_else() -> None:
-    states = States.of([{"override": "block", "probability": 0.9}])
-    for treatment, hidden, falls_to in (("show", False, 1), ("demote", False, 0.1)):
-        rules = Level(hide_from=0.8, demote_from=0.1, unscored="hide", blocked=treatment)
-        assert is_hidden(states, rules).tolist() == [hidden]
-        assert factors(states, rules, Demotion(floor=0.1)).tolist() == [falls_to]
-        assert is_demoted(states, rules).tolist() == [treatment == "demote"]
-
-
-def test_a_probability_of_another_model_does_not_count() -> None:
-    records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
-    states = States.of(records, model="new")
-    assert states.unscored.tolist() == [True, False]
-    assert is_hidden(states, Level(hide_from=0.8, unscored="show")).tolist() == [False, True]
+    assert found.tolist() == [pytest.approx(0.1**0.5, rel=1e-6), 1, 0.1, 0.1]
 
 
 def test_a_floor_of_one_needs_no_functions() -> None:

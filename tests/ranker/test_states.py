@@ -1,9 +1,10 @@
-"""The query side of states, hiding and demotion; the numbers are in test_demotion.py."""
+"""States as read from documents, and the query side of states, hiding and demotion."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from saferank.mappings.fields import SafetyFields
@@ -11,7 +12,7 @@ from saferank.ranker.decision import Decision
 from saferank.ranker.demotion import demoted, functions
 from saferank.ranker.hiding import hidden
 from saferank.ranker.levels import Demotion, Level
-from saferank.ranker.states import StateQueries, any_of
+from saferank.ranker.states import KINDS, StateQueries, States, any_of
 
 QUERIES = StateQueries(SafetyFields())
 DECIDED = {"terms": {"safety.override": ["allow", "block"]}}
@@ -130,3 +131,20 @@ def test_the_visible_of_mild_levels() -> None:
     unblocked = Decision(level="x", rules=Level(hide_from=0.5, unscored="show", blocked="show"))
     hides = {"bool": {"must_not": [probability(gte=0.5)]}}
     assert unblocked.visible == {"filter": [either(hides, DECIDED)]}
+
+
+@pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
+def test_what_is_no_probability(probability: object) -> None:
+    states = States.of([{"probability": probability}])
+    assert states.code.tolist() == [KINDS["unscored"]]
+    assert np.isnan(states.probability).all()
+
+
+def test_of_several_probabilities_the_highest_counts() -> None:
+    states = States.of([{"probability": [0.5, None, 0.75]}, {"probability": ["0.75", 0.5]}])
+    assert states.probability.tolist() == [0.75, 0.75]
+
+
+def test_a_probability_of_another_model_does_not_count() -> None:
+    records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
+    assert States.of(records, model="new").code.tolist() == [KINDS["unscored"], 0]

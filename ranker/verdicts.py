@@ -1,0 +1,145 @@
+"""What a level does to a document: one table, by the document's state and its probability.
+
+The first line that applies decides:
+
+===================  ==========================================================================
+allowed              shown
+blocked              what the level says about ``blocked``
+``hide_from`` on     hidden
+a state to hide      hidden: failed, no image, unscored, as the level says
+a state to demote    demoted to the floor, the smallest factor there is
+``demote_from`` on   demoted, by the factor of the probability
+anything else        shown
+===================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.ranker.levels import Level, Treatment
+from saferank.ranker.states import KINDS, States
+
+
+class Action(StrEnum):
+    """What a level does to a document."""
+
+    SHOWN = "shown"
+    DEMOTED = "demoted"
+    HIDDEN = "hidden"
+
+
+class Rule(StrEnum):
+    """Which part of a level decided about a document."""
+
+    ALLOWED = "override_allow"
+    BLOCKED = "override_block"
+    HIDE_FROM = "hide_from"
+    DEMOTE_FROM = "demote_from"
+    UNSCORED = "unscored"
+    FAILED = "failed"
+    NO_IMAGE = "no_image"
+    BELOW_THRESHOLDS = "below_thresholds"
+
+
+class Range(IntEnum):
+    """Where a probability lies; none at all lies below."""
+
+    BELOW = 0
+    DEMOTE = 1
+    HIDE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happens to a document, and which part of the level said so."""
+
+    action: Action
+    rule: Rule
+
+    @property
+    def to_the_floor(self) -> bool:
+        """Whether it is demoted whatever its probability."""
+        return self.action is Action.DEMOTED and self.rule is not Rule.DEMOTE_FROM
+
+
+def verdict(rules: Level, state: Set[str], probability: Range) -> Verdict:
+    """The verdict on a document.
+
+    Args:
+        rules: the level.
+        state: names out of ``KINDS``; none for a document that is scored and undecided.
+        probability: where its probability lies.
+    """
+    if "allowed" in state:
+        return Verdict(Action.SHOWN, Rule.ALLOWED)
+    if "blocked" in state:
+        return Verdict(_ACTIONS[rules.blocked], Rule.BLOCKED)
+    if probability is Range.HIDE:
+        return Verdict(Action.HIDDEN, Rule.HIDE_FROM)
+    for treatment in (Treatment.HIDE, Treatment.DEMOTE):
+        for kind in rules.treats(treatment):
+            if kind in state:
+                return Verdict(_ACTIONS[treatment], Rule(kind))
+    if probability is Range.DEMOTE:
+        return Verdict(Action.DEMOTED, Rule.DEMOTE_FROM)
+    for kind in rules.treats(Treatment.SHOW):
+        if kind in state:
+            return Verdict(Action.SHOWN, Rule(kind))
+    return Verdict(Action.SHOWN, Rule.BELOW_THRESHOLDS)
+
+
+_ACTIONS = {
+    Treatment.SHOW: Action.SHOWN,
+    Treatment.DEMOTE: Action.DEMOTED,
+    Treatment.HIDE: Action.HIDDEN,
+}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts of a level on every state and range, M of them.
+
+    Attributes:
+        rules: the level.
+        table: at ``code * len(Range) + range``, for the codes of ``States``.
+        hides, demotes, to_the_floor: of each verdict in the table, bool (M,).
+    """
+
+    rules: Level
+    table: tuple[Verdict, ...]
+    hides: NDArray[np.bool_]
+    demotes: NDArray[np.bool_]
+    to_the_floor: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rules: Level) -> Verdicts:
+        """The table of a level."""
+        table = tuple(
+            verdict(rules, {kind for kind, bit in KINDS.items() if code & bit}, probability)
+            for code in range(1 << len(KINDS))
+            for probability in Range
+        )
+        return cls(
+            rules,
+            table,
+            hides=np.array([item.action is Action.HIDDEN for item in table]),
+            demotes=np.array([item.action is Action.DEMOTED for item in table]),
+            to_the_floor=np.array([item.to_the_floor for item in table]),
+        )
+
+    def find(self, states: States) -> NDArray[np.intp]:
+        """The place in the table of each document's verdict, (N,)."""
+        place = states.code.astype(np.intp) * len(Range)
+        if self.rules.demote_from is not None:
+            place += states.probability >= np.float32(self.rules.demote_from)
+        if self.rules.hide_from is not None:
+            # What is hidden has passed the lower threshold, too, if there is one.
+            step = Range.HIDE - (self.rules.demote_from is not None)
+            place += step * (states.probability >= np.float32(self.rules.hide_from))
+        return place

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saferank.ranker.decision import Decision, Judgement
+from saferank.ranker.levels import Demotion, Level
+from saferank.ranker.states import KINDS, States
+from saferank.ranker.verdicts import Action, Range, Rule, verdict
+
+BELOW_0_2 = float(np.nextafter(np.float32(0.2), np.float32(0)))
+BELOW_0_8 = float(np.nextafter(np.float32(0.8), np.float32(0)))
+MODERATE = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
+
+
+def judge(records: list[dict[str, Any]], rules: Level, model: str | None = None) -> Judgement:
+    decision = Decision(level="x", rules=rules, demotion=Demotion(floor=0.1), model=model)
+    return decision.judge(States.of(records, model))
+
+
+def test_every_state_and_treatment() -> None:
+    records: list[dict[str, Any]] = [
+        {"probability": 0.0},
+        {"probability": 0.5},
+        {"probability": 0.9},
+        {},
+        {"status": "failed"},
+        {"status": "failed", "probability": 0.9},
+        {"status": ["no_image"], "probability": [None]},
+        {"probability": 0.9, "override": "allow"},
+        {"probability": 0.0, "override": ["block"]},
+        {"probability": [0.1, 0.9]},
+        {"probability": "0.9"},
+        {"probability": "high", "status": "scored"},
+        {"probability": 0.0, "override": ["allow", "block"]},
+        {"status": "failed", "override": "allow"},
+        {"status": "failed", "probability": 0.5},
+    ]
+    rules = Level(
+        demote_from=0.2, hide_from=0.8, unscored="demote", failed="demote", no_image="hide"
+    )
+    judged = judge(records, rules)
+    assert judged.hidden.tolist() == [
+        *(False, False, True, False, False, True, True),
+        *(False, True, True, True, False, True, False, False),
+    ]
+    assert judged.demoted.tolist() == [
+        *(False, True, False, True, True, False, False),
+        *(False, False, False, False, True, False, False, True),
+    ]
+    expected = [1, 0.1**0.5, 0.1, 0.1, 1, 0.1, 1, 0.1]
+    assert judged.factor[~judged.hidden].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_threshold_belongs_to_what_is_above_it() -> None:
+    records = [{"probability": p} for p in (BELOW_0_2, 0.2, BELOW_0_8, 0.8)]
+    judged = judge(records, MODERATE)
+    assert judged.demoted.tolist() == [False, True, True, False]
+    assert judged.hidden.tolist() == [False, False, False, True]
+    hiding = judge(records, Level(hide_from=0.8, unscored="show"))
+    assert hiding.hidden.tolist() == [False, False, False, True]
+    assert not hiding.demoted.any()
+    demoting = judge(records, Level(demote_from=0.2, unscored="show"))
+    assert demoting.demoted.tolist() == [False, True, True, True]
+    assert not demoting.hidden.any()
+
+
+@pytest.mark.parametrize(
+    ("treatment", "action", "falls_to"), [("show", "shown", 1), ("demote", "demoted", 0.1)]
+)
+def test_blocked_is_treated_as_the_level_says_and_by_nothing_else(
+    treatment: str, action: str, falls_to: float
+) -> None:
+    rules = Level(hide_from=0.8, demote_from=0.1, unscored="hide", blocked=treatment)
+    judged = judge([{"override": "block", "probability": 0.9}], rules)
+    assert judged.hidden.tolist() == [False]
+    assert judged.demoted.tolist() == [action == "demoted"]
+    assert judged.factor.tolist() == [falls_to]
+
+
+def test_a_probability_of_another_model_does_not_count() -> None:
+    records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
+    assert judge(records, Level(hide_from=0.8, unscored="show"), "new").hidden.tolist() == [
+        False,
+        True,
+    ]
+
+
+ACTIONS = {"show": Action.SHOWN, "demote": Action.DEMOTED, "hide": Action.HIDDEN}
+TREATMENTS = tuple(ACTIONS)
+
+
+@pytest.mark.parametrize("kind", ["unscored", "failed", "no_image"])
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str) -> None:
+    treatments = {"unscored": "show", "failed": "show", "no_image": "show", kind: treatment}
+    rules = Level(demote_from=0.2, hide_from=0.8, **treatments)
+    actions = list(ACTIONS.values())
+    for probability in Range:
+        found = verdict(rules, {kind}, probability)
+        assert found.action is actions[max(TREATMENTS.index(treatment), probability)]
+        # The floor is the smallest factor, so it is the state that is named.
+        by_probability = probability is Range.HIDE or probability > TREATMENTS.index(treatment)
+        assert (found.rule == kind) is not by_probability
+        assert found.to_the_floor is (found.action is Action.DEMOTED and not by_probability)
+
+
+def test_a_persons_decision_is_the_only_thing_that_counts() -> None:
+    others = ("unscored", "failed", "no_image")
+    for mask, probability, treatment in product(range(8), Range, TREATMENTS):
+        state = {kind for kind in others if mask & KINDS[kind]}
+        rules = Level(demote_from=0.2, hide_from=0.8, unscored="hide", blocked=treatment)
+        allowed = verdict(rules, {*state, "allowed"}, probability)
+        assert (allowed.action, allowed.rule) == (Action.SHOWN, Rule.ALLOWED)
+        blocked = verdict(rules, {*state, "blocked"}, probability)
+        assert (blocked.action, blocked.rule) == (ACTIONS[treatment], Rule.BLOCKED)

@@ -29,7 +29,7 @@ class Judgement:
         factor: float64 (N,) in (0, 1], on the relevance; 1 unless demoted.
     """
 
-    verdict: NDArray[np.intp]
+    verdict: NDArray[np.uint8]
     hidden: NDArray[np.bool_]
     demoted: NDArray[np.bool_]
     factor: NDArray[np.float64]
@@ -93,20 +93,17 @@ class Decision:
     def judge(self, states: States) -> Judgement:
         """Judge N documents."""
         verdict = self.verdicts.find(states)
-        demoted = self.verdicts.demotes[verdict]
-        floored = self.verdicts.to_the_floor[verdict]
-        return Judgement(
-            verdict=verdict,
-            hidden=self.verdicts.hides[verdict],
-            demoted=demoted,
-            factor=factors(
-                states.probability,
-                self.rules,
-                self.demotion,
-                demoted=demoted,
-                to_the_floor=floored,
-            ),
+        by_probability = self.verdicts.by_probability[verdict]
+        to_the_floor = self.verdicts.to_the_floor[verdict]
+        factor = factors(
+            states.probability,
+            self.rules,
+            self.demotion,
+            by_probability=by_probability,
+            to_the_floor=to_the_floor,
         )
+        hidden = self.verdicts.hides[verdict]
+        return Judgement(verdict, hidden, by_probability | to_the_floor, factor)
 
     @cached_property
     def cache_key(self) -> str:

@@ -73,8 +73,9 @@ def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
     band = _Band.of(rules, demotion)
     if band is None:
         return np.ones_like(values)
-    depth = np.minimum(np.maximum((values - band.start) / band.width, 0), 1)
-    return np.where(values >= band.start, band.curve.numbers(depth, demotion.floor), 1.0)
+    # Moved to the nearest end of the band.
+    inside = np.minimum(np.maximum(values, band.start), band.start + band.width)
+    return np.where(values >= band.start, band.factor(inside, demotion.floor), 1.0)
 
 
 def factors(
@@ -82,7 +83,7 @@ def factors(
     rules: Level,
     demotion: Demotion,
     *,
-    demoted: NDArray[np.bool_],
+    by_probability: NDArray[np.bool_],
     to_the_floor: NDArray[np.bool_],
 ) -> Numbers:
     """The factor of each document, float64 (N,), with everything that counts.
@@ -91,13 +92,15 @@ def factors(
         probability: of each document, (N,).
         rules: the level.
         demotion: how far demoted documents fall.
-        demoted: which documents are demoted, (N,); the others keep their relevance.
-        to_the_floor: which of these whatever their probability, (N,).
+        by_probability: which documents are in the band and demoted for it, (N,).
+        to_the_floor: which are demoted whatever their probability, (N,).
     """
-    result = np.ones(len(demoted))
-    if demoted.any():
-        result[demoted] = factor(probability[demoted], rules, demotion)
-        result[to_the_floor] = demotion.floor
+    result = np.where(to_the_floor, demotion.floor, 1.0)
+    (inside,) = by_probability.nonzero()
+    band = _Band.of(rules, demotion) if len(inside) else None
+    if band is not None:
+        values = probability[inside].astype(np.float64)
+        result[inside] = band.factor(values, demotion.floor)
     return result
 
 
@@ -137,6 +140,10 @@ class _Band:
     start: float
     width: float
     curve: Curve
+
+    def factor(self, values: Numbers, floor: float) -> Numbers:
+        """The factors of probabilities in the band."""
+        return self.curve.numbers((values - self.start) / self.width, floor)
 
     @classmethod
     def of(cls, rules: Level, demotion: Demotion) -> _Band | None:

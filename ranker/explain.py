@@ -12,7 +12,7 @@ import numpy as np
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision, Judgement
 from saferank.ranker.states import States
-from saferank.ranker.verdicts import Action, Rule, Verdict
+from saferank.ranker.verdicts import Action, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +71,32 @@ def describe(
     Returns:
         The judgement of the documents, and for each a dictionary that is the caller's own.
     """
-    rows, rules = list(records), decision.rules
-    states = States.of(rows, decision.model)
+    states = States.of(list(records), decision.model)
     judged = decision.judge(states)
     verdicts = judged.verdict.tolist()
-    table = decision.verdicts.table
-    common = {
+    templates = {place: _template(place, decision) for place in set(verdicts)}
+    # Copied first and changed then: twice as fast as made of parts.
+    result = [templates[place].copy() for place in verdicts]
+    for told, value in zip(result, states.values, strict=True):
+        told["probability"] = value
+    factors = judged.factor.tolist()
+    for number in judged.demoted.nonzero()[0].tolist():
+        result[number]["factor"] = factors[number]
+    return judged, result
+
+
+def _template(place: int, decision: Decision) -> dict[str, Any]:
+    """What is the same for all documents of a verdict."""
+    verdict, rules = decision.verdicts.table[place], decision.rules
+    return {
+        "action": str(verdict.action),
+        "rule": str(verdict.rule),
+        "factor": 1.0 if verdict.action is Action.SHOWN else None,
+        "probability": None,
         "demote_from": _short(rules.demote_from),
         "hide_from": _short(rules.hide_from),
         "level": decision.level,
     }
-    templates = {number: _template(table[number], common) for number in set(verdicts)}
-    result = [templates[number].copy() for number in verdicts]
-    for told, row in zip(result, rows, strict=True):
-        told["probability"] = row.get("probability")
-    for number in judged.demoted.nonzero()[0].tolist():
-        result[number]["factor"] = float(judged.factor[number])
-    for number in states.code.nonzero()[0].tolist():
-        told = result[number]
-        told["probability"] = _known(told["probability"], states.probability[number])
-    return judged, result
-
-
-def _template(verdict: Verdict, common: Mapping[str, Any]) -> dict[str, Any]:
-    """What is the same for all documents of a verdict."""
-    factor = 1.0 if verdict.action is Action.SHOWN else None
-    told = {"action": str(verdict.action), "rule": str(verdict.rule)}
-    return {**told, "factor": factor, "probability": None, **common}
-
-
-def _known(value: Any, probability: np.float32) -> float | None:
-    """The probability that counts: as the document has it if that is a plain number."""
-    if np.isnan(probability):
-        return None
-    return value if type(value) is float else _short(float(probability))
 
 
 def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:

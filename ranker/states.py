@@ -13,7 +13,8 @@ A probability counts unless the policy names a model and the document was scored
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,15 +124,17 @@ class States:
     """The states of N documents.
 
     Attributes:
-        probability: float32 (N,), NaN where there is none that counts.
+        values: N probabilities as the documents have them, None where there is none that counts.
+        probability: the same as the engine has them, float32 (N,), NaN for None.
         code: uint8 (N,), the bits of ``KINDS``; 0 for the usual document, scored and undecided.
     """
 
+    values: list[float | None]
     probability: NDArray[np.float32]
     code: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, records: Iterable[Mapping[str, Any]], model: str | None = None) -> States:
+    def of(cls, records: Sequence[Mapping[str, Any]], model: str | None = None) -> States:
         """Read states from records with the keys probability, model, status and override.
 
         Args:
@@ -139,24 +142,23 @@ class States:
                 hits have them. A probability that is no number counts as none.
             model: identity that a probability must have to count, or None when any counts.
         """
-        values: list[float] = []
-        codes = bytearray()
-        for row in records:
-            value = row.get("probability")
-            if (
-                type(value) is float
-                and value == value
-                and row.get("override") is None
-                and row.get("status") in _USUAL
-                and (model is None or row.get("model") == model)
-            ):
-                values.append(value)
-                codes.append(0)
-            else:
-                values.append(_probability(row, model))
-                codes.append(_code(row, scored=values[-1] == values[-1]))
+        values: list[Any] = [row.get("probability") for row in records]
+        codes = bytearray(len(values))
+        unusual = [
+            number
+            for number, row in enumerate(records)
+            if type(value := values[number]) is not float
+            or value != value
+            or row.get("override") is not None
+            or row.get("status") not in _USUAL
+            or (model is not None and row.get("model") != model)
+        ]
+        for number in unusual:
+            row = records[number]
+            values[number] = _probability(row, model)
+            codes[number] = _code(row, scored=values[number] is not None)
         probability = np.array(values, dtype=np.float32)
-        return cls(probability, np.frombuffer(codes, dtype=np.uint8))
+        return cls(values, probability, np.frombuffer(codes, dtype=np.uint8))
 
 
 _USUAL = (SCORED, None)
@@ -186,14 +188,15 @@ def _values(value: Any) -> list[Any] | tuple[Any, ...]:
     return value if isinstance(value, list) else (value,)
 
 
-def _probability(row: Mapping[str, Any], model: str | None) -> float:
-    """The highest value, as the engine takes it, or NaN."""
+def _probability(row: Mapping[str, Any], model: str | None) -> float | None:
+    """The highest value, as the engine takes it, or None."""
     value = row.get("probability")
     if value is None or (model is not None and model not in _values(row.get("model"))):
-        return np.nan
+        return None
     try:
-        if not isinstance(value, list):
-            return float(value)
-        return max((float(item) for item in value if item is not None), default=np.nan)
+        if isinstance(value, list):
+            value = max((float(item) for item in value if item is not None), default=math.nan)
+        number = float(value)
     except (TypeError, ValueError):
-        return np.nan
+        return None
+    return None if math.isnan(number) else number

@@ -63,6 +63,11 @@ class Verdict:
     rule: Rule
 
     @property
+    def by_probability(self) -> bool:
+        """Whether it is demoted by as much as its probability says."""
+        return self.action is Action.DEMOTED and self.rule is Rule.DEMOTE_FROM
+
+    @property
     def to_the_floor(self) -> bool:
         """Whether it is demoted whatever its probability."""
         return self.action is Action.DEMOTED and self.rule is not Rule.DEMOTE_FROM
@@ -108,13 +113,13 @@ class Verdicts:
     Attributes:
         rules: the level.
         table: at ``code * len(Range) + range``, for the codes of ``States``.
-        hides, demotes, to_the_floor: of each verdict in the table, bool (M,).
+        hides, by_probability, to_the_floor: of each verdict in the table, bool (M,).
     """
 
     rules: Level
     table: tuple[Verdict, ...]
     hides: NDArray[np.bool_]
-    demotes: NDArray[np.bool_]
+    by_probability: NDArray[np.bool_]
     to_the_floor: NDArray[np.bool_]
 
     @classmethod
@@ -129,17 +134,18 @@ class Verdicts:
             rules,
             table,
             hides=np.array([item.action is Action.HIDDEN for item in table]),
-            demotes=np.array([item.action is Action.DEMOTED for item in table]),
+            by_probability=np.array([item.by_probability for item in table]),
             to_the_floor=np.array([item.to_the_floor for item in table]),
         )
 
-    def find(self, states: States) -> NDArray[np.intp]:
+    def find(self, states: States) -> NDArray[np.uint8]:
         """The place in the table of each document's verdict, (N,)."""
-        place = states.code.astype(np.intp) * len(Range)
-        if self.rules.demote_from is not None:
-            place += states.probability >= np.float32(self.rules.demote_from)
-        if self.rules.hide_from is not None:
+        lower, upper = self.rules.demote_from, self.rules.hide_from
+        place = states.code * np.uint8(len(Range))
+        if lower is not None:
+            place += states.probability >= np.float32(lower)
+        if upper is not None:
+            over = states.probability >= np.float32(upper)
             # What is hidden has passed the lower threshold, too, if there is one.
-            step = Range.HIDE - (self.rules.demote_from is not None)
-            place += step * (states.probability >= np.float32(self.rules.hide_from))
+            place += over if lower is not None else over * np.uint8(Range.HIDE)
         return place

@@ -68,7 +68,7 @@ def test_what_is_demoted_falls_by_its_probability_or_to_the_floor() -> None:
         np.array([0.5, 0.5, 0.5, np.nan], dtype=np.float32),
         MODERATE,
         Demotion(floor=0.1),
-        demoted=np.array([True, False, True, True]),
+        by_probability=np.array([True, False, False, False]),
         to_the_floor=np.array([False, False, True, True]),
     )
     assert found.tolist() == [pytest.approx(0.1**0.5, rel=1e-6), 1, 0.1, 0.1]

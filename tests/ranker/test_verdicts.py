@@ -105,7 +105,9 @@ def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str
         # The floor is the smallest factor, so it is the state that is named.
         by_probability = probability is Range.HIDE or probability > TREATMENTS.index(treatment)
         assert (found.rule == kind) is not by_probability
-        assert found.to_the_floor is (found.action is Action.DEMOTED and not by_probability)
+        demoted = found.action is Action.DEMOTED
+        assert found.to_the_floor is (demoted and not by_probability)
+        assert found.by_probability is (demoted and by_probability)
 
 
 def test_a_persons_decision_is_the_only_thing_that_counts() -> None:

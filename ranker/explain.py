@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision, Judgement
 from saferank.ranker.states import States
 from saferank.ranker.verdicts import Action, Rule
@@ -56,22 +55,19 @@ def explain(records: Iterable[Mapping[str, Any]], decision: Decision) -> list[Ex
         records: one a document, as ``States.of`` takes them; ``record_of`` reads one from a hit.
         decision: the level that holds.
     """
-    _, described = describe(records, decision)
+    _, described = describe(States.of(list(records), decision.model), decision)
     return [
         Explanation(**{**told, "action": Action(told["action"]), "rule": Rule(told["rule"])})
         for told in described
     ]
 
 
-def describe(
-    records: Iterable[Mapping[str, Any]], decision: Decision
-) -> tuple[Judgement, list[dict[str, Any]]]:
+def describe(states: States, decision: Decision) -> tuple[Judgement, list[dict[str, Any]]]:
     """As ``explain``, in the form that is put into hits; made for every search, so it is fast.
 
     Returns:
         The judgement of the documents, and for each a dictionary that is the caller's own.
     """
-    states = States.of(list(records), decision.model)
     judged = decision.judge(states)
     verdicts = judged.verdict.tolist()
     templates = {place: _template(place, decision) for place in set(verdicts)}
@@ -97,63 +93,6 @@ def _template(place: int, decision: Decision) -> dict[str, Any]:
         "hide_from": _short(rules.hide_from),
         "level": decision.level,
     }
-
-
-def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
-    """The safety fields of a hit: from its ``fields`` where they are there, else its ``_source``.
-
-    A hit that was asked for neither looks as if it had no probability.
-    """
-    paths = _paths(fields)
-    found = hit.get("fields")
-    if found and any(path in found for path in paths.values()):
-        return {key: found.get(path) for key, path in paths.items()}
-    source = hit.get("_source") or {}
-    return {key: _lookup(source, path.split(".")) for key, path in paths.items()}
-
-
-def records_of(hits: Iterable[Mapping[str, Any]], fields: SafetyFields) -> list[Mapping[str, Any]]:
-    """``record_of`` of many hits; where it can be, a record is the hit's own safety object."""
-    root, dotted = fields.root, frozenset(_paths(fields).values())
-    simple = "." not in root and fields.override_root in (None, root)
-    records: list[Mapping[str, Any]] = []
-    for hit in hits:
-        source = hit.get("_source")
-        if (
-            simple
-            and source
-            and type(safety := source.get(root)) is dict
-            and "fields" not in hit
-            and dotted.isdisjoint(source)
-        ):
-            records.append(safety)
-        else:
-            records.append(record_of(hit, fields))
-    return records
-
-
-@lru_cache(maxsize=64)
-def _paths(fields: SafetyFields) -> dict[str, str]:
-    """What a record's keys are called in a document."""
-    return {
-        "probability": fields.probability,
-        "model": fields.model,
-        "status": fields.status,
-        "override": fields.override,
-    }
-
-
-def _lookup(value: Any, path: Sequence[str]) -> Any:
-    """The value at a path of a source, whose keys may have dots in them; None if there is none."""
-    if not path:
-        return value
-    if not isinstance(value, Mapping):
-        return None
-    for end in range(1, len(path) + 1):
-        key = ".".join(path[:end])
-        if key in value and (found := _lookup(value[key], path[end:])) is not None:
-            return found
-    return None
 
 
 @lru_cache(maxsize=4096)

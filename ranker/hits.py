@@ -9,7 +9,8 @@ from typing import Any
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision, Judgement
-from saferank.ranker.explain import describe, records_of
+from saferank.ranker.explain import describe
+from saferank.ranker.records import states_of
 
 Json = dict[str, Any]
 
@@ -57,12 +58,8 @@ class HitReader:
 
     def describe(self, hits: Sequence[Json], decision: Decision) -> tuple[Judgement, list[Json]]:
         """What the decision does to each hit."""
-        records = records_of(map(self._part, hits), self.fields)
-        return describe(records, decision)
-
-    def _part(self, hit: Json) -> Json:
-        """The hit without what an application asked for that would be taken for ours."""
-        return {"_source": hit.get("_source")} if self.in_source and "fields" in hit else hit
+        states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
+        return describe(states, decision)
 
     def clean(self, hits: Sequence[Json]) -> None:
         """Take out of the hits what the application did not ask for."""

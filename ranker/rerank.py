@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import describe, records_of
+from saferank.ranker.explain import describe
 from saferank.ranker.hits import KEY
+from saferank.ranker.records import states_of
 
 Hit = dict[str, Any]
 
@@ -35,7 +36,7 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         ValueError: some hits have a score and others do not, or a score is not a number.
     """
     given = list(hits)
-    judged, told = describe(records_of(given, decision.fields), decision)
+    judged, told = describe(states_of(given, decision.fields, decision.model), decision)
     scores = _scores(given)
     if scores is None:
         worse = judged.demoted.astype(np.float64)

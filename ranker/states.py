@@ -142,26 +142,17 @@ class States:
                 hits have them. A probability that is no number counts as none.
             model: identity that a probability must have to count, or None when any counts.
         """
-        values: list[Any] = [row.get("probability") for row in records]
-        codes = bytearray(len(values))
-        unusual = [
-            number
-            for number, row in enumerate(records)
-            if type(value := values[number]) is not float
-            or value != value
-            or row.get("override") is not None
-            or row.get("status") not in _USUAL
-            or (model is not None and row.get("model") != model)
-        ]
-        for number in unusual:
-            row = records[number]
-            values[number] = _probability(row, model)
-            codes[number] = _code(row, scored=values[number] is not None)
+        values = [_probability(row, model) for row in records]
+        codes = bytearray(
+            _code(row, scored=value is not None) for row, value in zip(records, values, strict=True)
+        )
+        return cls.from_lists(values, codes)
+
+    @classmethod
+    def from_lists(cls, values: list[float | None], codes: bytearray) -> States:
+        """From N probabilities as the documents have them, and N codes."""
         probability = np.array(values, dtype=np.float32)
         return cls(values, probability, np.frombuffer(codes, dtype=np.uint8))
-
-
-_USUAL = (SCORED, None)
 
 
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from saferank.ranker.decision import Decision
 from saferank.ranker.demotion import CURVES
-from saferank.ranker.explain import explain, record_of
+from saferank.ranker.explain import explain
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.policy import Policy, load_policy
+from saferank.ranker.records import record_of
 from saferank.ranker.rewrite import rewrite_count, rewrite_search
 
 INDEX = "ranker-rewrite"

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import explain, record_of
+from saferank.ranker.explain import explain
 from saferank.ranker.levels import Level
 
 MIXED = Level(
@@ -62,35 +61,3 @@ def test_the_dictionary_has_short_numbers() -> None:
         "hide_from": 0.8,
         "level": "moderate",
     }
-
-
-NOTHING = {"probability": None, "model": None, "status": None, "override": None}
-
-
-@pytest.mark.parametrize(
-    ("hit", "expected"),
-    [
-        ({}, {}),
-        ({"_source": {"safety": {"probability": 0.5}}}, {"probability": 0.5}),
-        ({"_source": {"safety.probability": 0.5}}, {"probability": 0.5}),
-        ({"_source": {"safety": {"status": "failed"}}}, {"status": "failed"}),
-        ({"_source": {"safety": "gone"}}, {}),
-        ({"fields": {"safety.probability": [0.5]}}, {"probability": [0.5]}),
-        (
-            {"fields": {"safety.override": ["allow"]}, "_source": {"safety": {"probability": 1}}},
-            {"override": ["allow"]},
-        ),
-        (
-            {"fields": {"title": ["x"]}, "_source": {"safety": {"probability": 0.0}}},
-            {"probability": 0.0},
-        ),
-    ],
-)
-def test_the_safety_fields_of_a_hit(hit: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert record_of(hit, SafetyFields()) == {**NOTHING, **expected}
-
-
-def test_other_field_names() -> None:
-    hit = {"_source": {"a": {"b.probability": 0.5}, "people": {"override": "block"}}}
-    fields = SafetyFields("a.b", "people")
-    assert record_of(hit, fields) == {**NOTHING, "probability": 0.5, "override": "block"}

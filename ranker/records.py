@@ -1,0 +1,95 @@
+"""The safety fields of hits, wherever a hit carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.states import SCORED, States
+
+
+def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
+    """The safety fields of a hit: from its ``fields`` where they are there, else its ``_source``.
+
+    A hit that was asked for neither looks as if it had no probability.
+    """
+    paths = _paths(fields)
+    found = hit.get("fields")
+    if found and any(path in found for path in paths.values()):
+        return {key: found.get(path) for key, path in paths.items()}
+    source = hit.get("_source") or {}
+    return {key: _lookup(source, path.split(".")) for key, path in paths.items()}
+
+
+def states_of(
+    hits: Sequence[Mapping[str, Any]],
+    fields: SafetyFields,
+    model: str | None = None,
+    *,
+    in_source: bool = False,
+) -> States:
+    """The states of the documents of hits; the same as of each hit's ``record_of``.
+
+    Args:
+        hits: N hits, in the form of Elasticsearch.
+        fields: names of the safety fields.
+        model: identity that a probability must have to count, or None when any counts.
+        in_source: the ``_source`` is whole; ``fields`` has only what the application asked for.
+    """
+    root, dotted = fields.root, frozenset(_paths(fields).values())
+    simple = "." not in root and fields.override_root in (None, root)
+    # The usual hit in one go: scored, undecided, with its safety object in the source.
+    values: list[float | None] = [
+        value
+        if simple
+        and (source := hit.get("_source"))
+        and type(safety := source.get(root)) is dict
+        and type(value := safety.get("probability")) is float
+        and value == value
+        and safety.get("override") is None
+        and safety.get("status") in _USUAL
+        and (model is None or safety.get("model") == model)
+        and (in_source or "fields" not in hit)
+        and dotted.isdisjoint(source)
+        else None
+        for hit in hits
+    ]
+    codes = bytearray(len(values))
+    unusual = [number for number, value in enumerate(values) if value is None]
+    if unusual:
+        others = [hits[number] for number in unusual]
+        if in_source:
+            others = [{"_source": hit.get("_source")} for hit in others]
+        states = States.of([record_of(hit, fields) for hit in others], model)
+        for number, value, code in zip(unusual, states.values, states.code.tolist(), strict=True):
+            values[number], codes[number] = value, code
+    return States.from_lists(values, codes)
+
+
+_USUAL = (SCORED, None)
+
+
+@lru_cache(maxsize=64)
+def _paths(fields: SafetyFields) -> dict[str, str]:
+    """What a record's keys are called in a document."""
+    return {
+        "probability": fields.probability,
+        "model": fields.model,
+        "status": fields.status,
+        "override": fields.override,
+    }
+
+
+def _lookup(value: Any, path: Sequence[str]) -> Any:
+    """The value at a path of a source, whose keys may have dots in them; None if there is none."""
+    if not path:
+        return value
+    if not isinstance(value, Mapping):
+        return None
+    for end in range(1, len(path) + 1):
+        key = ".".join(path[:end])
+        if key in value and (found := _lookup(value[key], path[end:])) is not None:
+            return found
+    return None

@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None) -> Celery:
             "queue_order_strategy": "priority",
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            # RabbitMQ: a task counts as sent when it is on the disk, not when it is on the wire.
+            "confirm_publish": True,
         },
     )
     configure(app, settings)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from saferank.ranker.decision import Decision, Judgement
+from saferank.ranker.levels import shortest
 from saferank.ranker.states import States
 from saferank.ranker.verdicts import Action, Rule
 
@@ -97,5 +96,4 @@ def _template(place: int, decision: Decision) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _short(value: float | None) -> float | None:
-    """The shortest number that rounds to the same float32: 0.2, not 0.20000000298."""
-    return None if value is None else float(str(np.float32(value)))
+    return None if value is None else shortest(value)

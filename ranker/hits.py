@@ -11,6 +11,7 @@ from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision, Judgement
 from saferank.ranker.explain import describe
 from saferank.ranker.records import states_of
+from saferank.ranker.verdicts import Rule
 
 Json = dict[str, Any]
 
@@ -60,6 +61,21 @@ class HitReader:
         """What the decision does to each hit."""
         states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
         return describe(states, decision)
+
+    def unsure(self, hits: Sequence[Json], told: Sequence[Json]) -> list[int]:
+        """Places of hits that look unscored and may not be.
+
+        An index can leave fields out of its sources; one that shows the probability of any of its
+        documents does not.
+        """
+        if not self.in_source:
+            return []
+        unscored = [place for place, item in enumerate(told) if item["rule"] == Rule.UNSCORED]
+        if not unscored:
+            return []
+        pairs = zip(hits, told, strict=True)
+        seen = {hit["_index"] for hit, item in pairs if item["probability"] is not None}
+        return [place for place in unscored if hits[place]["_index"] not in seen]
 
     def clean(self, hits: Sequence[Json]) -> None:
         """Take out of the hits what the application did not ask for."""

@@ -23,6 +23,11 @@ def as_float32(value: float) -> float:
     return float(np.float32(value)) + 0.0
 
 
+def shortest(value: float) -> float:
+    """The shortest number that rounds to the same float32: 0.2, not 0.20000000298."""
+    return float(str(np.float32(value)))
+
+
 Threshold = Annotated[
     float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), AfterValidator(as_float32)
 ]

@@ -15,14 +15,14 @@ make one likely that was not demoted, and whose score therefore is its plain sco
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from saferank.ranker.planner import Page, depth
+from saferank.ranker.levels import shortest
+from saferank.ranker.planner import Page
 
 Json = dict[str, Any]
 
@@ -32,16 +32,17 @@ _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""
 
 
-def window_request(visible: Json, demoted_query: Json, page: Page) -> Json:
+def window_request(visible: Json, demoted_query: Json, page: Page, depth: int) -> Json:
     """The request of the ``window`` way.
 
     Args:
         visible: the search body with hidden documents filtered out and nothing demoted.
         demoted_query: its query with the factor.
         page: the page that the body asks for.
+        depth: how far down the plain ranking to look.
     """
     rescorer = {
-        "window_size": depth(page),
+        "window_size": depth,
         "query": {
             "rescore_query": demoted_query,
             "query_weight": 0,
@@ -79,9 +80,9 @@ def window_proves(scores: Sequence[float], factors: Sequence[float], page: Page)
     return False
 
 
-def fetch_request(visible: Json, page: Page) -> Json:
+def fetch_request(visible: Json, depth: int) -> Json:
     """The request of the ``fetch`` way; the arguments are those of ``window_request``."""
-    return {**visible, "from": 0, "size": depth(page)}
+    return {**visible, "from": 0, "size": depth}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,56 +99,44 @@ class Ranking:
 
 
 def fetch_ranking(
-    scores: NDArray[np.float64], factors: NDArray[np.float64], page: Page
+    scores: Sequence[float], factors: Sequence[float], page: Page, depth: int
 ) -> Ranking | None:
     """The demoted ranking up to the end of the page, or None when it is not proved.
 
     Args:
-        scores: plain scores (N,) of the fetched hits, in descending order.
+        scores: plain scores of the fetched hits, in descending order.
         factors: of the same hits.
         page: the page asked for.
+        depth: how many hits were asked for.
     """
-    scores = scores.astype(np.float32).astype(np.float64)  # As the engine has them.
-    demoted = (scores * factors).astype(np.float32)
-    order = np.argsort(-demoted, kind="stable")
-    ranked = demoted[order].astype(np.float64)
-    more = len(scores) == depth(page)
-    if more and not _bounded(scores, ranked, order, factors, page.end):
-        return None
-    if _order_unknown(ranked, scores[order], factors[order], page.end):
-        return None
-    end = min(page.end, len(ranked))
-    return Ranking(order[:end].tolist(), [_short(score) for score in demoted[order[:end]]])
+    plain = _float32(scores)  # As the engine has them.
+    demoted = _float32([score * factor for score, factor in zip(plain, factors, strict=True)])
+    order = sorted(range(len(plain)), key=lambda place: -demoted[place])
+    top = order[: page.end]
+    if len(plain) == depth:
+        last, bound = demoted[top[-1]], plain[-1]
+        if last < bound:
+            return None
+        # Documents further down that have the bound's score come after all that have it undemoted.
+        if any(
+            factors[place] < 1 and plain[place] > 0 and demoted[place] * (1 - _TOO_CLOSE) <= bound
+            for place in top
+        ):
+            return None
+    for number, (place, following) in enumerate(pairwise(order), start=1):
+        close = demoted[place] - demoted[following] <= _TOO_CLOSE * demoted[place]
+        if close and demoted[place] > 0:
+            # Nearly equal for different reasons: the order is known to the engine alone.
+            if (plain[place], factors[place]) != (plain[following], factors[following]):
+                return None
+        elif number >= page.end:
+            break  # A tie at the end of the page counts as far as it goes.
+    return Ranking(
+        top,
+        [scores[place] if factors[place] == 1 else shortest(demoted[place]) for place in top],
+    )
 
 
-def _bounded(
-    scores: NDArray[np.float64],
-    ranked: NDArray[np.float64],
-    order: NDArray[np.intp],
-    factors: NDArray[np.float64],
-    end: int,
-) -> bool:
-    """Whether nothing below the fetched hits can come before the page's last hit."""
-    last, bound = ranked[end - 1], scores[-1]
-    if last < bound:
-        return False
-    # Documents further down that have the bound's score come after all that have it undemoted.
-    at_bound = order[:end][ranked[:end] * (1 - _TOO_CLOSE) <= bound]
-    return bool(((factors[at_bound] == 1) | (scores[at_bound] == 0)).all())
-
-
-def _order_unknown(
-    ranked: NDArray[np.float64], plain: NDArray[np.float64], factors: NDArray[np.float64], end: int
-) -> bool:
-    """Whether hits on the page tie, or nearly so, with others for different reasons."""
-    close = (ranked[:-1] - ranked[1:] <= _TOO_CLOSE * ranked[:-1]) & (ranked[:-1] > 0)
-    apart = np.flatnonzero(~close[end - 1 :])
-    # A tie at the end of the page counts as far as it goes.
-    reach = end - 1 + int(apart[0]) if len(apart) else len(close)
-    same = (plain[:-1] == plain[1:]) & (factors[:-1] == factors[1:])
-    return bool((close & ~same)[:reach].any())
-
-
-def _short(score: np.float32) -> float:
-    """As the engine writes it: the shortest number that rounds to the same float32."""
-    return float(str(score))
+def _float32(values: Sequence[float]) -> list[float]:
+    """The nearest float32 values."""
+    return array("f", values).tolist()

@@ -265,18 +265,19 @@ def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indi
 def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
     index, level = request.index, decision.level
-    way = choose(request, decision, experience)
-    # What is demoted here must be known exactly, whatever the source leaves out.
-    read = HitReader.with_doc_values if way is Way.FETCH else HitReader.of
-    reader = read(request.body, decision.fields)
+    *attempts, last = choose(request, decision, experience)
+    reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
-    if way in _TRIES:
+    if attempts:
         visible = rewrite_search(body, decision, demote=False)
-        result = yield from _TRIES[way](visible, request, decision, reader, experience)
+        for attempt in attempts:
+            search = _Search(request, decision, reader, experience, attempt.depth)
+            result = yield from _TRIES[attempt.way](visible, search)
+            if result is not None:
+                break
         experience.proved(index, level, exact=result is not None)
         if result is not None:
             return result
-        way = Way.IN_QUERY
     answer = yield rewrite_search(body, decision)
     if "error" in answer:
         return answer
@@ -284,8 +285,19 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
         experience.saw_shards(index, answer["_shards"]["total"])
     result = restore_response(answer)
     page = Page.of(request.body)
-    _annotate(result, _annotator(reader, request), decision, way, page)
+    _annotate(result, _annotator(reader, request), decision, last.way, page)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is the same for every attempt at a search, and how far down the ranking to look."""
+
+    request: Request
+    decision: Decision
+    reader: HitReader
+    experience: Experience
+    depth: int
 
 
 def _annotator(reader: HitReader, request: Request) -> HitReader | None:
@@ -296,24 +308,24 @@ def _annotator(reader: HitReader, request: Request) -> HitReader | None:
 _Try = Generator[Json, Json, Json | None]
 
 
-def _try_window(
-    visible: Json, request: Request, decision: Decision, reader: HitReader, experience: Experience
-) -> _Try:
+def _try_window(visible: Json, search: _Search) -> _Try:
+    request, decision, reader = search.request, search.decision, search.reader
+    if search.experience.shards(request.index) > 1:
+        return None
     page = Page.of(request.body)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
-    answer = yield window_request(visible, demoting(query, decision), page)
+    answer = yield window_request(visible, demoting(query, decision), page, search.depth)
     if "error" in answer or answer.get("timed_out"):
         return None
-    experience.saw_shards(request.index, answer["_shards"]["total"])
+    search.experience.saw_shards(request.index, answer["_shards"]["total"])
     if answer["_shards"]["total"] > 1:
         return None
     hits = answer["hits"]["hits"]
     judged, told = reader.describe(hits, decision)
-    scores = [hit["_score"] for hit in hits]
-    # A document whose source leaves the probability out looks like one that was never scored.
-    unsure = np.array([item["rule"] == "unscored" for item in told], dtype=np.bool_)
-    factors = np.where(judged.hidden | unsure, _UNKNOWN, judged.factor)
-    if not window_proves(scores, factors.tolist(), page):
+    factors = np.where(judged.hidden, _UNKNOWN, judged.factor).tolist()
+    for place in reader.unsure(hits, told):
+        factors[place] = _UNKNOWN
+    if not window_proves([hit["_score"] for hit in hits], factors, page):
         return None
     del hits[page.size :]
     _finish(answer, reader, told[: page.size], decision, Way.WINDOW, page)
@@ -324,34 +336,38 @@ _UNKNOWN = 1e-30
 """A factor that proves nothing."""
 
 
-def _try_fetch(
-    visible: Json, request: Request, decision: Decision, reader: HitReader, experience: Experience
-) -> _Try:
+def _try_fetch(visible: Json, search: _Search) -> _Try:
+    request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
-    answer = yield fetch_request(visible, page)
+    answer = yield fetch_request(visible, search.depth)
     if "error" in answer or answer.get("timed_out"):
         return None
-    experience.saw_shards(request.index, answer["_shards"]["total"])
+    search.experience.saw_shards(request.index, answer["_shards"]["total"])
     hits = answer["hits"]["hits"]
     judged, told = reader.describe(hits, decision)
-    if judged.hidden.any():
-        return None  # Changed between finding and fetching.
-    scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
-    ranking = fetch_ranking(scores, judged.factor, page)
+    if judged.hidden.any() or reader.unsure(hits, told):
+        return None  # Changed between finding and fetching, or not to be seen in the hit.
+    factors = judged.factor.tolist()
+    if hits:
+        share = 1 - factors.count(1.0) / len(hits)
+        search.experience.saw_share(request.index, decision.level, share)
+    ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.depth)
     if ranking is None:
         return None
     if ranking.scores:
         answer["hits"]["max_score"] = ranking.scores[0]
-    chosen = list(zip(ranking.order, ranking.scores, strict=True))[page.start :]
-    for position, score in chosen:
-        hits[position]["_score"] = score
-    answer["hits"]["hits"] = [hits[position] for position, _ in chosen]
-    kept = [told[position] for position, _ in chosen]
-    _finish(answer, reader, kept, decision, Way.FETCH, page)
+    order = ranking.order[page.start :]
+    for place, score in zip(order, ranking.scores[page.start :], strict=True):
+        hits[place]["_score"] = score
+    answer["hits"]["hits"] = [hits[place] for place in order]
+    _finish(answer, reader, [told[place] for place in order], decision, Way.FETCH, page)
     return answer
 
 
-_TRIES: dict[Way, Callable[..., _Try]] = {Way.WINDOW: _try_window, Way.FETCH: _try_fetch}
+_TRIES: dict[Way, Callable[[Json, _Search], _Try]] = {
+    Way.WINDOW: _try_window,
+    Way.FETCH: _try_fetch,
+}
 
 
 def _annotate(

@@ -13,7 +13,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import Page, depth
+from saferank.ranker.planner import Page, sure_depth
 
 Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -46,7 +46,7 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
 def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
     plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
-    request = window_request({}, {"match_all": {}}, page)
+    request = window_request({}, {"match_all": {}}, page, sure_depth(page))
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
     order = sorted(window, key=lambda number: (-demoted[number], number))
     returned = order[page.start : page.start + request["size"]]
@@ -56,13 +56,14 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(corpora(), pages)
-def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page) -> None:
+@given(corpora(), pages, st.integers(0, 30))
+def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> None:
     plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
-    request = fetch_request({"from": page.start}, page)
+    depth = page.end + more
+    request = fetch_request({"from": page.start}, depth)
     fetched = ranking(plain)[request["from"] : request["size"]]
-    found = fetch_ranking(plain[fetched].astype(np.float64), factor[fetched], page)
+    found = fetch_ranking(plain[fetched].tolist(), factor[fetched].tolist(), page, depth)
     if found is not None:
         chosen = [fetched[position] for position in found.order]
         assert chosen[page.start :] == ranking(demoted)[page.start : page.end]
@@ -71,27 +72,39 @@ def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page) -> None:
 
 def test_a_usual_page_is_proved_both_ways() -> None:
     page = Page(0, 20)
+    depth = sure_depth(page)
     random = np.random.default_rng(3)
     plain = np.sort(random.random(1000).astype(np.float32))[::-1] + np.float32(1)
     factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)
     demoted = plain * factor
-    order = ranking(demoted[: depth(page)])[: page.size + 3]
+    order = ranking(demoted[:depth])[: page.size + 3]
     assert window_proves(demoted[order].tolist(), factor[order].tolist(), page)
-    assert fetch_ranking(plain[: depth(page)].astype(np.float64), factor[: depth(page)], page)
+    assert fetch_ranking(plain[:depth].tolist(), factor[:depth].tolist(), page, depth)
 
 
 def test_where_all_are_demoted_nothing_is_proved() -> None:
     page = Page(0, 20)
-    plain = np.linspace(2, 1, 1000)
-    factor = np.full(1000, 0.5)
-    demoted = plain * factor
-    assert not window_proves(demoted[:23].tolist(), factor[:23].tolist(), page)
-    assert fetch_ranking(plain[: depth(page)], factor[: depth(page)], page) is None
+    plain = np.linspace(2, 1, 1000).tolist()
+    assert not window_proves([score * 0.5 for score in plain[:23]], [0.5] * 23, page)
+    assert fetch_ranking(plain[:40], [0.5] * 40, page, 40) is None
+
+
+def test_a_hit_demoted_to_the_lowest_score_fetched_could_have_others_before_it() -> None:
+    page = Page(0, 2)
+    assert fetch_ranking([4.0, 2.0, 2.0], [0.5, 1.0, 1.0], page, 3) is None
+    assert fetch_ranking([4.0, 2.0, 1.5], [0.75, 1.0, 1.0], page, 3) is not None
+    assert fetch_ranking([3.0, 2.0, 2.0], [1.0, 1.0, 0.5], page, 3) is not None
 
 
 def test_all_that_was_found_needs_no_proof() -> None:
     page = Page(0, 20)
     assert window_proves([0.5, 0.4], [0.5, 0.4], page)
-    found = fetch_ranking(np.array([3.0, 2.0]), np.array([0.5, 1.0]), page)
+    found = fetch_ranking([3.0, 2.0], [0.5, 1.0], page, 40)
     assert found is not None
     assert (found.order, found.scores) == ([1, 0], [2.0, 1.5])
+
+
+def test_scores_are_as_short_as_the_engine_writes_them() -> None:
+    found = fetch_ranking([0.7, 0.3], [0.1, 1.0], Page(0, 2), 4)
+    assert found is not None
+    assert found.scores == [0.3, 0.07]

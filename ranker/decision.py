@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.demotion import demoted, factors, functions
+from saferank.ranker.demotion import demoted, factors, functions, functions_for_few, scoring
 from saferank.ranker.hiding import hidden, visible
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import Query, StateQueries, States, any_of
@@ -79,6 +79,17 @@ class Decision:
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
         return functions(self.rules, self.demotion, self.queries)
+
+    @cached_property
+    def scoring(self) -> Query:
+        """The demotion as parts of a ``function_score``; not to be changed."""
+        return scoring(self.functions, "min")
+
+    @cached_property
+    def scoring_few(self) -> Query:
+        """The same factors, in the form that costs least for few documents."""
+        few = functions_for_few(self.rules, self.demotion, self.queries)
+        return scoring(few, "first") if few else self.scoring
 
     @cached_property
     def demoted(self) -> Query:

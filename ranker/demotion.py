@@ -122,6 +122,46 @@ def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[d
     return result
 
 
+def functions_for_few(
+    rules: Level, demotion: Demotion, queries: StateQueries
+) -> list[dict[str, Any]]:
+    """The same factor in the form that costs least for few visible documents, as in a rescorer.
+
+    To be used with ``score_mode: first``: the first function whose filter matches decides, in the
+    order of ``verdicts``. Filters of ``functions`` spare the engine most of the computing where
+    all documents are scored; here setting them up would cost more than it spares. Empty when there
+    is no such form.
+    """
+    band = _Band.of(rules, demotion)
+    if band is None or band.curve is CURVES["step"] or demotion.floor == 1:
+        return []
+    kinds = {"failed": queries.failed, "no_image": queries.no_image}
+    treats = {kind: getattr(rules, kind) for kind in kinds}
+
+    def treated(treatment: Treatment) -> list[Query]:
+        return [kinds[kind] for kind, found in treats.items() if found is treatment]
+
+    floor, unchanged = {"weight": demotion.floor}, {"weight": 1}
+    curve = band.curve.query(queries.fields.probability, band.start, band.width, demotion.floor)
+    result: list[dict[str, Any]] = []
+    if rules.blocked is Treatment.DEMOTE:
+        result.append({"filter": queries.blocked, **floor})
+    result.append({"filter": queries.decided, **unchanged})
+    if demoted_kinds := treated(Treatment.DEMOTE):
+        result.append({"filter": any_of(demoted_kinds), **floor})
+    result.append({"filter": queries.scored, **curve})
+    if rules.unscored is Treatment.DEMOTE:
+        if others := treated(Treatment.SHOW):
+            result.append({"filter": any_of(others), **unchanged})
+        result.append(floor)
+    return result
+
+
+def scoring(functions: list[dict[str, Any]], mode: str) -> Query:
+    """Functions as parts of a ``function_score`` that multiplies by them."""
+    return {"functions": functions, "score_mode": mode, "boost_mode": "multiply"}
+
+
 def demoted(rules: Level, queries: StateQueries) -> list[Query]:
     """Queries of which a demoted document matches at least one (a hidden one may, too)."""
     return queries.treated(rules, Treatment.DEMOTE, *_in_band(rules, queries))

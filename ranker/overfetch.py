@@ -26,7 +26,7 @@ from saferank.ranker.planner import Page
 
 Json = dict[str, Any]
 
-_SPARE = 3
+_SPARE = 2
 """Hits that ``window`` asks for beyond the page."""
 _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""

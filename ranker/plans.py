@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from elastic_transport import ApiResponse, ObjectApiResponse
@@ -26,7 +26,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import Experience, Page, Way, choose
+from saferank.ranker.planner import LAST_STEP, Experience, Page, Way, choose
 from saferank.ranker.requests import Request, parse_request
 from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite_query import MATCH_ALL, safe_query
@@ -264,18 +264,16 @@ def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indi
 
 def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
-    index, level = request.index, decision.level
-    *attempts, last = choose(request, decision, experience)
+    index = request.index
+    attempts = choose(request, decision, experience)
+    last = attempts.pop(LAST_STEP)
     reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
-    if attempts:
-        visible = rewrite_search(body, decision, demote=False)
-        for attempt in attempts:
-            search = _Search(request, decision, reader, experience, attempt.depth)
-            result = yield from _TRIES[attempt.way](visible, search)
-            if result is not None:
-                break
-        experience.proved(index, level, exact=result is not None)
+    visible = rewrite_search(body, decision, demote=False) if attempts else {}
+    for step, (way, depth) in attempts.items():
+        search = _Search(request, decision, reader, experience, depth)
+        result = yield from _TRIES[way](visible, search)
+        experience.proved(index, decision.level, step, exact=result is not None)
         if result is not None:
             return result
     answer = yield rewrite_search(body, decision)
@@ -289,8 +287,7 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
+class _Search(NamedTuple):
     """What is the same for every attempt at a search, and how far down the ranking to look."""
 
     request: Request
@@ -314,7 +311,8 @@ def _try_window(visible: Json, search: _Search) -> _Try:
         return None
     page = Page.of(request.body)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
-    answer = yield window_request(visible, demoting(query, decision), page, search.depth)
+    demoted = demoting(query, decision, few=True)
+    answer = yield window_request(visible, demoted, page, search.depth)
     if "error" in answer or answer.get("timed_out"):
         return None
     search.experience.saw_shards(request.index, answer["_shards"]["total"])
@@ -348,9 +346,6 @@ def _try_fetch(visible: Json, search: _Search) -> _Try:
     if judged.hidden.any() or reader.unsure(hits, told):
         return None  # Changed between finding and fetching, or not to be seen in the hit.
     factors = judged.factor.tolist()
-    if hits:
-        share = 1 - factors.count(1.0) / len(hits)
-        search.experience.saw_share(request.index, decision.level, share)
     ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.depth)
     if ranking is None:
         return None

@@ -116,18 +116,18 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     return result
 
 
-def demoting(query: Query, decision: Decision) -> Query:
-    """The query with its scores times the factor of each document."""
+def demoting(query: Query, decision: Decision, *, few: bool = False) -> Query:
+    """The query with its scores times the factor of each document.
+
+    Args:
+        query: whose documents are visible.
+        decision: how to demote.
+        few: only few documents are scored, as in a rescorer.
+    """
     if not decision.functions:
         return query
-    return {
-        "function_score": {
-            "query": query,
-            "functions": decision.functions,
-            "score_mode": "min",
-            "boost_mode": "multiply",
-        }
-    }
+    scoring = decision.scoring_few if few else decision.scoring
+    return {"function_score": {"query": query, **scoring}}
 
 
 def _in_bands(query: Query, decision: Decision) -> Query:

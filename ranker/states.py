@@ -67,11 +67,15 @@ class StateQueries:
         return self._counting({"range": {self.fields.probability: bounds}})
 
     @property
+    def scored(self) -> Query:
+        """Documents with a probability that counts."""
+        return self._counting({"exists": {"field": self.fields.probability}})
+
+    @property
     def unscored(self) -> Query:
         """Documents without a probability that counts that are not otherwise accounted for."""
-        scored = self._counting({"exists": {"field": self.fields.probability}})
         accounted = {"terms": {self.fields.status: [FAILED, NO_IMAGE]}}
-        return {"bool": {"must_not": [scored, accounted]}}
+        return {"bool": {"must_not": [self.scored, accounted]}}
 
     @property
     def failed(self) -> Query:

@@ -13,7 +13,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import Page, sure_depth
+from saferank.ranker.planner import Page, depths
 
 Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -46,7 +46,7 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
 def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
     plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
-    request = window_request({}, {"match_all": {}}, page, sure_depth(page))
+    request = window_request({}, {"match_all": {}}, page, depths(page)[0])
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
     order = sorted(window, key=lambda number: (-demoted[number], number))
     returned = order[page.start : page.start + request["size"]]
@@ -72,12 +72,12 @@ def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> No
 
 def test_a_usual_page_is_proved_both_ways() -> None:
     page = Page(0, 20)
-    depth = sure_depth(page)
+    depth = depths(page)[0]
     random = np.random.default_rng(3)
     plain = np.sort(random.random(1000).astype(np.float32))[::-1] + np.float32(1)
     factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)
     demoted = plain * factor
-    order = ranking(demoted[:depth])[: page.size + 3]
+    order = ranking(demoted[:depth])[: page.size + 2]
     assert window_proves(demoted[order].tolist(), factor[order].tolist(), page)
     assert fetch_ranking(plain[:depth].tolist(), factor[:depth].tolist(), page, depth)
 
@@ -85,7 +85,7 @@ def test_a_usual_page_is_proved_both_ways() -> None:
 def test_where_all_are_demoted_nothing_is_proved() -> None:
     page = Page(0, 20)
     plain = np.linspace(2, 1, 1000).tolist()
-    assert not window_proves([score * 0.5 for score in plain[:23]], [0.5] * 23, page)
+    assert not window_proves([score * 0.5 for score in plain[:22]], [0.5] * 22, page)
     assert fetch_ranking(plain[:40], [0.5] * 40, page, 40) is None
 
 

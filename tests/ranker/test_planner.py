@@ -13,14 +13,14 @@ from saferank.ranker.planner import (
     Page,
     Way,
     choose,
-    likely_depth,
+    depths,
 )
 from saferank.ranker.requests import Request
 
 MODERATE = Decision(level="moderate", rules=Level(demote_from=0.2, unscored="demote"))
 STRICT = Decision(level="strict", rules=Level(hide_from=0.2, unscored="hide"))
 QUERY: dict[str, Any] = {"query": {"match": {"title": "cat"}}}
-USUAL = [Way.FETCH, Way.WINDOW, Way.IN_QUERY]
+USUAL = [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
 
 
 def ways(
@@ -30,7 +30,7 @@ def ways(
     **parameters: Any,
 ) -> list[Way]:
     attempts = choose(Request(body, parameters), decision, experience or Experience())
-    return [attempt.way for attempt in attempts]
+    return [attempt.way for attempt in attempts.values()]
 
 
 def test_without_demotion_there_is_nothing_to_choose() -> None:
@@ -71,28 +71,12 @@ def test_parameters_that_need_it_are_done_in_the_query() -> None:
     assert ways(QUERY, filter_path="hits.hits._id") == [Way.IN_QUERY]
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"_source": ["title"]},
-        {"_source": False},
-        {"stored_fields": ["title"]},
-        {"highlight": {"fields": {"title": {}}}},
-        {"docvalue_fields": ["price"]},
-        {"from": 40},
-        {"size": 100},
-    ],
-)
-def test_where_hits_are_costly_the_shard_demotes(part: dict[str, Any]) -> None:
-    assert ways({**QUERY, **part}) == [Way.WINDOW, Way.IN_QUERY]
-
-
 def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience = Experience()
     experience.saw_shards("a", 3)
-    near, deeper, last = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
-    assert (near.way, deeper.way, last.way) == (Way.FETCH, Way.FETCH, Way.IN_QUERY)
-    assert deeper.depth == 2 * near.depth
+    attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
+    near, far = depths(Page(0, 10))
+    assert list(attempts.values()) == [(Way.FETCH, near), (Way.FETCH, far), (Way.IN_QUERY, 0)]
     assert ways(QUERY, experience=experience, index="b") == USUAL
     experience.saw_shards("a", 1)
     assert ways(QUERY, experience=experience, index="a") == USUAL
@@ -100,6 +84,7 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
 
 def test_deep_pages_are_done_in_the_query() -> None:
     assert ways({**QUERY, "from": MAX_WINDOW // 2}) == [Way.WINDOW, Way.IN_QUERY]
+    assert ways({**QUERY, "from": MAX_WINDOW // 8}) == USUAL
     assert ways({**QUERY, "from": MAX_WINDOW}) == [Way.IN_QUERY]
     experience = Experience()
     experience.saw_shards(None, 2)
@@ -110,40 +95,28 @@ def test_deep_pages_are_done_in_the_query() -> None:
     assert ways({**QUERY, "from": MAX_FETCH}, experience=experience) == [Way.IN_QUERY]
 
 
-def test_after_three_failures_it_is_tried_only_now_and_then() -> None:
+def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
     experience = Experience()
+    near_failed = [Way.WINDOW, Way.IN_QUERY]
     for _ in range(3):
         assert ways(QUERY, experience=experience, index="a") == USUAL
-        experience.proved("a", "moderate", exact=False)
+        experience.proved("a", "moderate", 0, exact=False)
     later = [ways(QUERY, experience=experience, index="a") for _ in range(100)]
-    assert later[:20] == [[Way.IN_QUERY]] * 20
+    assert later[:20] == [near_failed] * 20
     assert later.count(USUAL) == 2
-    experience.proved("a", "moderate", exact=True)
-    assert ways(QUERY, experience=experience, index="a") == USUAL
+    for _ in range(3):
+        experience.proved("a", "moderate", 1, exact=False)
+    assert ways(QUERY, experience=experience, index="a") == [Way.IN_QUERY]
+    assert ways(QUERY, experience=experience, index="b") == USUAL
+    experience.proved("a", "moderate", 0, exact=True)
+    assert ways(QUERY, experience=experience, index="a") == near_failed
 
 
 @pytest.mark.parametrize(
-    ("size", "share", "depth"), [(20, 0, 20), (20, 0.2, 30), (20, 0.5, 53), (10, 0.2, 17)]
+    ("page", "expected"), [(Page(0, 20), (32, 128)), (Page(80, 100), (150, 600))]
 )
-def test_how_far_a_page_reaches(size: int, share: float, depth: int) -> None:
-    assert likely_depth(Page(0, size), share) == depth
-
-
-def test_where_nearly_all_are_demoted_the_depth_is_bounded() -> None:
-    assert likely_depth(Page(0, 20), 1.0) < 4000
-
-
-def test_the_share_of_demoted_hits_is_learned() -> None:
-    experience, request = Experience(), Request(QUERY, {"index": "a"})
-    guessed = choose(request, MODERATE, experience)[0].depth
-    for _ in range(50):
-        experience.saw_share("a", "moderate", 0.05)
-    assert experience.share("a", "moderate") == pytest.approx(0.05, abs=0.01)
-    assert experience.share("a", "strict") == experience.share("b", "moderate") == 0.25
-    assert choose(request, MODERATE, experience)[0].depth < guessed
-    for _ in range(50):
-        experience.saw_share("a", "moderate", 0.8)
-    assert ways(QUERY, experience=experience, index="a") == [Way.WINDOW, Way.IN_QUERY]
+def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> None:
+    assert depths(page) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
-from saferank.ranker.demotion import demoted, functions
+from saferank.ranker.demotion import demoted, functions, functions_for_few
 from saferank.ranker.hiding import hidden
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import KINDS, StateQueries, States, any_of
@@ -148,3 +148,43 @@ def test_of_several_probabilities_the_highest_counts() -> None:
 def test_a_probability_of_another_model_does_not_count() -> None:
     records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
     assert States.of(records, model="new").code.tolist() == [KINDS["unscored"], 0]
+
+
+def few(**rules: Any) -> list[tuple[Any, Any]]:
+    """Filter and weight of each function; the curve has no weight."""
+    level = Level(demote_from=0.2, hide_from=0.8, **rules)
+    found = functions_for_few(level, Demotion(floor=0.1), QUERIES)
+    return [(item.get("filter"), item.get("weight")) for item in found]
+
+
+def test_the_functions_for_few_documents_are_in_the_order_of_the_verdicts() -> None:
+    assert few(unscored="show") == [(DECIDED, 1), (EXISTS, None)]
+    assert few(unscored="show", failed="demote", blocked="demote") == [
+        (BLOCKED, 0.1),
+        (DECIDED, 1),
+        (FAILED, 0.1),
+        (EXISTS, None),
+    ]
+    assert few(unscored="demote") == [
+        (DECIDED, 1),
+        (either(FAILED, NO_IMAGE), 0.1),
+        (EXISTS, None),
+        (None, 0.1),
+    ]
+    assert few(unscored="demote", failed="show", no_image="hide") == [
+        (DECIDED, 1),
+        (EXISTS, None),
+        (FAILED, 1),
+        (None, 0.1),
+    ]
+
+
+def test_steps_have_no_form_for_few_documents() -> None:
+    level = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
+    steps = Demotion(curve="step", floor=0.1)
+    decision = Decision(level="x", rules=level, demotion=steps)
+    assert functions_for_few(level, steps, QUERIES) == []
+    assert decision.scoring_few is decision.scoring
+    assert functions_for_few(level, Demotion(floor=1), QUERIES) == []
+    none = Level(hide_from=0.8, unscored="demote")
+    assert functions_for_few(none, Demotion(), QUERIES) == []

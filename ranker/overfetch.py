@@ -22,27 +22,25 @@ from itertools import pairwise
 from typing import Any
 
 from saferank.ranker.levels import shortest
-from saferank.ranker.planner import Page
+from saferank.ranker.planner import Attempt, Page
 
 Json = dict[str, Any]
 
-_SPARE = 2
-"""Hits that ``window`` asks for beyond the page."""
 _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""
 
 
-def window_request(visible: Json, demoted_query: Json, page: Page, depth: int) -> Json:
+def window_request(visible: Json, demoted_query: Json, page: Page, attempt: Attempt) -> Json:
     """The request of the ``window`` way.
 
     Args:
         visible: the search body with hidden documents filtered out and nothing demoted.
         demoted_query: its query with the factor.
         page: the page that the body asks for.
-        depth: how far down the plain ranking to look.
+        attempt: how far down the plain ranking to look, and how many hits more to return.
     """
     rescorer = {
-        "window_size": depth,
+        "window_size": attempt.depth,
         "query": {
             "rescore_query": demoted_query,
             "query_weight": 0,
@@ -50,18 +48,21 @@ def window_request(visible: Json, demoted_query: Json, page: Page, depth: int) -
             "score_mode": "total",
         },
     }
-    return {**visible, "size": page.size + _SPARE, "rescore": [rescorer]}
+    return {**visible, "size": page.size + attempt.spare, "rescore": [rescorer]}
 
 
-def window_proves(scores: Sequence[float], factors: Sequence[float], page: Page) -> bool:
+def window_proves(
+    scores: Sequence[float], factors: Sequence[float], page: Page, spare: int
+) -> bool:
     """Whether the first hits returned are the page.
 
     Args:
         scores: demoted scores of the hits returned, from the page's first on.
         factors: of the same hits.
         page: the page asked for.
+        spare: how many hits more were asked for.
     """
-    if len(scores) < page.size + _SPARE:
+    if len(scores) < page.size + spare:
         return True  # Everything that was found is in the window.
     last = scores[page.size - 1]
     if last <= 0:

@@ -28,6 +28,7 @@ MAX_FETCH = 200
 """Most hits that ``fetch`` transfers from several shards."""
 LAST_STEP = 2
 """The step of an attempt that looks at everything."""
+_SPARES = (3, 12)
 _PATIENCE = 3
 _RETRY_EVERY = 50
 _REMEMBERED = 10_000
@@ -80,10 +81,12 @@ class Attempt(NamedTuple):
     Attributes:
         way: how.
         depth: how many of the best in the plain ranking to look at; 0 when it looks at all.
+        spare: how many hits beyond the page ``window`` returns; the proof needs one undemoted.
     """
 
     way: Way
     depth: int = 0
+    spare: int = 0
 
 
 @dataclass
@@ -134,7 +137,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> dict
     several = experience.shards(index) > 1
     way, most = (Way.FETCH, MAX_FETCH) if several else (Way.WINDOW, MAX_WINDOW)
     attempts = {
-        step: Attempt(way, depth)
+        step: Attempt(way, depth, _SPARES[step])
         for step, depth in enumerate(depths(page))
         if depth <= most and not experience.hopeless(index, decision.level, step)
     }

@@ -26,7 +26,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import LAST_STEP, Experience, Page, Way, choose
+from saferank.ranker.planner import LAST_STEP, Attempt, Experience, Page, Way, choose
 from saferank.ranker.requests import Request, parse_request
 from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite_query import MATCH_ALL, safe_query
@@ -270,9 +270,9 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
     reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
     visible = rewrite_search(body, decision, demote=False) if attempts else {}
-    for step, (way, depth) in attempts.items():
-        search = _Search(request, decision, reader, experience, depth)
-        result = yield from _TRIES[way](visible, search)
+    for step, attempt in attempts.items():
+        search = _Search(request, decision, reader, experience, attempt)
+        result = yield from _TRIES[attempt.way](visible, search)
         experience.proved(index, decision.level, step, exact=result is not None)
         if result is not None:
             return result
@@ -288,13 +288,13 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
 
 
 class _Search(NamedTuple):
-    """What is the same for every attempt at a search, and how far down the ranking to look."""
+    """One attempt at a search."""
 
     request: Request
     decision: Decision
     reader: HitReader
     experience: Experience
-    depth: int
+    attempt: Attempt
 
 
 def _annotator(reader: HitReader, request: Request) -> HitReader | None:
@@ -312,7 +312,7 @@ def _try_window(visible: Json, search: _Search) -> _Try:
     page = Page.of(request.body)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
     demoted = demoting(query, decision, few=True)
-    answer = yield window_request(visible, demoted, page, search.depth)
+    answer = yield window_request(visible, demoted, page, search.attempt)
     if "error" in answer or answer.get("timed_out"):
         return None
     search.experience.saw_shards(request.index, answer["_shards"]["total"])
@@ -323,7 +323,7 @@ def _try_window(visible: Json, search: _Search) -> _Try:
     factors = np.where(judged.hidden, _UNKNOWN, judged.factor).tolist()
     for place in reader.unsure(hits, told):
         factors[place] = _UNKNOWN
-    if not window_proves([hit["_score"] for hit in hits], factors, page):
+    if not window_proves([hit["_score"] for hit in hits], factors, page, search.attempt.spare):
         return None
     del hits[page.size :]
     _finish(answer, reader, told[: page.size], decision, Way.WINDOW, page)
@@ -337,7 +337,7 @@ _UNKNOWN = 1e-30
 def _try_fetch(visible: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
-    answer = yield fetch_request(visible, search.depth)
+    answer = yield fetch_request(visible, search.attempt.depth)
     if "error" in answer or answer.get("timed_out"):
         return None
     search.experience.saw_shards(request.index, answer["_shards"]["total"])
@@ -346,7 +346,7 @@ def _try_fetch(visible: Json, search: _Search) -> _Try:
     if judged.hidden.any() or reader.unsure(hits, told):
         return None  # Changed between finding and fetching, or not to be seen in the hit.
     factors = judged.factor.tolist()
-    ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.depth)
+    ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.attempt.depth)
     if ranking is None:
         return None
     if ranking.scores:

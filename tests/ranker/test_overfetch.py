@@ -13,7 +13,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import Page, depths
+from saferank.ranker.planner import Attempt, Page, Way, depths
 
 Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -42,15 +42,17 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(corpora(), pages)
-def test_a_proved_window_is_the_page(corpus: Corpus, page: Page) -> None:
+@given(corpora(), pages, st.integers(0, 4))
+def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> None:
     plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
-    request = window_request({}, {"match_all": {}}, page, depths(page)[0])
+    request = window_request(
+        {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depths(page)[0], spare)
+    )
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
     order = sorted(window, key=lambda number: (-demoted[number], number))
     returned = order[page.start : page.start + request["size"]]
-    proved = window_proves(demoted[returned].tolist(), factor[returned].tolist(), page)
+    proved = window_proves(demoted[returned].tolist(), factor[returned].tolist(), page, spare)
     if proved:
         assert returned[: page.size] == ranking(demoted)[page.start : page.end]
 
@@ -78,14 +80,14 @@ def test_a_usual_page_is_proved_both_ways() -> None:
     factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)
     demoted = plain * factor
     order = ranking(demoted[:depth])[: page.size + 2]
-    assert window_proves(demoted[order].tolist(), factor[order].tolist(), page)
+    assert window_proves(demoted[order].tolist(), factor[order].tolist(), page, 2)
     assert fetch_ranking(plain[:depth].tolist(), factor[:depth].tolist(), page, depth)
 
 
 def test_where_all_are_demoted_nothing_is_proved() -> None:
     page = Page(0, 20)
     plain = np.linspace(2, 1, 1000).tolist()
-    assert not window_proves([score * 0.5 for score in plain[:22]], [0.5] * 22, page)
+    assert not window_proves([score * 0.5 for score in plain[:22]], [0.5] * 22, page, 2)
     assert fetch_ranking(plain[:40], [0.5] * 40, page, 40) is None
 
 
@@ -98,7 +100,7 @@ def test_a_hit_demoted_to_the_lowest_score_fetched_could_have_others_before_it()
 
 def test_all_that_was_found_needs_no_proof() -> None:
     page = Page(0, 20)
-    assert window_proves([0.5, 0.4], [0.5, 0.4], page)
+    assert window_proves([0.5, 0.4], [0.5, 0.4], page, 2)
     found = fetch_ranking([3.0, 2.0], [0.5, 1.0], page, 40)
     assert found is not None
     assert (found.order, found.scores) == ([1, 0], [2.0, 1.5])

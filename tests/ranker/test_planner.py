@@ -76,7 +76,11 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience.saw_shards("a", 3)
     attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
     near, far = depths(Page(0, 10))
-    assert list(attempts.values()) == [(Way.FETCH, near), (Way.FETCH, far), (Way.IN_QUERY, 0)]
+    assert list(attempts.values()) == [
+        (Way.FETCH, near, 3),
+        (Way.FETCH, far, 12),
+        (Way.IN_QUERY, 0, 0),
+    ]
     assert ways(QUERY, experience=experience, index="b") == USUAL
     experience.saw_shards("a", 1)
     assert ways(QUERY, experience=experience, index="a") == USUAL

@@ -73,8 +73,7 @@ def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
     band = _Band.of(rules, demotion)
     if band is None:
         return np.ones_like(values)
-    # Moved to the nearest end of the band.
-    inside = np.minimum(np.maximum(values, band.start), band.start + band.width)
+    inside = np.maximum(values, band.start)
     return np.where(values >= band.start, band.factor(inside, demotion.floor), 1.0)
 
 
@@ -182,8 +181,9 @@ class _Band:
     curve: Curve
 
     def factor(self, values: Numbers, floor: float) -> Numbers:
-        """The factors of probabilities in the band."""
-        return self.curve.numbers((values - self.start) / self.width, floor)
+        """The factors of values from the band's start on; what is beyond its end has that of it."""
+        depth = np.minimum((values - self.start) / self.width, 1)
+        return self.curve.numbers(depth, floor)
 
     @classmethod
     def of(cls, rules: Level, demotion: Demotion) -> _Band | None:

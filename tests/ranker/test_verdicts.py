@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from saferank.ranker.decision import Decision, Judgement
+from saferank.ranker.demotion import CURVES
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import KINDS, States
 from saferank.ranker.verdicts import Action, Range, Rule, verdict
@@ -79,6 +80,14 @@ def test_blocked_is_treated_as_the_level_says_and_by_nothing_else(
     assert judged.hidden.tolist() == [False]
     assert judged.demoted.tolist() == [action == "demoted"]
     assert judged.factor.tolist() == [falls_to]
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_what_is_above_one_falls_as_far_as_one(curve: str) -> None:
+    rules = Level(demote_from=0.2, unscored="show")
+    decision = Decision(level="x", rules=rules, demotion=Demotion(curve=curve, floor=0.1))
+    judged = decision.judge(States.of([{"probability": 1.0}, {"probability": 9.0}]))
+    assert judged.factor.tolist() == [pytest.approx(0.1), pytest.approx(0.1)]
 
 
 def test_a_probability_of_another_model_does_not_count() -> None:

@@ -368,3 +368,23 @@ def test_levels_are_in_order_exactly_when_hiding_only_grows(looser: Level, stric
         for state in product(probabilities, kinds)
     )
     assert (stricter.hides_less_than(looser) is None) == grows
+
+
+def test_a_rule_that_is_never_reached_does_not_hide_a_missing_last_one() -> None:
+    text = """\
+version: 1
+levels: {off: {}}
+contexts:
+  - {when: {audience: child}, level: off}
+  - {when: {audience: child}, level: off}
+"""
+    with pytest.raises(PolicyError, match=r"never reached: .* \(and 1 more fault\)$"):
+        load_policy(text)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("levels: [")
+    with pytest.raises(PolicyError) as caught:
+        load_policy(file)
+    assert caught.value.path == str(file)

@@ -352,3 +352,39 @@ def test_a_bound_in_a_retriever_must_not_see_boosts_and_demotion_together(
     assert rewrite_search(body, hiding)["indices_boost"] == [{"x": 2}]
     bare = {"retriever": {"standard": {"query": MATCH}}, "indices_boost": [{"x": 2}]}
     assert rewrite_search(bare, demoting)["indices_boost"] == [{"x": 2}]
+
+
+def test_what_is_not_known_is_refused_wherever_it_stands(hiding: Decision) -> None:
+    for body in ({"query": MATCH, "ext": {}}, {"ext": {}, "query": MATCH}):
+        with pytest.raises(UnsafeRequest, match="ext"):
+            rewrite_search(body, hiding)
+
+
+CHILD = {"has_child": {"type": "part", "query": MATCH}}
+
+
+def test_queries_in_places_of_their_own_see_the_decision(hiding: Decision) -> None:
+    """Where such a query is checked for a level, it must be that of the request."""
+    nested_sort = [{"price": {"order": "asc", "nested": {"path": "p", "filter": CHILD}}}]
+    highlight = {"fields": {"title": {}}, "highlight_query": CHILD}
+    body = {"query": MATCH, "sort": nested_sort, "highlight": highlight}
+    found = rewrite_search(body, hiding)
+    assert (found["sort"], found["highlight"]) == (nested_sort, highlight)
+    assert rewrite_search({"knn": KNN, "sort": nested_sort}, hiding)["sort"] == nested_sort
+
+
+@pytest.mark.parametrize("query", [{}, {"query": MATCH}])
+def test_children_in_a_rescorer_beside_neighbours_are_filtered(
+    hiding: Decision, query: dict[str, Any]
+) -> None:
+    rescore = {"window_size": 5, "query": {"rescore_query": CHILD}}
+    found = rewrite_search({"knn": KNN, "rescore": rescore, **query}, hiding)
+    relative = found["rescore"][0]["query"]["rescore_query"]["has_child"]
+    assert relative == {**CHILD["has_child"], "query": visible(hiding, MATCH)}
+
+
+def test_children_in_a_rescorer_of_demoted_neighbours_are_filtered(demoting: Decision) -> None:
+    rescore = {"window_size": 5, "query": {"rescore_query": CHILD}}
+    found = rewrite_search({"knn": KNN, "rescore": rescore}, demoting)
+    relative = found["rescore"][0]["query"]["rescore_query"]["has_child"]
+    assert relative == {**CHILD["has_child"], "query": visible(demoting, MATCH)}

@@ -188,3 +188,22 @@ def test_steps_have_no_form_for_few_documents() -> None:
     assert functions_for_few(level, Demotion(floor=1), QUERIES) == []
     none = Level(hide_from=0.8, unscored="demote")
     assert functions_for_few(none, Demotion(), QUERIES) == []
+
+
+@pytest.mark.parametrize(("curve", "kind"), [("exponential", "exp"), ("linear", "linear")])
+def test_both_forms_have_the_same_curve(curve: str, kind: str) -> None:
+    level = Level(demote_from=0.25, hide_from=0.75, unscored="show")
+    decision = Decision(level="x", rules=level, demotion=Demotion(curve=curve, floor=0.1))
+    shape = {"origin": 0, "offset": 0.25, "scale": 0.5, "decay": 0.1}
+    curve_query = {kind: {"safety.probability": shape, "multi_value_mode": "max"}}
+    band = undecided(probability(gte=0.25, lt=0.75))
+    assert decision.scoring == {
+        "functions": [{"filter": band, **curve_query}],
+        "score_mode": "min",
+        "boost_mode": "multiply",
+    }
+    assert decision.scoring_few == {
+        "functions": [{"filter": DECIDED, "weight": 1}, {"filter": EXISTS, **curve_query}],
+        "score_mode": "first",
+        "boost_mode": "multiply",
+    }

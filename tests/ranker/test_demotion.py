@@ -55,7 +55,8 @@ def test_a_band_of_one_point_falls_to_the_floor(curve: str) -> None:
 
 def test_no_probability_and_no_demotion_leave_the_relevance_alone() -> None:
     assert at(np.nan) == 1.0
-    assert at(0.5, rules=Level(hide_from=0.8, unscored="show")) == 1.0
+    hiding = Level(hide_from=0.8, unscored="show")
+    assert factor([0.5, 0.9], hiding, Demotion()).tolist() == [1.0, 1.0]
 
 
 def test_shapes_are_kept() -> None:

@@ -292,7 +292,7 @@ def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(PolicyError, match="UTF-8"):
         load_policy(file)
-    with pytest.raises(PolicyError, match=r"absent\.yaml: the policy cannot be read"):
+    with pytest.raises(PolicyError, match=r"absent\.yaml: the policy cannot be read: No such file"):
         load_policy(tmp_path / "absent.yaml")
 
 

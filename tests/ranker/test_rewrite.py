@@ -388,3 +388,8 @@ def test_children_in_a_rescorer_of_demoted_neighbours_are_filtered(demoting: Dec
     found = rewrite_search({"knn": KNN, "rescore": rescore}, demoting)
     relative = found["rescore"][0]["query"]["rescore_query"]["has_child"]
     assert relative == {**CHILD["has_child"], "query": visible(demoting, MATCH)}
+
+
+def test_children_in_a_count_are_filtered(hiding: Decision) -> None:
+    filtered = {"has_child": {**CHILD["has_child"], "query": visible(hiding, MATCH)}}
+    assert rewrite_count({"query": CHILD}, hiding) == {"query": visible(hiding, filtered)}

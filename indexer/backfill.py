@@ -23,7 +23,7 @@ from saferank.indexer.brokers import queue_length
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs import Job, Jobs, JobState
 from saferank.indexer.ledger import ChunkOfJob, Ledger, Tally
-from saferank.indexer.outages import Outages
+from saferank.indexer.outages import PATIENCE, Outages
 from saferank.indexer.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.select import pages
 from saferank.indexer.tasks import send
@@ -42,7 +42,6 @@ _PAGE = 256
 _STALL = 30.0
 # With uploads coming in all the time, another walk always finds something.
 _MOST_PASSES = 5
-_PATIENCE = 15 * 60.0
 
 
 class _WouldWait(Exception):
@@ -100,7 +99,7 @@ class Backfill:
         Raises:
             JobError: another producer took over, or a service stayed away too long.
         """
-        outages = Outages(self._job.id, _PATIENCE if self._wait else 0)
+        outages = Outages(self._job.id, PATIENCE if self._wait else 0)
         try:
             while True:
                 try:

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 # What a busy or restarting cluster answers: too many requests, no shard to serve it.
 BUSY = frozenset({429, 502, 503, 504})
 
+PATIENCE = 15 * 60.0
+"""Seconds without progress after which a job ends."""
 _PAUSE = 2.0
 
 

@@ -134,11 +134,10 @@ def functions_for_few(
     band = _Band.of(rules, demotion)
     if band is None or band.curve is CURVES["step"] or demotion.floor == 1:
         return []
-    kinds = {"failed": queries.failed, "no_image": queries.no_image}
-    treats = {kind: getattr(rules, kind) for kind in kinds}
 
     def treated(treatment: Treatment) -> list[Query]:
-        return [kinds[kind] for kind, found in treats.items() if found is treatment]
+        kinds = rules.treats(treatment)
+        return [getattr(queries, kind) for kind in kinds if kind in ("failed", "no_image")]
 
     floor, unchanged = {"weight": demotion.floor}, {"weight": 1}
     curve = band.curve.query(queries.fields.probability, band.start, band.width, demotion.floor)

@@ -41,11 +41,6 @@ class HitReader:
         """The reader for the hits of a search body."""
         if body.get("_source", True) is True and "stored_fields" not in body:
             return cls(fields)
-        return cls.with_doc_values(body, fields)
-
-    @classmethod
-    def with_doc_values(cls, body: Json, fields: SafetyFields) -> HitReader:
-        """A reader that relies on doc values, whatever the source has."""
         wanted = (fields.probability, fields.model, fields.status, fields.override)
         patterns = [_name(item) for item in body.get("docvalue_fields") or ()]
         asked = [path for path in wanted if not any(fnmatchcase(path, name) for name in patterns)]

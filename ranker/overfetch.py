@@ -82,7 +82,12 @@ def window_proves(
 
 
 def fetch_request(visible: Json, depth: int) -> Json:
-    """The request of the ``fetch`` way; the arguments are those of ``window_request``."""
+    """The request of the ``fetch`` way.
+
+    Args:
+        visible: the search body with hidden documents filtered out and nothing demoted.
+        depth: how many of the best to fetch.
+    """
     return {**visible, "from": 0, "size": depth}
 
 

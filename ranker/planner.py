@@ -26,8 +26,6 @@ MAX_WINDOW = 1000
 """Most hits that ``window`` looks at on the shard."""
 MAX_FETCH = 200
 """Most hits that ``fetch`` transfers from several shards."""
-LAST_STEP = 2
-"""The step of an attempt that looks at everything."""
 _SPARES = (3, 12)
 _PATIENCE = 3
 _RETRY_EVERY = 50
@@ -82,11 +80,13 @@ class Attempt(NamedTuple):
         way: how.
         depth: how many of the best in the plain ranking to look at; 0 when it looks at all.
         spare: how many hits beyond the page ``window`` returns; the proof needs one undemoted.
+        step: 0 for a first look at the top, 1 for a second.
     """
 
     way: Way
     depth: int = 0
     spare: int = 0
+    step: int = 0
 
 
 @dataclass
@@ -123,25 +123,25 @@ class Experience:
         return failures % _RETRY_EVERY != 0
 
 
-def choose(request: Request, decision: Decision, experience: Experience) -> dict[int, Attempt]:
-    """What to try for a request, by step, in this order; the last one needs no proof."""
+def choose(request: Request, decision: Decision, experience: Experience) -> list[Attempt]:
+    """What to try for a request, in this order; the last one needs no proof."""
     if not decision.functions:
-        return {LAST_STEP: Attempt(Way.NONE)}
-    in_query = {LAST_STEP: Attempt(Way.IN_QUERY)}
+        return [Attempt(Way.NONE)]
+    in_query = Attempt(Way.IN_QUERY)
     body, index = request.body, request.index
     if not body.keys() <= _SIMPLE or not request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS):
-        return in_query
+        return [in_query]
     page = Page.of(body)
     if page.size == 0 or _asks(body.get("query"), _ONCE):
-        return in_query
+        return [in_query]
     several = experience.shards(index) > 1
     way, most = (Way.FETCH, MAX_FETCH) if several else (Way.WINDOW, MAX_WINDOW)
-    attempts = {
-        step: Attempt(way, depth, _SPARES[step])
-        for step, depth in enumerate(depths(page))
+    attempts = [
+        Attempt(way, depth, spare, step)
+        for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True))
         if depth <= most and not experience.hopeless(index, decision.level, step)
-    }
-    return attempts | in_query
+    ]
+    return [*attempts, in_query]
 
 
 def _asks(query: Any, kinds: frozenset[str]) -> bool:

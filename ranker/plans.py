@@ -26,7 +26,7 @@ from saferank.ranker.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.planner import LAST_STEP, Attempt, Experience, Page, Way, choose
+from saferank.ranker.planner import Attempt, Experience, Page, Way, choose
 from saferank.ranker.requests import Request, parse_request
 from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite_query import MATCH_ALL, safe_query
@@ -265,15 +265,14 @@ def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indi
 def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
     index = request.index
-    attempts = choose(request, decision, experience)
-    last = attempts.pop(LAST_STEP)
+    *attempts, last = choose(request, decision, experience)
     reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
     visible = rewrite_search(body, decision, demote=False) if attempts else {}
-    for step, attempt in attempts.items():
+    for attempt in attempts:
         search = _Search(request, decision, reader, experience, attempt)
         result = yield from _TRIES[attempt.way](visible, search)
-        experience.proved(index, decision.level, step, exact=result is not None)
+        experience.proved(index, decision.level, attempt.step, exact=result is not None)
         if result is not None:
             return result
     answer = yield rewrite_search(body, decision)
@@ -305,6 +304,15 @@ def _annotator(reader: HitReader, request: Request) -> HitReader | None:
 _Try = Generator[Json, Json, Json | None]
 
 
+def _top(body: Json, search: _Search) -> _Try:
+    """Send an attempt; None when its response says nothing about the ranking."""
+    answer = yield body
+    if "error" in answer or answer.get("timed_out"):
+        return None
+    search.experience.saw_shards(search.request.index, answer["_shards"]["total"])
+    return answer
+
+
 def _try_window(visible: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     if search.experience.shards(request.index) > 1:
@@ -312,11 +320,8 @@ def _try_window(visible: Json, search: _Search) -> _Try:
     page = Page.of(request.body)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
     demoted = demoting(query, decision, few=True)
-    answer = yield window_request(visible, demoted, page, search.attempt)
-    if "error" in answer or answer.get("timed_out"):
-        return None
-    search.experience.saw_shards(request.index, answer["_shards"]["total"])
-    if answer["_shards"]["total"] > 1:
+    answer = yield from _top(window_request(visible, demoted, page, search.attempt), search)
+    if answer is None or answer["_shards"]["total"] > 1:
         return None
     hits = answer["hits"]["hits"]
     judged, told = reader.describe(hits, decision)
@@ -337,10 +342,9 @@ _UNKNOWN = 1e-30
 def _try_fetch(visible: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
-    answer = yield fetch_request(visible, search.attempt.depth)
-    if "error" in answer or answer.get("timed_out"):
+    answer = yield from _top(fetch_request(visible, search.attempt.depth), search)
+    if answer is None:
         return None
-    search.experience.saw_shards(request.index, answer["_shards"]["total"])
     hits = answer["hits"]["hits"]
     judged, told = reader.describe(hits, decision)
     if judged.hidden.any() or reader.unsure(hits, told):

@@ -37,7 +37,7 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.errors import JobError, ServiceUnavailable
 from saferank.indexer.backfill import Backfill
 from saferank.indexer.jobs import LEASE, Job, Jobs, JobState
-from saferank.indexer.outages import Outages
+from saferank.indexer.outages import PATIENCE, Outages
 from saferank.indexer.reindex import aliases
 from saferank.indexer.reindex.changes import NOTHING_YET, changed, checkpoints, whole_source
 from saferank.indexer.reindex.copier import Copier
@@ -66,7 +66,6 @@ _MOST_ROUNDS = 20
 # A round that copies more than this part of what the one before did brings nothing any more.
 _SHRINKS = 0.8
 _MOST_CLOSINGS = 3
-_PATIENCE = 15 * 60.0
 
 
 class _Cancelled(Exception):
@@ -162,7 +161,7 @@ class Reindex:
                 producer took over, or a service stayed away too long. The alias was not moved.
             MappingError: an index cannot be copied or cannot get the safety fields.
         """
-        outages = Outages(self._job.id, _PATIENCE)
+        outages = Outages(self._job.id, PATIENCE)
         try:
             while True:
                 copied = self._copied

@@ -30,7 +30,7 @@ def ways(
     **parameters: Any,
 ) -> list[Way]:
     attempts = choose(Request(body, parameters), decision, experience or Experience())
-    return [attempt.way for attempt in attempts.values()]
+    return [attempt.way for attempt in attempts]
 
 
 def test_without_demotion_there_is_nothing_to_choose() -> None:
@@ -76,10 +76,10 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience.saw_shards("a", 3)
     attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
     near, far = depths(Page(0, 10))
-    assert list(attempts.values()) == [
-        (Way.FETCH, near, 3),
-        (Way.FETCH, far, 12),
-        (Way.IN_QUERY, 0, 0),
+    assert attempts == [
+        (Way.FETCH, near, 3, 0),
+        (Way.FETCH, far, 12, 1),
+        (Way.IN_QUERY, 0, 0, 0),
     ]
     assert ways(QUERY, experience=experience, index="b") == USUAL
     experience.saw_shards("a", 1)

@@ -19,13 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from saferank.ranker.levels import Demotion, Level, Treatment
 from saferank.ranker.states import Query, StateQueries, any_of
-
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,12 +28,12 @@ class Curve:
     """One shape of demotion, in both forms.
 
     Attributes:
-        numbers: (depth in the band, floor) -> factor.
+        number: (depth in the band, floor) -> factor.
         query: (field, start of the band, width of the band, floor) -> a function of
             ``function_score`` with the same value on the band.
     """
 
-    numbers: Callable[[Numbers, float], Numbers]
+    number: Callable[[float, float], float]
     query: Callable[[str, float, float, float], Query]
 
 
@@ -54,53 +49,52 @@ CURVES: dict[str, Curve] = {
     "exponential": Curve(lambda depth, floor: floor**depth, _decay("exp")),
     "linear": Curve(lambda depth, floor: 1 - (1 - floor) * depth, _decay("linear")),
     "step": Curve(
-        lambda depth, floor: np.full_like(depth, floor),
+        lambda _depth, floor: floor,
         lambda _field, _start, _width, floor: {"weight": floor},
     ),
 }
 
 
-def factor(probability: ArrayLike, rules: Level, demotion: Demotion) -> Numbers:
-    """The factor on the relevance that a probability alone causes.
+@dataclass(frozen=True)
+class Band:
+    """The range of probabilities that a level demotes, with the fall over it.
 
-    Args:
-        probability: 0..1, rounded to float32 first; NaN gives 1, being no probability.
-
-    Returns:
-        float64 of the same shape, in (0, 1]. From ``hide_from`` on it is the end of the band.
+    Attributes:
+        start: the first probability in it.
+        width: of the range; the factor falls over this width and then stays.
+        curve: shape of the fall.
+        floor: factor at its end.
     """
-    values = np.asarray(probability, dtype=np.float32).astype(np.float64)
-    band = _Band.of(rules, demotion)
-    if band is None:
-        return np.ones_like(values)
-    inside = np.maximum(values, band.start)
-    return np.where(values >= band.start, band.factor(inside, demotion.floor), 1.0)
 
+    start: float
+    width: float
+    curve: Curve
+    floor: float
 
-def factors(
-    probability: NDArray[np.float32],
-    rules: Level,
-    demotion: Demotion,
-    *,
-    by_probability: NDArray[np.bool_],
-    to_the_floor: NDArray[np.bool_],
-) -> Numbers:
-    """The factor of each document, float64 (N,), with everything that counts.
+    @classmethod
+    def of(cls, rules: Level, demotion: Demotion) -> Band | None:
+        """The band of a level, or None when its thresholds demote nothing."""
+        if rules.demote_from is None:
+            return None
+        end = 1.0 if rules.hide_from is None else rules.hide_from
+        if rules.demote_from == end:
+            # Only a probability of 1 is in the band, which has no width to fall over.
+            return cls(rules.demote_from, 1.0, CURVES["step"], demotion.floor)
+        width = end - rules.demote_from
+        return cls(rules.demote_from, width, CURVES[demotion.curve], demotion.floor)
 
-    Args:
-        probability: of each document, (N,).
-        rules: the level.
-        demotion: how far demoted documents fall.
-        by_probability: which documents are in the band and demoted for it, (N,).
-        to_the_floor: which are demoted whatever their probability, (N,).
-    """
-    result = np.where(to_the_floor, demotion.floor, 1.0)
-    (inside,) = by_probability.nonzero()
-    band = _Band.of(rules, demotion) if len(inside) else None
-    if band is not None:
-        values = probability[inside].astype(np.float64)
-        result[inside] = band.factor(values, demotion.floor)
-    return result
+    def factor(self, probability: float) -> float:
+        """The factor in (0, 1] on the relevance of a document.
+
+        Args:
+            probability: a float32 value from ``start`` on.
+        """
+        depth = (probability - self.start) / self.width
+        return self.curve.number(depth if depth < 1 else 1.0, self.floor)
+
+    def function(self, field: str) -> Query:
+        """The same as a function of ``function_score``, for documents in the band."""
+        return self.curve.query(field, self.start, self.width, self.floor)
 
 
 def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[dict[str, Any]]:
@@ -112,9 +106,8 @@ def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[d
     if demotion.floor == 1:
         return []
     result: list[dict[str, Any]] = []
-    if (band := _Band.of(rules, demotion)) is not None:
-        field = queries.fields.probability
-        curve = band.curve.query(field, band.start, band.width, demotion.floor)
+    if (band := Band.of(rules, demotion)) is not None:
+        curve = band.function(queries.fields.probability)
         result.append({"filter": queries.undecided(*_in_band(rules, queries)), **curve})
     if unusual := queries.treated(rules, Treatment.DEMOTE):
         result.append({"filter": any_of(unusual), "weight": demotion.floor})
@@ -131,7 +124,7 @@ def functions_for_few(
     all documents are scored; here setting them up would cost more than it spares. Empty when there
     is no such form.
     """
-    band = _Band.of(rules, demotion)
+    band = Band.of(rules, demotion)
     if band is None or band.curve is CURVES["step"] or demotion.floor == 1:
         return []
 
@@ -140,7 +133,7 @@ def functions_for_few(
         return [getattr(queries, kind) for kind in kinds if kind in ("failed", "no_image")]
 
     floor, unchanged = {"weight": demotion.floor}, {"weight": 1}
-    curve = band.curve.query(queries.fields.probability, band.start, band.width, demotion.floor)
+    curve = band.function(queries.fields.probability)
     result: list[dict[str, Any]] = []
     if rules.blocked is Treatment.DEMOTE:
         result.append({"filter": queries.blocked, **floor})
@@ -169,27 +162,3 @@ def _in_band(rules: Level, queries: StateQueries) -> list[Query]:
     if rules.demote_from is None:
         return []
     return [queries.probability(at_least=rules.demote_from, below=rules.hide_from)]
-
-
-@dataclass(frozen=True)
-class _Band:
-    """The demoted range of probabilities."""
-
-    start: float
-    width: float
-    curve: Curve
-
-    def factor(self, values: Numbers, floor: float) -> Numbers:
-        """The factors of values from the band's start on; what is beyond its end has that of it."""
-        depth = np.minimum((values - self.start) / self.width, 1)
-        return self.curve.numbers(depth, floor)
-
-    @classmethod
-    def of(cls, rules: Level, demotion: Demotion) -> _Band | None:
-        if rules.demote_from is None:
-            return None
-        end = 1.0 if rules.hide_from is None else rules.hide_from
-        if rules.demote_from == end:
-            # Only a probability of 1 is in the band, which has no width to fall over.
-            return cls(rules.demote_from, 1.0, CURVES["step"])
-        return cls(rules.demote_from, end - rules.demote_from, CURVES[demotion.curve])

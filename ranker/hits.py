@@ -8,8 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision, Judgement
-from saferank.ranker.explain import describe
+from saferank.ranker.decision import Decision
 from saferank.ranker.records import states_of
 from saferank.ranker.verdicts import Rule
 
@@ -52,10 +51,10 @@ class HitReader:
             return body
         return {**body, "docvalue_fields": [*(body.get("docvalue_fields") or ()), *self.asked]}
 
-    def describe(self, hits: Sequence[Json], decision: Decision) -> tuple[Judgement, list[Json]]:
+    def describe(self, hits: Sequence[Json], decision: Decision) -> list[Json]:
         """What the decision does to each hit."""
         states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
-        return describe(states, decision)
+        return list(decision.describe(states))
 
     def unsure(self, hits: Sequence[Json], told: Sequence[Json]) -> list[int]:
         """Places of hits that look unscored and may not be.
@@ -65,7 +64,11 @@ class HitReader:
         """
         if not self.in_source:
             return []
-        unscored = [place for place, item in enumerate(told) if item["rule"] == Rule.UNSCORED]
+        unscored = [
+            place
+            for place, item in enumerate(told)
+            if item["probability"] is None and item["rule"] == Rule.UNSCORED
+        ]
         if not unscored:
             return []
         pairs = zip(hits, told, strict=True)

@@ -67,18 +67,20 @@ def window_proves(
     last = scores[page.size - 1]
     if last <= 0:
         return last == 0  # All further down have no relevance at all.
-    tie = any(
-        score == last and factor < 1
-        for score, factor in zip(scores[: page.size], factors, strict=False)
-    )
-    for score, factor in zip(scores, factors, strict=True):
+    for score, factor in zip(reversed(scores), reversed(factors), strict=True):
         if factor == 1:
-            proved = score < last or (score == last and not tie)
-        else:
-            proved = score / factor < last * (1 - _TOO_CLOSE)
-        if proved:
+            # No hit before this one has a lower plain score.
+            return score < last or (score == last and not _tie(scores, factors, page))
+        if score / factor < last * (1 - _TOO_CLOSE):
             return True
     return False
+
+
+def _tie(scores: Sequence[float], factors: Sequence[float], page: Page) -> bool:
+    """Whether a demoted hit of the page has the score of its last one."""
+    last = scores[page.size - 1]
+    pairs = zip(scores[: page.size], factors, strict=False)
+    return any(score == last and factor < 1 for score, factor in pairs)
 
 
 def fetch_request(visible: Json, depth: int) -> Json:

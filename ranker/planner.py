@@ -13,7 +13,7 @@ in_query   the factor is part of the query; right for every request, but the eng
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ MAX_WINDOW = 1000
 """Most hits that ``window`` looks at on the shard."""
 MAX_FETCH = 200
 """Most hits that ``fetch`` transfers from several shards."""
-_SPARES = (3, 12)
+_SPARES = (1, 12)
 _PATIENCE = 3
 _RETRY_EVERY = 50
 _REMEMBERED = 10_000
@@ -52,6 +52,9 @@ class Way(StrEnum):
     WINDOW = "window"
     FETCH = "fetch"
     IN_QUERY = "in_query"
+
+
+_MOST = {Way.WINDOW: MAX_WINDOW, Way.FETCH: MAX_FETCH}
 
 
 class Page(NamedTuple):
@@ -123,25 +126,31 @@ class Experience:
         return failures % _RETRY_EVERY != 0
 
 
-def choose(request: Request, decision: Decision, experience: Experience) -> list[Attempt]:
+def choose(request: Request, decision: Decision, experience: Experience) -> Iterator[Attempt]:
     """What to try for a request, in this order; the last one needs no proof."""
     if not decision.functions:
-        return [Attempt(Way.NONE)]
-    in_query = Attempt(Way.IN_QUERY)
-    body, index = request.body, request.index
-    if not body.keys() <= _SIMPLE or not request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS):
-        return [in_query]
-    page = Page.of(body)
-    if page.size == 0 or _asks(body.get("query"), _ONCE):
-        return [in_query]
-    several = experience.shards(index) > 1
-    way, most = (Way.FETCH, MAX_FETCH) if several else (Way.WINDOW, MAX_WINDOW)
-    attempts = [
-        Attempt(way, depth, spare, step)
-        for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True))
-        if depth <= most and not experience.hopeless(index, decision.level, step)
-    ]
-    return [*attempts, in_query]
+        yield Attempt(Way.NONE)
+        return
+    if _top_suffices(request):
+        page, index = Page.of(request.body), request.index
+        for step, spare in enumerate(_SPARES):
+            # The first attempt can tell that there are more shards than was known.
+            way = Way.FETCH if experience.shards(index) > 1 else Way.WINDOW
+            depth = depths(page, way)[step]
+            if depth <= _MOST[way] and not experience.hopeless(index, decision.level, step):
+                yield Attempt(way, depth, spare, step)
+    yield Attempt(Way.IN_QUERY)
+
+
+def _top_suffices(request: Request) -> bool:
+    """Whether the answer to a request can be made from the top of the plain ranking."""
+    body = request.body
+    return (
+        body.keys() <= _SIMPLE
+        and request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS)
+        and body.get("size") != 0
+        and not _asks(body.get("query"), _ONCE)
+    )
 
 
 def _asks(query: Any, kinds: frozenset[str]) -> bool:
@@ -151,10 +160,12 @@ def _asks(query: Any, kinds: frozenset[str]) -> bool:
     return isinstance(query, list) and any(_asks(part, kinds) for part in query)
 
 
-def depths(page: Page) -> tuple[int, int]:
+def depths(page: Page, way: Way) -> tuple[int, int]:
     """How far down the plain ranking to look for a page: first, and if that was too little.
 
-    With a fourth of the documents demoted, one and a half times the page is nearly always enough.
+    With a fourth of the documents demoted, twice the page is enough in 199 of 200 searches and one
+    and a half times in 29 of 30. ``window`` looks for nearly nothing; ``fetch`` transfers each hit.
     """
-    near = page.end + max(12, page.end // 2)
+    half = max(12, page.end // 2)
+    near = page.end + (half if way is Way.FETCH else 2 * half)
     return near, 4 * near

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from elastic_transport import ApiResponse, ObjectApiResponse
 from elasticsearch import ApiError, BadRequestError
 
@@ -265,13 +264,13 @@ def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indi
 def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
     index = request.index
-    *attempts, last = choose(request, decision, experience)
     reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
-    visible = rewrite_search(body, decision, demote=False) if attempts else {}
-    for attempt in attempts:
+    for attempt in choose(request, decision, experience):
+        if attempt.way not in _TRIES:
+            break
         search = _Search(request, decision, reader, experience, attempt)
-        result = yield from _TRIES[attempt.way](visible, search)
+        result = yield from _TRIES[attempt.way](body, search)
         experience.proved(index, decision.level, attempt.step, exact=result is not None)
         if result is not None:
             return result
@@ -282,7 +281,7 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
         experience.saw_shards(index, answer["_shards"]["total"])
     result = restore_response(answer)
     page = Page.of(request.body)
-    _annotate(result, _annotator(reader, request), decision, last.way, page)
+    _annotate(result, _annotator(reader, request), decision, attempt.way, page)
     return result
 
 
@@ -313,19 +312,18 @@ def _top(body: Json, search: _Search) -> _Try:
     return answer
 
 
-def _try_window(visible: Json, search: _Search) -> _Try:
+def _try_window(body: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
-    if search.experience.shards(request.index) > 1:
-        return None
     page = Page.of(request.body)
+    visible = rewrite_search(body, decision, demote=False)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
     demoted = demoting(query, decision, few=True)
     answer = yield from _top(window_request(visible, demoted, page, search.attempt), search)
     if answer is None or answer["_shards"]["total"] > 1:
         return None
     hits = answer["hits"]["hits"]
-    judged, told = reader.describe(hits, decision)
-    factors = np.where(judged.hidden, _UNKNOWN, judged.factor).tolist()
+    told = reader.describe(hits, decision)
+    factors = [item["factor"] or _UNKNOWN for item in told]
     for place in reader.unsure(hits, told):
         factors[place] = _UNKNOWN
     if not window_proves([hit["_score"] for hit in hits], factors, page, search.attempt.spare):
@@ -339,17 +337,18 @@ _UNKNOWN = 1e-30
 """A factor that proves nothing."""
 
 
-def _try_fetch(visible: Json, search: _Search) -> _Try:
+def _try_fetch(body: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
+    visible = rewrite_search(body, decision, demote=False)
     answer = yield from _top(fetch_request(visible, search.attempt.depth), search)
     if answer is None:
         return None
     hits = answer["hits"]["hits"]
-    judged, told = reader.describe(hits, decision)
-    if judged.hidden.any() or reader.unsure(hits, told):
+    told = reader.describe(hits, decision)
+    factors = [item["factor"] for item in told]
+    if None in factors or reader.unsure(hits, told):
         return None  # Changed between finding and fetching, or not to be seen in the hit.
-    factors = judged.factor.tolist()
     ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.attempt.depth)
     if ranking is None:
         return None
@@ -376,7 +375,7 @@ def _annotate(
     hits = answer.get("hits", {}).get("hits")
     if hits is None or reader is None:
         return
-    _, told = reader.describe(hits, decision)
+    told = reader.describe(hits, decision)
     _finish(answer, reader, told, decision, way, page)
 
 

@@ -16,7 +16,6 @@ from elasticsearch import NotFoundError
 from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import describe
 from saferank.ranker.hits import KEY
 from saferank.ranker.plans import Call, Knowledge, Plan, check_fields
 from saferank.ranker.records import states_of
@@ -284,7 +283,7 @@ def _shows(state: Json, decision: Decision) -> bool:
 
 def _told(state: Json, decision: Decision) -> Json:
     """What the level does to a document that was read."""
-    _, (told,) = describe(states_of([state], decision.fields, decision.model), decision)
+    (told,) = decision.describe(states_of([state], decision.fields, decision.model))
     return told
 
 

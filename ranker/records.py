@@ -39,22 +39,25 @@ def states_of(
         in_source: the ``_source`` is whole; ``fields`` has only what the application asked for.
     """
     root, dotted = fields.root, frozenset(_paths(fields).values())
-    simple = "." not in root and fields.override_root in (None, root)
+    sources = [hit.get("_source") or {} for hit in hits]
+    simple = (
+        "." not in root
+        and fields.override_root in (None, root)
+        and dotted.isdisjoint(set().union(*sources))
+    )
     # The usual hit in one go: scored, undecided, with its safety object in the source.
     values: list[float | None] = [
         value
         if simple
-        and (source := hit.get("_source"))
         and type(safety := source.get(root)) is dict
         and type(value := safety.get("probability")) is float
         and value == value
-        and safety.get("override") is None
-        and safety.get("status") in _USUAL
+        and "override" not in safety
+        and ((status := safety.get("status")) is None or status == SCORED)
         and (model is None or safety.get("model") == model)
         and (in_source or "fields" not in hit)
-        and dotted.isdisjoint(source)
         else None
-        for hit in hits
+        for hit, source in zip(hits, sources, strict=True)
     ]
     codes = bytearray(len(values))
     unusual = [number for number, value in enumerate(values) if value is None]
@@ -63,12 +66,9 @@ def states_of(
         if in_source:
             others = [{"_source": hit.get("_source")} for hit in others]
         states = States.of([record_of(hit, fields) for hit in others], model)
-        for number, value, code in zip(unusual, states.values, states.code.tolist(), strict=True):
+        for number, value, code in zip(unusual, states.values, states.codes, strict=True):
             values[number], codes[number] = value, code
-    return States.from_lists(values, codes)
-
-
-_USUAL = (SCORED, None)
+    return States(values, codes)
 
 
 @lru_cache(maxsize=64)

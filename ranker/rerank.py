@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable, Mapping
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from saferank.ranker.decision import Decision
-from saferank.ranker.explain import describe
 from saferank.ranker.hits import KEY
 from saferank.ranker.records import states_of
+from saferank.ranker.verdicts import Action
 
 Hit = dict[str, Any]
 
@@ -36,39 +37,43 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         ValueError: some hits have a score and others do not, or a score is not a number.
     """
     given = list(hits)
-    judged, told = describe(states_of(given, decision.fields, decision.model), decision)
+    told = decision.describe(states_of(given, decision.fields, decision.model))
     scores = _scores(given)
-    if scores is None:
-        worse = judged.demoted.astype(np.float64)
-        values: list[float | None] = [None] * len(given)
-    else:
-        changed = demote_scores(scores, judged.factor)
-        worse, values = -changed, changed.tolist()
-    order = np.argsort(worse, kind="stable")
     result = []
-    for place in order[~judged.hidden[order]].tolist():
-        hit = dict(given[place])
-        hit["_score"], hit[KEY] = values[place], told[place]
-        result.append(hit)
+    for hit, item, score in zip(given, told, scores or repeat(None), strict=False):
+        factor = item["factor"]
+        if factor is None:
+            continue  # Hidden.
+        new = dict(hit)
+        new["_score"] = score if score is None or factor == 1 else demote_score(score, factor)
+        new[KEY] = item
+        result.append(new)
+    if scores is None:
+        result.sort(key=lambda hit: hit[KEY]["action"] == Action.DEMOTED)
+    else:
+        result.sort(key=itemgetter("_score"), reverse=True)  # Keeps the order of equals, too.
     return result
 
 
-def demote_scores(scores: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores (N,) of any sign made worse by factors (N,) in (0, 1].
+def demote_score(score: float, factor: float) -> float:
+    """A score of any sign made worse by a factor in (0, 1].
 
     A negative score, as of some vector similarities, is divided, since a product would raise it.
     """
-    return np.where(scores >= 0, scores * factors, scores / factors)
+    return score * factor if score >= 0 else score / factor
 
 
-def _scores(hits: list[Mapping[str, Any]]) -> NDArray[np.float64] | None:
-    raw = [hit.get("_score") for hit in hits]
+def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
+    """The scores of the hits, or None when they have none."""
+    raw: list[Any] = [hit.get("_score") for hit in hits]
     missing = raw.count(None)
     if missing == len(raw):
         return None
     if missing:
         raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
-    scores = np.array(raw, dtype=np.float64)
-    if np.isnan(scores).any():
-        raise ValueError(f"hit {int(np.isnan(scores).argmax())} has a '_score' that is no number")
+    scores = array("d", raw).tolist()
+    if math.isnan(sum(scores)):  # Or infinities of both signs.
+        for number, score in enumerate(scores):
+            if math.isnan(score):
+                raise ValueError(f"hit {number} has a '_score' that is no number")
     return scores

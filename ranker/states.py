@@ -1,4 +1,4 @@
-"""What state a document is in, once as Elasticsearch queries and once as arrays.
+"""What state a document is in, once as Elasticsearch queries and once as numbers.
 
 =========  =====================================================================================
 allowed    a person decided that it is shown; nothing else counts
@@ -14,12 +14,10 @@ A probability counts unless the policy names a model and the document was scored
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.levels import Level, Treatment
@@ -28,7 +26,7 @@ Query = dict[str, Any]
 """A clause of the Elasticsearch query language."""
 
 KINDS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
-"""The states that are told apart, each with its bit in ``States.code``."""
+"""The states that are told apart, each with its bit in ``States.codes``."""
 
 ALLOW, BLOCK = "allow", "block"
 SCORED, FAILED, NO_IMAGE = "scored", "failed", "no_image"
@@ -129,13 +127,11 @@ class States:
 
     Attributes:
         values: N probabilities as the documents have them, None where there is none that counts.
-        probability: the same as the engine has them, float32 (N,), NaN for None.
-        code: uint8 (N,), the bits of ``KINDS``; 0 for the usual document, scored and undecided.
+        codes: N sums of bits of ``KINDS``; 0 for the usual document, scored and undecided.
     """
 
     values: list[float | None]
-    probability: NDArray[np.float32]
-    code: NDArray[np.uint8]
+    codes: bytearray
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], model: str | None = None) -> States:
@@ -150,17 +146,17 @@ class States:
         codes = bytearray(
             _code(row, scored=value is not None) for row, value in zip(records, values, strict=True)
         )
-        return cls.from_lists(values, codes)
+        return cls(values, codes)
 
-    @classmethod
-    def from_lists(cls, values: list[float | None], codes: bytearray) -> States:
-        """From N probabilities as the documents have them, and N codes."""
-        probability = np.array(values, dtype=np.float32)
-        return cls(values, probability, np.frombuffer(codes, dtype=np.uint8))
+    @property
+    def probabilities(self) -> list[float]:
+        """N probabilities as the engine has them: rounded to float32, NaN for None."""
+        values = [math.nan if value is None else value for value in self.values]
+        return array("f", values).tolist()
 
 
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
-    """The ``States.code`` of one document."""
+    """The code in ``States`` of one document."""
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
     if FAILED in status:

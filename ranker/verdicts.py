@@ -15,15 +15,13 @@ anything else        shown
 
 from __future__ import annotations
 
-from collections.abc import Set
+import math
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from saferank.ranker.levels import Level, Treatment
-from saferank.ranker.states import KINDS, States
+from saferank.ranker.states import KINDS
 
 
 class Action(StrEnum):
@@ -67,11 +65,6 @@ class Verdict:
         """Whether it is demoted by as much as its probability says."""
         return self.action is Action.DEMOTED and self.rule is Rule.DEMOTE_FROM
 
-    @property
-    def to_the_floor(self) -> bool:
-        """Whether it is demoted whatever its probability."""
-        return self.action is Action.DEMOTED and self.rule is not Rule.DEMOTE_FROM
-
 
 def verdict(rules: Level, state: Set[str], probability: Range) -> Verdict:
     """The verdict on a document.
@@ -113,14 +106,10 @@ class Verdicts:
     Attributes:
         rules: the level.
         table: at ``code * len(Range) + range``, for the codes of ``States``.
-        hides, by_probability, to_the_floor: of each verdict in the table, bool (M,).
     """
 
     rules: Level
     table: tuple[Verdict, ...]
-    hides: NDArray[np.bool_]
-    by_probability: NDArray[np.bool_]
-    to_the_floor: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rules: Level) -> Verdicts:
@@ -130,22 +119,21 @@ class Verdicts:
             for code in range(1 << len(KINDS))
             for probability in Range
         )
-        return cls(
-            rules,
-            table,
-            hides=np.array([item.action is Action.HIDDEN for item in table]),
-            by_probability=np.array([item.by_probability for item in table]),
-            to_the_floor=np.array([item.to_the_floor for item in table]),
-        )
+        return cls(rules, table)
 
-    def find(self, states: States) -> NDArray[np.uint8]:
-        """The place in the table of each document's verdict, (N,)."""
+    def find(self, codes: Iterable[int], probabilities: Iterable[float]) -> list[int]:
+        """The place in the table of each document's verdict.
+
+        Args:
+            codes: of N documents, as ``States`` has them.
+            probabilities: of the same documents, as the engine has them.
+        """
         lower, upper = self.rules.demote_from, self.rules.hide_from
-        place = states.code * np.uint8(len(Range))
-        if lower is not None:
-            place += states.probability >= np.float32(lower)
-        if upper is not None:
-            over = states.probability >= np.float32(upper)
-            # What is hidden has passed the lower threshold, too, if there is one.
-            place += over if lower is not None else over * np.uint8(Range.HIDE)
-        return place
+        hide = math.nan if upper is None else upper  # Nothing is at least NaN.
+        start = hide if lower is None else lower
+        below, between, above = map(int, Range)
+        ranges = len(Range)
+        return [
+            code * ranges + ((above if value >= hide else between) if value >= start else below)
+            for code, value in zip(codes, probabilities, strict=True)
+        ]

@@ -6,7 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.demotion import CURVES, factor, factors, functions
+from saferank.ranker.decision import Decision
+from saferank.ranker.demotion import CURVES, Band, functions
+from saferank.ranker.explain import explain
 from saferank.ranker.levels import Demotion, Level
 from saferank.ranker.states import StateQueries
 
@@ -16,7 +18,10 @@ MODERATE = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
 
 
 def at(probability: float, curve: str = "exponential", rules: Level = MODERATE) -> float:
-    return float(factor(probability, rules, Demotion(curve=curve, floor=0.1)))
+    """The factor of a band, as if it went on forever."""
+    band = Band.of(rules, Demotion(curve=curve, floor=0.1))
+    assert band is not None
+    return band.factor(float(np.float32(probability)))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +33,6 @@ def at(probability: float, curve: str = "exponential", rules: Level = MODERATE) 
     ],
 )
 def test_the_curves(curve: str, at_start: float, in_the_middle: float, at_end: float) -> None:
-    assert at(BELOW_0_2, curve) == 1.0
     assert at(0.2, curve) == at_start
     assert at(0.5, curve) == pytest.approx(in_the_middle, rel=1e-6)
     assert at(BELOW_0_8, curve) == pytest.approx(at_end, rel=1e-6)
@@ -50,29 +54,17 @@ def test_without_hide_from_the_band_ends_at_one() -> None:
 def test_a_band_of_one_point_falls_to_the_floor(curve: str) -> None:
     rules = Level(demote_from=1.0, unscored="show")
     assert at(1.0, curve, rules) == pytest.approx(0.1)
-    assert at(0.9999999, curve, rules) == 1.0
 
 
-def test_no_probability_and_no_demotion_leave_the_relevance_alone() -> None:
-    assert at(np.nan) == 1.0
-    hiding = Level(hide_from=0.8, unscored="show")
-    assert factor([0.5, 0.9], hiding, Demotion()).tolist() == [1.0, 1.0]
-
-
-def test_shapes_are_kept() -> None:
-    result = factor(np.full((2, 3), 0.5), MODERATE, Demotion())
-    assert (result.shape, result.dtype) == ((2, 3), np.float64)
+def test_a_level_that_only_hides_has_no_band() -> None:
+    assert Band.of(Level(hide_from=0.8, unscored="show"), Demotion()) is None
 
 
 def test_what_is_demoted_falls_by_its_probability_or_to_the_floor() -> None:
-    found = factors(
-        np.array([0.5, 0.5, 0.5, np.nan], dtype=np.float32),
-        MODERATE,
-        Demotion(floor=0.1),
-        by_probability=np.array([True, False, False, False]),
-        to_the_floor=np.array([False, False, True, True]),
-    )
-    assert found.tolist() == [pytest.approx(0.1**0.5, rel=1e-6), 1, 0.1, 0.1]
+    decision = Decision(level="x", rules=MODERATE, demotion=Demotion(floor=0.1))
+    records = [{"probability": 0.5}, {"probability": BELOW_0_2}, {}, {"probability": np.nan}]
+    factors = [found.factor for found in explain(records, decision)]
+    assert factors == [pytest.approx(0.1**0.5, rel=1e-6), 1, 0.1, 0.1]
 
 
 def test_a_floor_of_one_needs_no_functions() -> None:
@@ -95,8 +87,12 @@ def test_factors_are_in_range_and_fall(
     rules: Level, demotion: Demotion, one: float, other: float
 ) -> None:
     less, more = sorted((one, other))
-    milder, harder = factor([less, more], rules, demotion)
-    assert demotion.floor * (1 - 1e-9) <= harder <= milder <= 1
+    decision = Decision(level="x", rules=rules, demotion=demotion)
+    found = explain([{"probability": less}, {"probability": more}], decision)
+    milder, harder = (item.factor or 0 for item in found)
+    assert harder <= milder <= 1
+    for item in found:
+        assert item.factor is None or demotion.floor * (1 - 1e-9) <= item.factor
 
 
 @given(bands(), st.sampled_from(["exponential", "linear"]), st.floats(0.01, 0.9))
@@ -104,8 +100,10 @@ def test_factors_fall_strictly_and_without_a_jump(rules: Level, curve: str, floo
     assert rules.demote_from is not None
     assert rules.hide_from is not None
     assume(rules.hide_from - rules.demote_from > 1e-3)
+    band = Band.of(rules, Demotion(curve=curve, floor=floor))
+    assert band is not None
     grid = np.linspace(rules.demote_from, rules.hide_from, 101).astype(np.float32)
-    found = factor(grid, rules, Demotion(curve=curve, floor=floor))
+    found = [band.factor(value) for value in grid.tolist()]
     falls = -np.diff(found)
     assert (falls > 0).all()
     # The steepest a hundredth of the band can be, doubled for the rounding of the grid.

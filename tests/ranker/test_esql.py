@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
 from saferank.ranker.esql import where
+from saferank.ranker.explain import explain
 from saferank.ranker.levels import Level
-from saferank.ranker.states import States
 
 PROBABILITIES = (None, 0.0, 0.1999999, 0.2, 0.5, 1.0)
 MODELS = (None, "m", 'other "one"')
@@ -69,5 +69,4 @@ def test_it_hides_what_the_level_hides(rules: Level, model: str | None) -> None:
     database.execute("CREATE TABLE rows (probability, model, status, override)")
     database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", stored)
     found = [bool(value) for (value,) in database.execute(f"SELECT {condition} FROM rows")]
-    hidden = decision.judge(States.of(ROWS, model)).hidden
-    assert found == (~hidden).tolist()
+    assert found == [item.action != "hidden" for item in explain(ROWS, decision)]

@@ -15,7 +15,7 @@ def hit(index: str, **safety: Any) -> dict[str, Any]:
 
 
 def unsure(reader: HitReader, hits: list[dict[str, Any]]) -> list[int]:
-    _, told = reader.describe(hits, MODERATE)
+    told = reader.describe(hits, MODERATE)
     return reader.unsure(hits, told)
 
 

@@ -74,10 +74,10 @@ def test_parameters_that_need_it_are_done_in_the_query() -> None:
 def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience = Experience()
     experience.saw_shards("a", 3)
-    attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
-    near, far = depths(Page(0, 10))
+    attempts = list(choose(Request(QUERY, {"index": "a"}), MODERATE, experience))
+    near, far = depths(Page(0, 10), Way.FETCH)
     assert attempts == [
-        (Way.FETCH, near, 3, 0),
+        (Way.FETCH, near, 1, 0),
         (Way.FETCH, far, 12, 1),
         (Way.IN_QUERY, 0, 0, 0),
     ]
@@ -86,9 +86,17 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     assert ways(QUERY, experience=experience, index="a") == USUAL
 
 
+def test_shards_that_the_first_attempt_found_are_known_to_the_second() -> None:
+    experience = Experience()
+    attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
+    assert next(attempts).way is Way.WINDOW
+    experience.saw_shards("a", 2)
+    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.IN_QUERY]
+
+
 def test_deep_pages_are_done_in_the_query() -> None:
-    assert ways({**QUERY, "from": MAX_WINDOW // 2}) == [Way.WINDOW, Way.IN_QUERY]
-    assert ways({**QUERY, "from": MAX_WINDOW // 8}) == USUAL
+    assert ways({**QUERY, "from": MAX_WINDOW // 3}) == [Way.WINDOW, Way.IN_QUERY]
+    assert ways({**QUERY, "from": MAX_WINDOW // 10}) == USUAL
     assert ways({**QUERY, "from": MAX_WINDOW}) == [Way.IN_QUERY]
     experience = Experience()
     experience.saw_shards(None, 2)
@@ -117,10 +125,16 @@ def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "expected"), [(Page(0, 20), (32, 128)), (Page(80, 100), (150, 600))]
+    ("way", "page", "expected"),
+    [
+        (Way.WINDOW, Page(0, 20), (44, 176)),
+        (Way.WINDOW, Page(80, 100), (200, 800)),
+        (Way.FETCH, Page(0, 20), (32, 128)),
+        (Way.FETCH, Page(80, 100), (150, 600)),
+    ],
 )
-def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> None:
-    assert depths(page) == expected
+def test_how_far_to_look_for_a_page(way: Way, page: Page, expected: tuple[int, int]) -> None:
+    assert depths(page, way) == expected
 
 
 @pytest.mark.parametrize(

@@ -68,4 +68,4 @@ def test_many_hits_are_read_as_one_by_one(
     expected = States.of([record_of(hit, fields) for hit in seen], model)
     states = states_of(found, fields, model, in_source=in_source)
     assert states.values == expected.values
-    assert states.code.tolist() == expected.code.tolist()
+    assert states.codes == expected.codes

@@ -136,18 +136,24 @@ def test_the_visible_of_mild_levels() -> None:
 @pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
 def test_what_is_no_probability(probability: object) -> None:
     states = States.of([{"probability": probability}])
-    assert states.code.tolist() == [KINDS["unscored"]]
-    assert np.isnan(states.probability).all()
+    assert list(states.codes) == [KINDS["unscored"]]
+    assert np.isnan(states.probabilities).all()
 
 
 def test_of_several_probabilities_the_highest_counts() -> None:
     states = States.of([{"probability": [0.5, None, 0.75]}, {"probability": ["0.75", 0.5]}])
-    assert states.probability.tolist() == [0.75, 0.75]
+    assert states.probabilities == [0.75, 0.75]
+
+
+def test_a_probability_is_rounded_as_the_engine_does() -> None:
+    states = States.of([{"probability": 0.2}, {}])
+    assert states.probabilities[0] == float(np.float32(0.2)) != 0.2
+    assert states.values == [0.2, None]
 
 
 def test_a_probability_of_another_model_does_not_count() -> None:
     records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
-    assert States.of(records, model="new").code.tolist() == [KINDS["unscored"], 0]
+    assert list(States.of(records, model="new").codes) == [KINDS["unscored"], 0]
 
 
 def few(**rules: Any) -> list[tuple[Any, Any]]:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saferank.ranker.decision import Decision, Judgement
+from saferank.ranker.decision import Decision
 from saferank.ranker.demotion import CURVES
+from saferank.ranker.explain import explain
 from saferank.ranker.levels import Demotion, Level
-from saferank.ranker.states import KINDS, States
+from saferank.ranker.states import KINDS
 from saferank.ranker.verdicts import Action, Range, Rule, verdict
 
 BELOW_0_2 = float(np.nextafter(np.float32(0.2), np.float32(0)))
@@ -17,9 +18,24 @@ BELOW_0_8 = float(np.nextafter(np.float32(0.8), np.float32(0)))
 MODERATE = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
 
 
-def judge(records: list[dict[str, Any]], rules: Level, model: str | None = None) -> Judgement:
-    decision = Decision(level="x", rules=rules, demotion=Demotion(floor=0.1), model=model)
-    return decision.judge(States.of(records, model))
+def judge(
+    records: list[dict[str, Any]],
+    rules: Level,
+    *,
+    model: str | None = None,
+    curve: str = "exponential",
+) -> list[tuple[str, float | None]]:
+    """The action on each document, and its factor."""
+    demotion = Demotion(curve=curve, floor=0.1)
+    decision = Decision(level="x", rules=rules, demotion=demotion, model=model)
+    return [(found.action, found.factor) for found in explain(records, decision)]
+
+
+SHOWN, HIDDEN = (Action.SHOWN, 1), (Action.HIDDEN, None)
+
+
+def demoted(factor: float) -> tuple[Action, object]:
+    return Action.DEMOTED, pytest.approx(factor, rel=1e-6)
 
 
 def test_every_state_and_treatment() -> None:
@@ -43,30 +59,20 @@ def test_every_state_and_treatment() -> None:
     rules = Level(
         demote_from=0.2, hide_from=0.8, unscored="demote", failed="demote", no_image="hide"
     )
-    judged = judge(records, rules)
-    assert judged.hidden.tolist() == [
-        *(False, False, True, False, False, True, True),
-        *(False, True, True, True, False, True, False, False),
+    assert judge(records, rules) == [
+        *(SHOWN, demoted(0.1**0.5), HIDDEN, demoted(0.1), demoted(0.1), HIDDEN, HIDDEN),
+        *(SHOWN, HIDDEN, HIDDEN, HIDDEN, demoted(0.1), HIDDEN, SHOWN, demoted(0.1)),
     ]
-    assert judged.demoted.tolist() == [
-        *(False, True, False, True, True, False, False),
-        *(False, False, False, False, True, False, False, True),
-    ]
-    expected = [1, 0.1**0.5, 0.1, 0.1, 1, 0.1, 1, 0.1]
-    assert judged.factor[~judged.hidden].tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_threshold_belongs_to_what_is_above_it() -> None:
     records = [{"probability": p} for p in (BELOW_0_2, 0.2, BELOW_0_8, 0.8)]
-    judged = judge(records, MODERATE)
-    assert judged.demoted.tolist() == [False, True, True, False]
-    assert judged.hidden.tolist() == [False, False, False, True]
-    hiding = judge(records, Level(hide_from=0.8, unscored="show"))
-    assert hiding.hidden.tolist() == [False, False, False, True]
-    assert not hiding.demoted.any()
-    demoting = judge(records, Level(demote_from=0.2, unscored="show"))
-    assert demoting.demoted.tolist() == [False, True, True, True]
-    assert not demoting.hidden.any()
+    assert judge(records, MODERATE) == [SHOWN, demoted(1), demoted(0.1), HIDDEN]
+    hiding = Level(hide_from=0.8, unscored="show")
+    assert judge(records, hiding) == [SHOWN, SHOWN, SHOWN, HIDDEN]
+    demoting = Level(demote_from=0.2, unscored="show")
+    fallen = demoted(0.1**0.75)
+    assert judge(records, demoting) == [SHOWN, demoted(1), fallen, fallen]
 
 
 @pytest.mark.parametrize(
@@ -76,26 +82,27 @@ def test_blocked_is_treated_as_the_level_says_and_by_nothing_else(
     treatment: str, action: str, falls_to: float
 ) -> None:
     rules = Level(hide_from=0.8, demote_from=0.1, unscored="hide", blocked=treatment)
-    judged = judge([{"override": "block", "probability": 0.9}], rules)
-    assert judged.hidden.tolist() == [False]
-    assert judged.demoted.tolist() == [action == "demoted"]
-    assert judged.factor.tolist() == [falls_to]
+    assert judge([{"override": "block", "probability": 0.9}], rules) == [(action, falls_to)]
 
 
 @pytest.mark.parametrize("curve", CURVES)
 def test_what_is_above_one_falls_as_far_as_one(curve: str) -> None:
     rules = Level(demote_from=0.2, unscored="show")
-    decision = Decision(level="x", rules=rules, demotion=Demotion(curve=curve, floor=0.1))
-    judged = decision.judge(States.of([{"probability": 1.0}, {"probability": 9.0}]))
-    assert judged.factor.tolist() == [pytest.approx(0.1), pytest.approx(0.1)]
+    records = [{"probability": 1.0}, {"probability": 9.0}]
+    assert judge(records, rules, curve=curve) == [demoted(0.1), demoted(0.1)]
+
+
+def test_an_infinite_probability_is_above_every_threshold_there_is() -> None:
+    records = [{"probability": float("inf")}, {"probability": 1e300}]
+    assert judge(records, Level(hide_from=1.0, unscored="show")) == [HIDDEN, HIDDEN]
+    demoting = Level(demote_from=1.0, unscored="show")
+    assert judge(records, demoting) == [demoted(0.1), demoted(0.1)]
+    assert judge(records, Level()) == [SHOWN, SHOWN]
 
 
 def test_a_probability_of_another_model_does_not_count() -> None:
     records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
-    assert judge(records, Level(hide_from=0.8, unscored="show"), "new").hidden.tolist() == [
-        False,
-        True,
-    ]
+    assert judge(records, Level(hide_from=0.8, unscored="show"), model="new") == [SHOWN, HIDDEN]
 
 
 ACTIONS = {"show": Action.SHOWN, "demote": Action.DEMOTED, "hide": Action.HIDDEN}
@@ -114,9 +121,7 @@ def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str
         # The floor is the smallest factor, so it is the state that is named.
         by_probability = probability is Range.HIDE or probability > TREATMENTS.index(treatment)
         assert (found.rule == kind) is not by_probability
-        demoted = found.action is Action.DEMOTED
-        assert found.to_the_floor is (demoted and not by_probability)
-        assert found.by_probability is (demoted and by_probability)
+        assert found.by_probability is (found.action is Action.DEMOTED and by_probability)
 
 
 def test_a_persons_decision_is_the_only_thing_that_counts() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.states import SCORED, States
@@ -15,7 +15,7 @@ def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
 
     A hit that was asked for neither looks as if it had no probability.
     """
-    paths = _paths(fields)
+    paths = _layout(fields).paths
     found = hit.get("fields")
     if found and any(path in found for path in paths.values()):
         return {key: found.get(path) for key, path in paths.items()}
@@ -38,13 +38,9 @@ def states_of(
         model: identity that a probability must have to count, or None when any counts.
         in_source: the ``_source`` is whole; ``fields`` has only what the application asked for.
     """
-    root, dotted = fields.root, frozenset(_paths(fields).values())
+    root, layout = fields.root, _layout(fields)
     sources = [hit.get("_source") or {} for hit in hits]
-    simple = (
-        "." not in root
-        and fields.override_root in (None, root)
-        and dotted.isdisjoint(set().union(*sources))
-    )
+    simple = layout.one_object and layout.dotted.isdisjoint(set().union(*sources))
     # The usual hit in one go: scored, undecided, with its safety object in the source.
     values: list[float | None] = [
         value
@@ -71,15 +67,30 @@ def states_of(
     return States(values, codes)
 
 
+class _Layout(NamedTuple):
+    """Where documents have their safety fields.
+
+    Attributes:
+        paths: what a record's keys are called in a document.
+        dotted: the same names, as keys that a source can have with dots in them.
+        one_object: whether one object at the top of the source has all of them.
+    """
+
+    paths: dict[str, str]
+    dotted: frozenset[str]
+    one_object: bool
+
+
 @lru_cache(maxsize=64)
-def _paths(fields: SafetyFields) -> dict[str, str]:
-    """What a record's keys are called in a document."""
-    return {
+def _layout(fields: SafetyFields) -> _Layout:
+    paths = {
         "probability": fields.probability,
         "model": fields.model,
         "status": fields.status,
         "override": fields.override,
     }
+    one_object = "." not in fields.root and fields.override_root in (None, fields.root)
+    return _Layout(paths, frozenset(paths.values()), one_object)
 
 
 def _lookup(value: Any, path: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping
 from itertools import repeat
+from numbers import Real
 from operator import itemgetter
 from typing import Any
 
@@ -66,14 +67,16 @@ def demote_score(score: float, factor: float) -> float:
 def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
     """The scores of the hits, or None when they have none."""
     raw: list[Any] = [hit.get("_score") for hit in hits]
-    missing = raw.count(None)
-    if missing == len(raw):
-        return None
-    if missing:
+    if None in raw:
+        if raw.count(None) == len(raw):
+            return None
         raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
-    scores = array("d", raw).tolist()
+    try:
+        scores = array("d", raw).tolist()
+    except TypeError:
+        scores = [math.nan]
     if math.isnan(sum(scores)):  # Or infinities of both signs.
-        for number, score in enumerate(scores):
-            if math.isnan(score):
+        for number, score in enumerate(raw):
+            if not isinstance(score, Real) or math.isnan(score):
                 raise ValueError(f"hit {number} has a '_score' that is no number")
     return scores

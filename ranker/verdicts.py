@@ -53,6 +53,10 @@ class Range(IntEnum):
     HIDE = 2
 
 
+_BELOW, _DEMOTE, _HIDE = map(int, Range)
+_RANGES = len(Range)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What happens to a document, and which part of the level said so."""
@@ -131,9 +135,7 @@ class Verdicts:
         lower, upper = self.rules.demote_from, self.rules.hide_from
         hide = math.nan if upper is None else upper  # Nothing is at least NaN.
         start = hide if lower is None else lower
-        below, between, above = map(int, Range)
-        ranges = len(Range)
         return [
-            code * ranges + ((above if value >= hide else between) if value >= start else below)
+            code * _RANGES + ((_HIDE if value >= hide else _DEMOTE) if value >= start else _BELOW)
             for code, value in zip(codes, probabilities, strict=True)
         ]

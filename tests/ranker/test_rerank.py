@@ -57,13 +57,23 @@ def test_doc_values_count_before_the_source() -> None:
     assert rerank(hits, MODERATE) == []
 
 
+def test_infinite_scores_are_scores() -> None:
+    infinite = float("inf")
+    hits = [hit("a", -infinite), hit("b", infinite), hit("c", 1.0)]
+    assert [item["_id"] for item in rerank(hits, MODERATE)] == ["b", "c", "a"]
+
+
 def test_no_hits_give_no_hits() -> None:
     assert rerank([], MODERATE) == []
 
 
 @pytest.mark.parametrize(
     ("scores", "message"),
-    [((1.0, None), "hit 1 has no '_score'"), ((float("nan"), 1.0), "hit 0 has a '_score'")],
+    [
+        ((1.0, None), "hit 1 has no '_score'"),
+        ((float("nan"), 1.0), "hit 0 has a '_score'"),
+        ((1.0, "2.0"), "hit 1 has a '_score'"),
+    ],
 )
 def test_scores_that_cannot_be_ordered_are_refused(scores: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

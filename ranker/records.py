@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.states import SCORED, States
+from saferank.ranker.states import SCORED, States, state_of
 
 
 def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
@@ -56,14 +56,12 @@ def states_of(
         for hit, source in zip(hits, sources, strict=True)
     ]
     codes = bytearray(len(values))
-    unusual = [number for number, value in enumerate(values) if value is None]
-    if unusual:
-        others = [hits[number] for number in unusual]
-        if in_source:
-            others = [{"_source": hit.get("_source")} for hit in others]
-        states = States.of([record_of(hit, fields) for hit in others], model)
-        for number, value, code in zip(unusual, states.values, states.codes, strict=True):
-            values[number], codes[number] = value, code
+    for number, value in enumerate(values):
+        if value is None:
+            hit, record = hits[number], sources[number].get(root, {})
+            if not simple or type(record) is not dict or not (in_source or "fields" not in hit):
+                record = record_of({"_source": hit.get("_source")} if in_source else hit, fields)
+            values[number], codes[number] = state_of(record, model)
     return States(values, codes)
 
 

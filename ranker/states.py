@@ -142,11 +142,8 @@ class States:
                 hits have them. A probability that is no number counts as none.
             model: identity that a probability must have to count, or None when any counts.
         """
-        values = [_probability(row, model) for row in records]
-        codes = bytearray(
-            _code(row, scored=value is not None) for row, value in zip(records, values, strict=True)
-        )
-        return cls(values, codes)
+        states = [state_of(record, model) for record in records]
+        return cls([value for value, _ in states], bytearray(code for _, code in states))
 
     @property
     def probabilities(self) -> list[float]:
@@ -155,8 +152,13 @@ class States:
         return array("f", values).tolist()
 
 
+def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None, int]:
+    """The value and the code in ``States`` of one document; see ``States.of``."""
+    value = _probability(record, model)
+    return value, _code(record, scored=value is not None)
+
+
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
-    """The code in ``States`` of one document."""
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
     if FAILED in status:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.ranker.levels import Demotion, Level, Treatment
-from saferank.ranker.states import Query, StateQueries, any_of
+from saferank.ranker.states import FAILED, NO_IMAGE, Query, StateQueries, any_of
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Band:
 def functions(rules: Level, demotion: Demotion, queries: StateQueries) -> list[dict[str, Any]]:
     """The same factor as ``functions`` of a ``function_score`` query.
 
-    To be used with ``score_mode: min`` and ``boost_mode: multiply``. Empty when the level demotes
-    nothing. Needs neither scripts nor plugins.
+    To be used with ``score_mode: min``. Empty when the level demotes nothing. Needs neither scripts
+    nor plugins.
     """
     if demotion.floor == 1:
         return []
@@ -128,9 +128,8 @@ def functions_for_few(
     if band is None or band.curve is CURVES["step"] or demotion.floor == 1:
         return []
 
-    def treated(treatment: Treatment) -> list[Query]:
-        kinds = rules.treats(treatment)
-        return [getattr(queries, kind) for kind in kinds if kind in ("failed", "no_image")]
+    def statuses(treatment: Treatment) -> list[str]:
+        return [kind for kind in rules.treats(treatment) if kind in (FAILED, NO_IMAGE)]
 
     floor, unchanged = {"weight": demotion.floor}, {"weight": 1}
     curve = band.function(queries.fields.probability)
@@ -138,19 +137,19 @@ def functions_for_few(
     if rules.blocked is Treatment.DEMOTE:
         result.append({"filter": queries.blocked, **floor})
     result.append({"filter": queries.decided, **unchanged})
-    if demoted_kinds := treated(Treatment.DEMOTE):
-        result.append({"filter": any_of(demoted_kinds), **floor})
+    if fallen := statuses(Treatment.DEMOTE):
+        result.append({"filter": queries.status(*fallen), **floor})
     result.append({"filter": queries.scored, **curve})
     if rules.unscored is Treatment.DEMOTE:
-        if others := treated(Treatment.SHOW):
-            result.append({"filter": any_of(others), **unchanged})
+        if others := statuses(Treatment.SHOW):
+            result.append({"filter": queries.status(*others), **unchanged})
         result.append(floor)
     return result
 
 
 def scoring(functions: list[dict[str, Any]], mode: str) -> Query:
-    """Functions as parts of a ``function_score`` that multiplies by them."""
-    return {"functions": functions, "score_mode": mode, "boost_mode": "multiply"}
+    """Functions as parts of a ``function_score``, which multiplies by them."""
+    return {"functions": functions, "score_mode": mode}
 
 
 def demoted(rules: Level, queries: StateQueries) -> list[Query]:

@@ -45,7 +45,6 @@ def window_request(visible: Json, demoted_query: Json, page: Page, attempt: Atte
             "rescore_query": demoted_query,
             "query_weight": 0,
             "rescore_query_weight": 1,
-            "score_mode": "total",
         },
     }
     return {**visible, "size": page.size + attempt.spare, "rescore": [rescorer]}

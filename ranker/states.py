@@ -36,7 +36,7 @@ def any_of(conditions: Sequence[Query]) -> Query:
     """Documents that meet at least one of the conditions (one or more)."""
     if len(conditions) == 1:
         return conditions[0]
-    return {"bool": {"should": list(conditions), "minimum_should_match": 1}}
+    return {"bool": {"should": list(conditions)}}
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,23 @@ class StateQueries:
     @property
     def unscored(self) -> Query:
         """Documents without a probability that counts that are not otherwise accounted for."""
-        accounted = {"terms": {self.fields.status: [FAILED, NO_IMAGE]}}
-        return {"bool": {"must_not": [self.scored, accounted]}}
+        return {"bool": {"must_not": [self.scored, self.status(FAILED, NO_IMAGE)]}}
 
     @property
     def failed(self) -> Query:
         """Documents with an image that has no probability."""
-        return {"term": {self.fields.status: FAILED}}
+        return self.status(FAILED)
 
     @property
     def no_image(self) -> Query:
         """Documents without an image."""
-        return {"term": {self.fields.status: NO_IMAGE}}
+        return self.status(NO_IMAGE)
+
+    def status(self, *values: str) -> Query:
+        """Documents with one of these statuses (one or more)."""
+        if len(values) == 1:
+            return {"term": {self.fields.status: values[0]}}
+        return {"terms": {self.fields.status: list(values)}}
 
     @property
     def blocked(self) -> Query:

@@ -33,7 +33,6 @@ def test_hidden_documents_are_excluded_beside_the_query(hiding: Decision) -> Non
                             },
                             {"terms": {"safety.override": ["allow", "block"]}},
                         ],
-                        "minimum_should_match": 1,
                     }
                 }
             ],

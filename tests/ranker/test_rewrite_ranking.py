@@ -81,7 +81,6 @@ def test_relevance_is_multiplied(demoted: Decision) -> None:
                 "query": without_hidden(MATCH, demoted),
                 "functions": demoted.functions,
                 "score_mode": "min",
-                "boost_mode": "multiply",
             }
         },
     }

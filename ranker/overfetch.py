@@ -40,7 +40,8 @@ def window_request(visible: Json, demoted_query: Json, page: Page, attempt: Atte
         attempt: how far down the plain ranking to look, and how many hits more to return.
     """
     rescorer = {
-        "window_size": attempt.depth,
+        # The proof takes every hit returned to be from the window.
+        "window_size": max(attempt.depth, page.end + attempt.spare),
         "query": {
             "rescore_query": demoted_query,
             "query_weight": 0,

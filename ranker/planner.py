@@ -13,6 +13,7 @@ in_query   the factor is part of the query; right for every request, but the eng
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,7 +137,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
         for step, spare in enumerate(_SPARES):
             # The first attempt can tell that there are more shards than was known.
             way = Way.FETCH if experience.shards(index) > 1 else Way.WINDOW
-            depth = depths(page, way)[step]
+            depth = depths(page)[step]
             if depth <= _MOST[way] and not experience.hopeless(index, decision.level, step):
                 yield Attempt(way, depth, spare, step)
     yield Attempt(Way.IN_QUERY)
@@ -160,12 +161,13 @@ def _asks(query: Any, kinds: frozenset[str]) -> bool:
     return isinstance(query, list) and any(_asks(part, kinds) for part in query)
 
 
-def depths(page: Page, way: Way) -> tuple[int, int]:
+def depths(page: Page) -> tuple[int, int]:
     """How far down the plain ranking to look for a page: first, and if that was too little.
 
-    With a fourth of the documents demoted, twice the page is enough in 199 of 200 searches and one
-    and a half times in 29 of 30. ``window`` looks for nearly nothing; ``fetch`` transfers each hit.
+    Where a fourth of the documents is demoted, n that are not are among the best n + n/3 on
+    average, with a standard deviation of 2/3 of the root of n (a negative binomial distribution).
+    Three of these on top were enough in 199 of 200 searches. Looking further lets the engine skip
+    less.
     """
-    half = max(12, page.end // 2)
-    near = page.end + (half if way is Way.FETCH else 2 * half)
+    near = page.end + math.ceil(page.end / 3 + 2 * math.sqrt(page.end))
     return near, 4 * near

@@ -47,7 +47,7 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> 
     plain, factor = corpus
     demoted = (plain.astype(np.float64) * factor).astype(np.float32)
     request = window_request(
-        {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depths(page, Way.WINDOW)[0], spare)
+        {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depths(page)[0], spare)
     )
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
     order = sorted(window, key=lambda number: (-demoted[number], number))
@@ -74,7 +74,7 @@ def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> No
 
 def test_a_usual_page_is_proved_both_ways() -> None:
     page = Page(0, 20)
-    depth = depths(page, Way.WINDOW)[0]
+    depth = depths(page)[0]
     random = np.random.default_rng(3)
     plain = np.sort(random.random(1000).astype(np.float32))[::-1] + np.float32(1)
     factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)

@@ -75,7 +75,7 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience = Experience()
     experience.saw_shards("a", 3)
     attempts = list(choose(Request(QUERY, {"index": "a"}), MODERATE, experience))
-    near, far = depths(Page(0, 10), Way.FETCH)
+    near, far = depths(Page(0, 10))
     assert attempts == [
         (Way.FETCH, near, 1, 0),
         (Way.FETCH, far, 12, 1),
@@ -125,16 +125,11 @@ def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "page", "expected"),
-    [
-        (Way.WINDOW, Page(0, 20), (44, 176)),
-        (Way.WINDOW, Page(80, 100), (200, 800)),
-        (Way.FETCH, Page(0, 20), (32, 128)),
-        (Way.FETCH, Page(80, 100), (150, 600)),
-    ],
+    ("page", "expected"),
+    [(Page(0, 1), (4, 16)), (Page(0, 20), (36, 144)), (Page(80, 100), (154, 616))],
 )
-def test_how_far_to_look_for_a_page(way: Way, page: Page, expected: tuple[int, int]) -> None:
-    assert depths(page, way) == expected
+def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> None:
+    assert depths(page) == expected
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable, Mapping
 from itertools import repeat
 from numbers import Real
@@ -72,11 +71,10 @@ def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
             return None
         raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
     try:
-        scores = array("d", raw).tolist()
+        suspicious = math.isnan(sum(raw))  # Or infinities of both signs.
     except TypeError:
-        scores = [math.nan]
-    if math.isnan(sum(scores)):  # Or infinities of both signs.
-        for number, score in enumerate(raw):
-            if not isinstance(score, Real) or math.isnan(score):
-                raise ValueError(f"hit {number} has a '_score' that is no number")
-    return scores
+        suspicious = True
+    for number, score in enumerate(raw if suspicious else ()):
+        if not isinstance(score, Real) or math.isnan(score):
+            raise ValueError(f"hit {number} has a '_score' that is no number")
+    return raw

@@ -274,7 +274,7 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
         experience.proved(index, decision.level, attempt.step, exact=result is not None)
         if result is not None:
             return result
-    answer = yield rewrite_search(body, decision)
+    answer = yield rewrite_search(body, decision, scroll="scroll" in request.parameters)
     if "error" in answer:
         return answer
     if "_shards" in answer:

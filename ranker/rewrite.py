@@ -50,7 +50,11 @@ _RANKING = names("query knn retriever rescore sort")
 
 
 def rewrite_search(
-    body: Mapping[str, Any] | None, decision: Decision, *, demote: bool = True
+    body: Mapping[str, Any] | None,
+    decision: Decision,
+    *,
+    demote: bool = True,
+    scroll: bool = False,
 ) -> dict[str, Any]:
     """The body of a search that finds no hidden document and demotes as the level says.
 
@@ -58,6 +62,7 @@ def rewrite_search(
         body: of ``_search``, also of ``_async_search`` and of one search in ``_msearch``.
         decision: what to hide and how to demote.
         demote: False hides only, for callers that demote the hits themselves.
+        scroll: whether the request begins a scroll, in which there are no rescorers.
 
     Returns:
         The body to send. Give its response to ``restore_response``.
@@ -76,9 +81,9 @@ def rewrite_search(
         result["highlight"] = _highlighting_words(result)
     demote = demote and bool(decision.functions)
     if "retriever" in result:
-        return _with_retriever(result, decision, demote=demote)
+        return _with_retriever(result, decision, demote=demote, scroll=scroll)
     if "knn" in result:
-        return _with_knn(result, decision, demote=demote)
+        return _with_knn(result, decision, demote=demote, scroll=scroll)
     query = safe_query(result.get("query", MATCH_ALL), "query", decision)
     return _with_query(result, query, decision, demote=demote)
 
@@ -118,7 +123,9 @@ def _with_query(
     return result
 
 
-def _with_knn(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict[str, Any]:
+def _with_knn(
+    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
+) -> dict[str, Any]:
     """Nearest neighbours stay what they are where possible; else they become part of the query."""
     searches = [
         safe_knn(item, _numbered("knn", number, body["knn"]), decision)
@@ -138,7 +145,7 @@ def _with_knn(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict
             rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=False)
             result["rescore"] = paged(rescorers)
         return result
-    alone = query is None and not {"collapse", "search_after"} & body.keys()
+    alone = query is None and not scroll and not {"collapse", "search_after"} & body.keys()
     if alone and as_list(body.get("sort")) in ([], ["_score"]) and _few(searches):
         rescorers = safe_rescore(body.get("rescore"), "rescore", decision, demote=False)
         return {**body, "knn": searches, "rescore": [*rescorers, *multiplying(decision)]}
@@ -182,10 +189,17 @@ def _as_query(search: dict[str, Any]) -> dict[str, Any]:
     return {"knn": search}
 
 
-def _with_retriever(body: dict[str, Any], decision: Decision, *, demote: bool) -> dict[str, Any]:
+def _with_retriever(
+    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
+) -> dict[str, Any]:
     if demote and body.get("min_score") is not None:
         raise UnsafeRequest("min_score", "it would see demoted scores; put it into the retriever")
     retriever = body["retriever"]
+    if demote and scroll and "standard" not in as_object(retriever):
+        raise UnsafeRequest(
+            "retriever",
+            "in a scroll only 'standard' can be demoted; give nearest neighbours as 'knn'",
+        )
     if demote and "indices_boost" in body and _has_min_score(retriever):
         raise UnsafeRequest(
             "indices_boost", "with a 'min_score' it cannot be told apart from demotion"

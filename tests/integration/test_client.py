@@ -50,6 +50,7 @@ DEMOTED = {
     "strict": set[str](),
 }
 QUERY = {"match": {"title": "cat"}}
+NEIGHBOURS = {"field": "v", "query_vector": [0, 1], "k": 20, "num_candidates": 20}
 Json = dict[str, Any]
 Search_ = Callable[[Json, Json], Json]
 
@@ -63,12 +64,17 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
             index=INDEX,
             settings={"number_of_shards": 1},
             mappings={
-                "properties": {**properties, "title": {"type": "text"}, "n": {"type": "integer"}}
+                "properties": {
+                    **properties,
+                    "title": {"type": "text"},
+                    "n": {"type": "integer"},
+                    "v": {"type": "dense_vector", "dims": 2, "similarity": "l2_norm"},
+                }
             },
         )
         for number, (name, safety) in enumerate(DOCUMENTS.items()):
             title = f"cat marker{name}x" + " word" * number
-            document = {"title": title, "n": number, "safety": safety}
+            document = {"title": title, "n": number, "v": [number, 1], "safety": safety}
             client.index(index=INDEX, id=name, document=document)
         client.index(index=BARE, id="1", document={"title": "cat"})
         client.indices.refresh(index=f"{INDEX},{BARE}")
@@ -253,10 +259,22 @@ def test_count_agrees_with_the_hits(safe: SafeSearch, level: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("source", [True, False], ids=["source", "no_source"])
-def test_a_scroll_shows_everything_once(safe: SafeSearch, level: str, source: bool) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"_source": False},
+        {"query": QUERY},
+        {"sort": ["n"]},
+        {"knn": NEIGHBOURS},
+        {"knn": NEIGHBOURS, "query": QUERY},
+        {"retriever": {"standard": {"query": QUERY}}},
+    ],
+    ids=["all", "no_source", "query", "sort", "knn", "knn_query", "retriever"],
+)
+def test_a_scroll_shows_everything_once(safe: SafeSearch, level: str, body: Json) -> None:
     context = {"requested": level}
-    response = safe.search(index=INDEX, size=3, scroll="1m", source=source, context=context)
+    response = safe.search(index=INDEX, size=3, scroll="1m", body=body, context=context)
     found: list[str] = []
     while response["hits"]["hits"]:
         assert all(hit["saferank"]["level"] == level for hit in response["hits"]["hits"])

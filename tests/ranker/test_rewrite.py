@@ -242,6 +242,22 @@ def test_neighbours_in_another_order_become_the_query(
         assert caught.value.key == key
 
 
+def test_in_a_scroll_without_rescorers_neighbours_become_the_query(
+    demoting: Decision, hiding: Decision
+) -> None:
+    query = {"bool": {"should": [{"knn": safe(demoting)}]}}
+    found = rewrite_search({"knn": KNN}, demoting, scroll=True)
+    assert found == ranked({}, query, demoting)
+    assert rewrite_search({"knn": KNN}, hiding, scroll=True) == {"knn": [safe(hiding)]}
+    retriever = {"retriever": {"knn": KNN}}
+    assert rewrite_search(retriever, hiding, scroll=True) == rewrite_search(retriever, hiding)
+    standard = {"retriever": {"standard": {"query": MATCH}}}
+    assert rewrite_search(standard, demoting, scroll=True) == rewrite_search(standard, demoting)
+    with pytest.raises(UnsafeRequest) as caught:
+        rewrite_search(retriever, demoting, scroll=True)
+    assert caught.value.key == "retriever"
+
+
 def test_neighbours_whose_hits_the_caller_demotes(demoting: Decision) -> None:
     body = {"knn": KNN, "sort": ["price"], "rescore": RESCORE}
     found = rewrite_search(body, demoting, demote=False)

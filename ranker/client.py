@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, Generic, Self, TypeVar
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
@@ -36,6 +37,9 @@ _PASSED = names(
     info ingest ping reindex update_by_query
     """
 )
+
+# What the bulk helpers of the Elasticsearch client need beside calls: it records their times.
+_FOR_HELPERS = names("_otel")
 
 _Planner = Callable[[Mapping[str, Any], Decision, Knowledge], Plan[Any]]
 
@@ -167,11 +171,16 @@ class _SafeClient(Generic[Client]):
         copy._knowledge = self._knowledge
         return copy
 
+    @property
+    def transport(self) -> Any:
+        """As much of the client's transport as its bulk helpers need; it can send nothing."""
+        return SimpleNamespace(serializers=self.client.transport.serializers)
+
     def _run(self, plan: Plan[Any]) -> Any:
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
-        if name in _PASSED:
+        if name in _PASSED or name in _FOR_HELPERS:
             return getattr(self.client, name)
         if name.startswith("_") or not hasattr(self.client, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

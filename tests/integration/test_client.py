@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
 from elasticsearch.dsl import AsyncSearch, MultiSearch, Search
-from elasticsearch.helpers import scan
+from elasticsearch.helpers import async_bulk, bulk, parallel_bulk, scan
 
 from saferank.errors import ContextError, MappingError, UnsafeRequest
 from saferank.mappings import template
@@ -294,6 +294,27 @@ def test_a_scroll_cannot_be_read_on_at_another_level(safe: SafeSearch) -> None:
         safe.scroll(scroll_id=raw, context={"requested": "off"})
     safe.clear_scroll(scroll_id=[begun["_scroll_id"]])
     safe.client.clear_scroll(scroll_id=raw)
+
+
+def test_the_clients_own_bulk_helpers_work(safe: SafeSearch, elasticsearch_url: str) -> None:
+    index = f"{INDEX}-bulk"
+    actions = [{"_index": index, "_id": str(number), "title": "cat"} for number in range(5)]
+    try:
+        assert bulk(safe, actions[:2], refresh=True) == (2, [])
+        assert [ok for ok, _ in parallel_bulk(safe, actions[2:3])] == [True]
+
+        async def write() -> tuple[int, Any]:
+            async with AsyncElasticsearch(elasticsearch_url) as client:
+                return await async_bulk(
+                    AsyncSafeSearch(client, safe.policy), actions[3:], refresh=True
+                )
+
+        assert asyncio.run(write()) == (2, [])
+        assert safe.client.count(index=index)["count"] == 5
+        with pytest.raises(AttributeError):
+            safe.transport.perform_request("GET", "/")
+    finally:
+        safe.client.indices.delete(index=index, ignore_unavailable=True)
 
 
 def test_the_clients_own_scan_helper_works(safe: SafeSearch) -> None:

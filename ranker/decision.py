@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,9 +85,10 @@ class Decision:
         return Verdicts.of(self.rules)
 
     def describe(self, states: States) -> Iterator[dict[str, Any]]:
-        """What happens to each of N documents and why, as ``Explanation.to_dict`` has it.
+        """What happens to each of N documents and why, in the form of ``Explanation.to_dict``.
 
-        Made for every hit of every search, so it is fast; each dictionary is the caller's own.
+        Made for every hit of every search, so it is fast: probabilities are as the documents have
+        them. Each dictionary is the caller's own.
         """
         templates, curves = self._templates
         probabilities = states.probabilities
@@ -118,6 +120,10 @@ class Decision:
         band = Band.of(self.rules, self.demotion)
         curve = band.factor if band else None
         return templates, [curve if verdict.by_probability else None for verdict in table]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of; the rest is computed again, and not all of it can be pickled."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
 
     @cached_property
     def cache_key(self) -> str:

@@ -7,8 +7,8 @@ cannot be known, nothing is proved.
 
 ``window``: a rescorer replaces the scores of the best by those of the in-query form, so they are
 the same to the bit. Plain scores are not returned, but every hit returned was in the window, so
-the lowest plain score is at most the plain score of any of them. A few hits more than the page
-make one likely that was not demoted, and whose score therefore is its plain score.
+the lowest plain score is at most the plain score of any of them. Of the page's last hit and one
+or a few more, one is likely not demoted, and its score is its plain score.
 
 ``fetch``: all that were looked at are returned with their plain scores and demoted here.
 """

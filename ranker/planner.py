@@ -83,7 +83,7 @@ class Attempt(NamedTuple):
     Attributes:
         way: how.
         depth: how many of the best in the plain ranking to look at; 0 when it looks at all.
-        spare: how many hits beyond the page ``window`` returns; the proof needs one undemoted.
+        spare: how many hits beyond the page ``window`` returns, for the proof.
         step: 0 for a first look at the top, 1 for a second.
     """
 
@@ -146,12 +146,10 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
 def _top_suffices(request: Request) -> bool:
     """Whether the answer to a request can be made from the top of the plain ranking."""
     body = request.body
-    return (
-        body.keys() <= _SIMPLE
-        and request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS)
-        and body.get("size") != 0
-        and not _asks(body.get("query"), _ONCE)
-    )
+    if not body.keys() <= _SIMPLE or not request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS):
+        return False
+    page = Page.of(body)
+    return page.start >= 0 and page.size > 0 and not _asks(body.get("query"), _ONCE)
 
 
 def _asks(query: Any, kinds: frozenset[str]) -> bool:

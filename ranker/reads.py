@@ -7,6 +7,7 @@ level shows it. A document that changes in between is read again.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -202,10 +203,16 @@ def _refuse_document_back(options: Mapping[str, Any]) -> None:
 
 def _asks_for_source(line: Any) -> bool:
     """Whether a line of a bulk, an object or JSON, has this key; no field can be called so."""
-    if isinstance(line, bytes):
-        return b'"_source"' in line
-    if isinstance(line, str):
-        return '"_source"' in line
+    if isinstance(line, bytes | str):
+        text = line.decode() if isinstance(line, bytes) else line
+        # JSON can also spell the key with escapes.
+        lines = [part for part in text.split("\n") if "_source" in part or "\\u" in part]
+        try:
+            return any(_asks_for_source(json.loads(part)) for part in lines)
+        except ValueError:
+            return True  # What cannot be read is not known to be safe.
+    if not isinstance(line, Mapping):
+        return False
     return "_source" in line or any(
         isinstance(value, Mapping) and "_source" in value for value in line.values()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping
 from itertools import repeat
 from numbers import Real
@@ -71,10 +72,11 @@ def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
             return None
         raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
     try:
-        suspicious = math.isnan(sum(raw))  # Or infinities of both signs.
-    except TypeError:
-        suspicious = True
-    for number, score in enumerate(raw if suspicious else ()):
-        if not isinstance(score, Real) or math.isnan(score):
-            raise ValueError(f"hit {number} has a '_score' that is no number")
-    return raw
+        scores = array("d", raw).tolist()
+    except TypeError:  # Text, for one.
+        scores = [score if isinstance(score, Real) else math.nan for score in raw]
+    if math.isnan(sum(scores)):  # Or infinities of both signs.
+        for number, score in enumerate(scores):
+            if math.isnan(score):
+                raise ValueError(f"hit {number} has a '_score' that is no number")
+    return scores

@@ -82,7 +82,7 @@ def rewrite_search(
     demote = demote and bool(decision.functions)
     if "retriever" in result:
         return _with_retriever(result, decision, demote=demote, scroll=scroll)
-    if "knn" in result:
+    if result.get("knn"):
         return _with_knn(result, decision, demote=demote, scroll=scroll)
     query = safe_query(result.get("query", MATCH_ALL), "query", decision)
     return _with_query(result, query, decision, demote=demote)

@@ -298,7 +298,7 @@ def test_a_scroll_cannot_be_read_on_at_another_level(safe: SafeSearch) -> None:
 
 def test_the_clients_own_bulk_helpers_work(safe: SafeSearch, elasticsearch_url: str) -> None:
     index = f"{INDEX}-bulk"
-    actions = [{"_index": index, "_id": str(number), "title": "cat"} for number in range(5)]
+    actions = [{"_index": index, "_id": str(number), "title": "_source"} for number in range(5)]
     try:
         assert bulk(safe, actions[:2], refresh=True) == (2, [])
         assert [ok for ok, _ in parallel_bulk(safe, actions[2:3])] == [True]
@@ -442,6 +442,8 @@ def test_calls_that_are_not_known_to_be_safe_are_refused(safe: SafeSearch) -> No
         {"operations": [{"update": {"_id": "high", "_source": True}}, {"doc": {"n": 3}}]},
         {"operations": [b'{"update":{"_id":"high"}}', b'{"doc":{"n":3},"_source":true}']},
         {"body": '{"update":{"_id":"high"}}\n{"doc":{"n":3},"_source":true}\n'},
+        {"body": '{"update":{"_id":"high"}}\n{"doc":{"n":3},"_sourc\\u0065":true}\n'},
+        {"body": '{"update":{"_id":"high","_source":'},
         {"operations": [{"update": {"_id": "high"}}, {"doc": {"n": 3}}], "source": True},
     ],
 )

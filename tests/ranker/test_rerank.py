@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +64,14 @@ def test_infinite_scores_are_scores() -> None:
     infinite = float("inf")
     hits = [hit("a", -infinite), hit("b", infinite), hit("c", 1.0)]
     assert [item["_id"] for item in rerank(hits, MODERATE)] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int64, Decimal])
+def test_scores_of_other_types_become_plain_numbers(kind: Callable[[float], Any]) -> None:
+    shown, demoted = hit("a", kind(2), probability=0.1), hit("b", kind(-3), probability=0.5)
+    found = [item["_score"] for item in rerank([shown, demoted], MODERATE)]
+    assert [type(score) for score in found] == [float, float]
+    assert found == pytest.approx([2, -3 / 0.1**0.5])
 
 
 def test_no_hits_give_no_hits() -> None:

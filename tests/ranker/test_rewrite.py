@@ -242,6 +242,12 @@ def test_neighbours_in_another_order_become_the_query(
         assert caught.value.key == key
 
 
+@pytest.mark.parametrize("nothing", [None, []])
+def test_no_neighbours_leave_the_query_alone(demoting: Decision, nothing: Any) -> None:
+    found = rewrite_search({"query": MATCH, "knn": nothing}, demoting)
+    assert found == {**rewrite_search({"query": MATCH}, demoting), "knn": nothing}
+
+
 def test_in_a_scroll_without_rescorers_neighbours_become_the_query(
     demoting: Decision, hiding: Decision
 ) -> None:

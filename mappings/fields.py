@@ -64,3 +64,8 @@ class SafetyFields:
     def override(self) -> str:
         """``keyword``: a human's ``allow`` or ``block``; never written by the indexer."""
         return f"{self.override_root or self.root}.override"
+
+    @property
+    def deciding(self) -> tuple[str, str, str, str]:
+        """The fields that decide what a level does: probability, model, status and override."""
+        return self.probability, self.model, self.status, self.override

@@ -18,9 +18,7 @@ def where(decision: Decision) -> str:
     documents, and fields with several values, which ES|QL cannot compare, count as hidden.
     """
     rules, fields = decision.rules, decision.fields
-    probability, model, status, override = (
-        _name(path) for path in (fields.probability, fields.model, fields.status, fields.override)
-    )
+    probability, model, status, override = map(_name, fields.deciding)
     hides = set(rules.treats(Treatment.HIDE))
     counts = f"{probability} IS NOT NULL"
     if decision.model is not None:

@@ -40,9 +40,12 @@ class HitReader:
         """The reader for the hits of a search body."""
         if body.get("_source", True) is True and "stored_fields" not in body:
             return cls(fields)
-        wanted = (fields.probability, fields.model, fields.status, fields.override)
         patterns = [_name(item) for item in body.get("docvalue_fields") or ()]
-        asked = [path for path in wanted if not any(fnmatchcase(path, name) for name in patterns)]
+        asked = [
+            path
+            for path in fields.deciding
+            if not any(fnmatchcase(path, name) for name in patterns)
+        ]
         return cls(fields, in_source=False, asked=tuple(asked))
 
     def request(self, body: Json) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,11 @@ class Treatment(StrEnum):
 def as_float32(value: float) -> float:
     """Round to the float32 that the engine stores, widened; a negative zero becomes zero."""
     return float(np.float32(value)) + 0.0
+
+
+def as_float32_list(values: Iterable[float]) -> list[float]:
+    """Many at once, as they are stored: a negative zero stays one, NaN stays NaN."""
+    return array("f", values).tolist()
 
 
 def shortest(value: float) -> float:

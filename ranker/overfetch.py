@@ -15,13 +15,12 @@ or a few more, one is likely not demoted, and its score is its plain score.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from saferank.ranker.levels import shortest
+from saferank.ranker.levels import as_float32_list, shortest
 from saferank.ranker.planner import Attempt, Page
 
 Json = dict[str, Any]
@@ -117,8 +116,9 @@ def fetch_ranking(
         page: the page asked for.
         depth: how many hits were asked for.
     """
-    plain = _float32(scores)  # As the engine has them.
-    demoted = _float32([score * factor for score, factor in zip(plain, factors, strict=True)])
+    plain = as_float32_list(scores)  # As the engine has them.
+    products = [score * factor for score, factor in zip(plain, factors, strict=True)]
+    demoted = as_float32_list(products)
     order = sorted(range(len(plain)), key=lambda place: -demoted[place])
     top = order[: page.end]
     if len(plain) == depth:
@@ -143,8 +143,3 @@ def fetch_ranking(
         top,
         [scores[place] if factors[place] == 1 else shortest(demoted[place]) for place in top],
     )
-
-
-def _float32(values: Sequence[float]) -> list[float]:
-    """The nearest float32 values."""
-    return array("f", values).tolist()

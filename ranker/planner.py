@@ -134,10 +134,9 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
         return
     if _top_suffices(request):
         page, index = Page.of(request.body), request.index
-        for step, spare in enumerate(_SPARES):
+        for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True)):
             # The first attempt can tell that there are more shards than was known.
             way = Way.FETCH if experience.shards(index) > 1 else Way.WINDOW
-            depth = depths(page)[step]
             if depth <= _MOST[way] and not experience.hopeless(index, decision.level, step):
                 yield Attempt(way, depth, spare, step)
     yield Attempt(Way.IN_QUERY)

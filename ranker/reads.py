@@ -15,7 +15,6 @@ from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
 from elasticsearch import NotFoundError
 
 from saferank.errors import UnsafeRequest
-from saferank.mappings.fields import SafetyFields
 from saferank.ranker.decision import Decision
 from saferank.ranker.hits import KEY
 from saferank.ranker.plans import Call, Knowledge, Plan, check_fields
@@ -238,7 +237,7 @@ def _visible(
     try:
         response = yield Call(
             "get",
-            {**where, "id": arguments.get("id"), "source_includes": _paths(decision.fields)},
+            {**where, "id": arguments.get("id"), "source_includes": list(decision.fields.deciding)},
         )
     except NotFoundError as error:
         if "error" in error.body:
@@ -263,7 +262,7 @@ def _states(
         names = ("_index", "_id", "routing")
         wanted.append({key: document[key] for key in names if key in document})
     response = yield Call(
-        "mget", {**common, "docs": wanted, "source_includes": _paths(decision.fields)}
+        "mget", {**common, "docs": wanted, "source_includes": list(decision.fields.deciding)}
     )
     states: list[Json] = response.body["docs"]
     return states
@@ -275,10 +274,6 @@ def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], J
     rest = {**(rest.pop("body", None) or {}), **rest}
     docs, ids = (rest.pop(name, None) or [] for name in names)
     return [*map(dict, docs), *({"_id": item} for item in ids)], rest
-
-
-def _paths(fields: SafetyFields) -> list[str]:
-    return [fields.probability, fields.model, fields.status, fields.override]
 
 
 def _shows(state: Json, decision: Decision) -> bool:

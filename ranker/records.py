@@ -81,14 +81,9 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _layout(fields: SafetyFields) -> _Layout:
-    paths = {
-        "probability": fields.probability,
-        "model": fields.model,
-        "status": fields.status,
-        "override": fields.override,
-    }
+    paths = dict(zip(("probability", "model", "status", "override"), fields.deciding, strict=True))
     one_object = "." not in fields.root and fields.override_root in (None, fields.root)
-    return _Layout(paths, frozenset(paths.values()), one_object)
+    return _Layout(paths, frozenset(fields.deciding), one_object)
 
 
 def _lookup(value: Any, path: Sequence[str]) -> Any:

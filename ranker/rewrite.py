@@ -269,8 +269,7 @@ def _script_fields(value: Any, key: str, decision: Decision) -> Any:
 
 def _check_name(name: str, key: str, decision: Decision) -> None:
     """Refuse a field that could be taken for one of the safety fields."""
-    fields = decision.fields
-    for own in (fields.probability, fields.model, fields.status, fields.override):
+    for own in decision.fields.deciding:
         if own == name or own.startswith(f"{name}.") or name.startswith(f"{own}."):
             raise UnsafeRequest(key, f"it would take the place of the field {own!r}")
 

@@ -14,13 +14,12 @@ A probability counts unless the policy names a model and the document was scored
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.levels import Level, Treatment
+from saferank.ranker.levels import Level, Treatment, as_float32_list
 
 Query = dict[str, Any]
 """A clause of the Elasticsearch query language."""
@@ -153,8 +152,7 @@ class States:
     @property
     def probabilities(self) -> list[float]:
         """N probabilities as the engine has them: rounded to float32, NaN for None."""
-        values = [math.nan if value is None else value for value in self.values]
-        return array("f", values).tolist()
+        return as_float32_list([math.nan if value is None else value for value in self.values])
 
 
 def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None, int]:

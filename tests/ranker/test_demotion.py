@@ -24,6 +24,12 @@ def at(probability: float, curve: str = "exponential", rules: Level = MODERATE) 
     return band.factor(float(np.float32(probability)))
 
 
+def factor_of(probability: float, curve: str, rules: Level = MODERATE) -> float | None:
+    """The factor of a document with this probability."""
+    decision = Decision(level="x", rules=rules, demotion=Demotion(curve=curve, floor=0.1))
+    return explain([{"probability": probability}], decision)[0].factor
+
+
 @pytest.mark.parametrize(
     ("curve", "at_start", "in_the_middle", "at_end"),
     [
@@ -33,6 +39,7 @@ def at(probability: float, curve: str = "exponential", rules: Level = MODERATE) 
     ],
 )
 def test_the_curves(curve: str, at_start: float, in_the_middle: float, at_end: float) -> None:
+    assert factor_of(BELOW_0_2, curve) == 1.0
     assert at(0.2, curve) == at_start
     assert at(0.5, curve) == pytest.approx(in_the_middle, rel=1e-6)
     assert at(BELOW_0_8, curve) == pytest.approx(at_end, rel=1e-6)
@@ -54,6 +61,7 @@ def test_without_hide_from_the_band_ends_at_one() -> None:
 def test_a_band_of_one_point_falls_to_the_floor(curve: str) -> None:
     rules = Level(demote_from=1.0, unscored="show")
     assert at(1.0, curve, rules) == pytest.approx(0.1)
+    assert factor_of(0.9999999, curve, rules) == 1.0
 
 
 def test_a_level_that_only_hides_has_no_band() -> None:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ranker_corpus import ensure_corpus, word
 
 from saferank.ranker import Policy, SafeSearch, load_policy, rerank
-from saferank.ranker.rewrite import rewrite_search
+from saferank.ranker.rewrite.search import rewrite_search
 from saferank.settings import get_settings
 
 POLICY = """\

@@ -1,9 +1,9 @@
 """Query time: policy, demotion, rewriting of requests, safe clients, explanation."""
 
-from saferank.ranker.client import AsyncSafeSearch, SafeSearch
-from saferank.ranker.decision import Decision
-from saferank.ranker.dsl import protect
-from saferank.ranker.policy import Policy, load_policy
+from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
+from saferank.ranker.client.dsl import protect
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.policy import Policy, load_policy
 from saferank.ranker.rerank import rerank
 
 __all__ = [

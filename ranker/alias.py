@@ -12,9 +12,9 @@ from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import ConfigurationError
 from saferank.mappings import template
-from saferank.ranker.decision import Decision
-from saferank.ranker.policy import Policy
-from saferank.ranker.rewrite_query import MATCH_ALL, without_hidden
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.policy import Policy
+from saferank.ranker.rewrite.query import MATCH_ALL, without_hidden
 
 ALIAS_NAME = "{index}-{level}"
 """How the alias of an index is called at a level."""

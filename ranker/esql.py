@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from saferank.ranker.decision import Decision
-from saferank.ranker.levels import Treatment
-from saferank.ranker.states import ALLOW, BLOCK, FAILED, NO_IMAGE
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Treatment
+from saferank.ranker.level.states import ALLOW, BLOCK, FAILED, NO_IMAGE
 
 
 def where(decision: Decision) -> str:

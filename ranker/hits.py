@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.verdicts import Rule
 from saferank.ranker.records import states_of
-from saferank.ranker.verdicts import Rule
 
 Json = dict[str, Any]
 

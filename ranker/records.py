@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.states import SCORED, States, state_of
+from saferank.ranker.level.states import SCORED, States, state_of
 
 
 def record_of(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from saferank.cli.search import parse_context
 from saferank.ranker import Policy, load_policy
-from saferank.ranker.levels import Treatment
-from saferank.ranker.policy_tools import diff as policy_diff
-from saferank.ranker.policy_tools import explain_context, json_schema
+from saferank.ranker.level.level import Treatment
+from saferank.ranker.policy.tools import diff as policy_diff
+from saferank.ranker.policy.tools import explain_context, json_schema
 from saferank.settings import get_settings
 
 _policy = typer.Typer(help="The safe-search policy.", no_args_is_help=True)

@@ -9,9 +9,9 @@ from elasticsearch import Elasticsearch
 
 from saferank.demo.page import Column, Row
 from saferank.ranker import Policy
-from saferank.ranker.client import SafeSearch
-from saferank.ranker.explain import Explanation, explain
-from saferank.ranker.levels import Level
+from saferank.ranker.client.client import SafeSearch
+from saferank.ranker.level.explain import Explanation, explain
+from saferank.ranker.level.level import Level
 from saferank.ranker.records import record_of
 
 # More than the demo's index holds, so that each list is whole and every place is known.

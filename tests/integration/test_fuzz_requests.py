@@ -17,9 +17,9 @@ from elasticsearch import Elasticsearch, helpers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saferank.ranker.explain import explain
-from saferank.ranker.policy import load_policy
-from saferank.ranker.rewrite import restore_response, rewrite_count, rewrite_search
+from saferank.ranker.level.explain import explain
+from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
 INDEX = "ranker-fuzz"
 BODIES = int(os.environ.get("SAFERANK_FUZZ_BODIES", "0"))

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from saferank.mappings import template
 from saferank.ranker import Policy, SafeSearch
-from saferank.ranker.planner import MAX_FETCH, MAX_WINDOW
-from saferank.ranker.rewrite import rewrite_search
+from saferank.ranker.client.ways import MAX_FETCH, MAX_WINDOW
+from saferank.ranker.rewrite.search import rewrite_search
 
 PREFIX = "test-overfetch"
 DOCUMENTS = 1500

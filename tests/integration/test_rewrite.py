@@ -11,13 +11,13 @@ from elasticsearch import Elasticsearch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from saferank.ranker.decision import Decision
-from saferank.ranker.demotion import CURVES
-from saferank.ranker.explain import explain
-from saferank.ranker.levels import Demotion, Level
-from saferank.ranker.policy import Policy, load_policy
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.demotion import CURVES
+from saferank.ranker.level.explain import explain
+from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.policy.policy import Policy, load_policy
 from saferank.ranker.records import record_of
-from saferank.ranker.rewrite import rewrite_count, rewrite_search
+from saferank.ranker.rewrite.search import rewrite_count, rewrite_search
 
 INDEX = "ranker-rewrite"
 MAPPINGS = {

@@ -11,8 +11,8 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.policy import Policy, load_policy
-from saferank.ranker.rewrite import restore_response, rewrite_search
+from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.rewrite.search import restore_response, rewrite_search
 
 INDEX = "ranker-surfaces"
 POLICY = """\

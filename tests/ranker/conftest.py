@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from saferank.ranker.decision import Decision
-from saferank.ranker.levels import Level
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Level
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision
 from saferank.ranker.esql import where
-from saferank.ranker.explain import explain
-from saferank.ranker.levels import Level
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.explain import explain
+from saferank.ranker.level.level import Level
 
 PROBABILITIES = (None, 0.0, 0.1999999, 0.2, 0.5, 1.0)
 MODELS = (None, "m", 'other "one"')

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.decision import Decision
 from saferank.ranker.hits import HitReader
-from saferank.ranker.levels import Level
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Level
 
 MODERATE = Decision(level="x", rules=Level(demote_from=0.2, hide_from=0.8, unscored="demote"))
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
+from saferank.ranker.level.states import States
 from saferank.ranker.records import record_of, states_of
-from saferank.ranker.states import States
 
 NOTHING = {"probability": None, "model": None, "status": None, "override": None}
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.ranker import rerank
-from saferank.ranker.decision import Decision
-from saferank.ranker.levels import Level
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Level
 from saferank.ranker.rerank import demote_score
 
 MODERATE = Decision(

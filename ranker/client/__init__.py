@@ -1,0 +1,1 @@
+"""The safe clients: they send rewritten requests and mend the answers."""

@@ -1,0 +1,128 @@
+"""Calls of the Elasticsearch client, split into the body and the parameters around it.
+
+The client takes a search in two forms, as ``body=`` and as keywords, and some keywords are
+parameters of the address that change what is found (``q``, ``_source_includes``). Everything that
+decides about documents ends up in the body, where the rewriter sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.rewrite.query import names
+
+Json = dict[str, Any]
+
+_BODY_KEYS = names(
+    """
+    aggregations aggs collapse docvalue_fields explain ext fields from highlight indices_boost knn
+    min_score pit post_filter profile query rank rescore retriever runtime_mappings script_fields
+    search_after seq_no_primary_term size slice sort _source stats stored_fields suggest
+    terminate_after timeout track_scores track_total_hits version
+    """
+)
+# Parameters that say where and how to search, not what comes back.
+_PARAMETERS = names(
+    """
+    allow_no_indices allow_partial_search_results batched_reduce_size ccs_minimize_roundtrips
+    error_trace expand_wildcards filter_path force_synthetic_source human ignore_throttled
+    ignore_unavailable include_named_queries_score index max_concurrent_searches
+    max_concurrent_shard_requests pre_filter_shard_size preference pretty request_cache
+    rest_total_hits_as_int routing scroll search_type source_exclude_vectors typed_keys
+    """
+)
+_ALIASES = {"from_": "from", "source": "_source"}
+_QUERY_STRING: dict[str, str] = {
+    "analyze_wildcard": "analyze_wildcard",
+    "analyzer": "analyzer",
+    "default_operator": "default_operator",
+    "df": "default_field",
+    "lenient": "lenient",
+}
+_SOURCE_LISTS = {
+    "source_includes": "includes",
+    "_source_includes": "includes",
+    "source_excludes": "excludes",
+    "_source_excludes": "excludes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A search or a count.
+
+    Attributes:
+        body: the request body, as the application meant it.
+        parameters: keywords that go along with the body, ``index`` among them.
+    """
+
+    body: Json
+    parameters: Json
+
+    @property
+    def index(self) -> str | None:
+        """The index expression as one text, or None for all indices (or a point in time)."""
+        index = self.parameters.get("index")
+        if index is None or isinstance(index, str):
+            return index
+        return ",".join(index)
+
+
+def parse_request(arguments: Mapping[str, Any]) -> Request:
+    """Split the keyword arguments of ``client.search`` or ``client.count``.
+
+    Raises:
+        UnsafeRequest: a keyword that is not known to be safe.
+    """
+    given = dict(arguments)
+    body = given.pop("body", None)
+    if body is not None and not isinstance(body, Mapping):
+        raise UnsafeRequest("body", "give it as an object, not as text")
+    result: Json = {_own_name(key): value for key, value in (body or {}).items()}
+    parameters: Json = {}
+    query_string: Json = {}
+    source: Json = {}
+    for key, value in given.items():
+        if value is None:
+            continue
+        name = _own_name(key)
+        if name in _BODY_KEYS:
+            if name in result:
+                raise TypeError(f"{key!r} is given twice, as a keyword and in the body")
+            result[name] = _sort(value) if name == "sort" else value
+        elif key in _QUERY_STRING or key == "q":
+            query_string["query" if key == "q" else _QUERY_STRING[key]] = value
+        elif key in _SOURCE_LISTS:
+            patterns = value.split(",") if isinstance(value, str) else value
+            source[_SOURCE_LISTS[key]] = patterns
+        elif key in _PARAMETERS:
+            parameters[key] = value
+        else:
+            raise UnsafeRequest(key, "this parameter is not known to be safe")
+    if "query" in query_string:
+        result["query"] = {"query_string": query_string}
+    if source:
+        result["_source"] = source
+    return Request(result, parameters)
+
+
+def _own_name(key: str) -> str:
+    """The engine's name of a body key, which the client spells differently where Python must."""
+    return _ALIASES.get(key, key)
+
+
+def _sort(value: Any) -> Any:
+    """``"field:desc"`` and lists of such, as the address takes them, in the form of a body."""
+    if isinstance(value, str):
+        return [_sort_key(part) for part in value.split(",")]
+    if isinstance(value, list | tuple):
+        return [_sort_key(part) if isinstance(part, str) else part for part in value]
+    return value
+
+
+def _sort_key(text: str) -> Any:
+    field, colon, order = text.rpartition(":")
+    return {field: order} if colon else text

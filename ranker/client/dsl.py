@@ -1,0 +1,30 @@
+"""``elasticsearch.dsl`` searches that obey a policy."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from elasticsearch.dsl import AsyncMultiSearch, AsyncSearch, MultiSearch, Search
+
+from saferank.ranker.client.client import AsyncSafeSearch, Context, SafeSearch
+
+AnySearch = TypeVar(
+    "AnySearch", Search[Any], AsyncSearch[Any], MultiSearch[Any], AsyncMultiSearch[Any]
+)
+
+
+def protect(
+    search: AnySearch, client: SafeSearch | AsyncSafeSearch, context: Context | None = None
+) -> AnySearch:
+    """The same search, sent through a safe client.
+
+    Args:
+        search: as built so far; it can be built further afterwards.
+        client: a safe client, asynchronous for an asynchronous search.
+        context: of the request; None for the client's own.
+
+    Returns:
+        A new search of the same kind. Of each hit, ``hit.meta.saferank`` says what was done.
+    """
+    bound: Any = client if context is None else client.bind(context)
+    return search.using(bound)

@@ -1,0 +1,331 @@
+"""Reads of single documents by id: a hidden document answers as one that is not there.
+
+The state is read first, as fresh as the read itself, and the document is given out only when the
+level shows it. A document that changes in between is read again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
+from elasticsearch import NotFoundError
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.client.arguments import parse_request
+from saferank.ranker.client.searches import Call, Knowledge, Plan, check_fields
+from saferank.ranker.hits import KEY
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.records import states_of
+from saferank.ranker.rewrite.search import rewrite_search
+
+Json = dict[str, Any]
+
+# What a read of the state has in common with the read it is for.
+_WHERE = ("index", "routing", "preference", "realtime", "refresh")
+_ATTEMPTS = 5
+# Parts of a search's body that are parameters of ``explain``.
+_EXPLAIN_PARAMETERS: dict[str, str] = {"_source": "source", "stored_fields": "stored_fields"}
+
+
+def get(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.get``."""
+    for _ in range(_ATTEMPTS):
+        state = yield from _visible(arguments, decision, knowledge, _missing_document)
+        response = yield Call("get", dict(arguments))
+        if _version(response.body) in (_version(state), None):
+            body = {**response.body, KEY: _told(state, decision)}
+            return ObjectApiResponse(body=body, meta=response.meta)
+    raise _not_found(response.meta, _missing_document(arguments))
+
+
+def get_source(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ApiResponse[Any]]:
+    """``client.get_source``."""
+    yield from _visible(arguments, decision, knowledge, _missing_resource)
+    response: ApiResponse[Any] = yield Call("get_source", dict(arguments))
+    return response
+
+
+def exists(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[HeadApiResponse]:
+    """``client.exists``: false for a hidden document."""
+    return (yield from _exists("exists", arguments, decision, knowledge))
+
+
+def exists_source(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[HeadApiResponse]:
+    """``client.exists_source``: false for a hidden document."""
+    return (yield from _exists("exists_source", arguments, decision, knowledge))
+
+
+def _exists(
+    method: str, arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[HeadApiResponse]:
+    try:
+        yield from _visible(arguments, decision, knowledge, _missing_document)
+    except NotFoundError as error:
+        return HeadApiResponse(meta=error.meta)
+    response: HeadApiResponse = yield Call(method, dict(arguments))
+    return response
+
+
+def explain(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.explain``: how a document that is shown got its score, its demotion included."""
+    document_id = arguments.get("id")
+    rest = {key: value for key, value in arguments.items() if key != "id"}
+    request = parse_request(rest)
+    source: Json = {}
+    for key, name in _EXPLAIN_PARAMETERS.items():
+        if key in request.body:
+            source[name] = request.body.pop(key)
+    body = {"query": rewrite_search(request.body, decision)["query"]}
+    yield from _visible(arguments, decision, knowledge, _unmatched)
+    response: ObjectApiResponse[Any] = yield Call(
+        "explain",
+        {**request.parameters, **source, "id": document_id, "body": body},
+    )
+    return response
+
+
+def termvectors(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.termvectors`` of a document by id."""
+    body = arguments.get("body") or {}
+    if arguments.get("id") is None or "doc" in arguments or "doc" in body:
+        raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
+    _refuse_statistics({**body, **arguments}, decision)
+    try:
+        yield from _visible(arguments, decision, knowledge, _missing_document)
+    except NotFoundError as error:
+        return ObjectApiResponse(body=_no_vectors(arguments), meta=_meta(error.meta, 200))
+    response: ObjectApiResponse[Any] = yield Call("termvectors", dict(arguments))
+    return response
+
+
+def mget(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.mget``: hidden documents are ``found: false``, in their places."""
+    documents, rest = _documents(arguments, "docs", "ids")
+    for _ in range(_ATTEMPTS):
+        states = yield from _states(documents, rest, decision, knowledge)
+        response = yield Call("mget", {**rest, "docs": documents})
+        answers = response.body["docs"]
+        pairs = list(zip(states, answers, strict=True))
+        if all(_version(state) == _version(answer) for state, answer in pairs):
+            break
+    docs = []
+    for state, answer in pairs:
+        if "error" in answer or not answer.get("found"):
+            docs.append(answer)
+        elif _version(state) == _version(answer) and _shows(state, decision):
+            docs.append({**answer, KEY: _told(state, decision)})
+        else:
+            docs.append({"_index": answer["_index"], "_id": answer["_id"], "found": False})
+    return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
+
+
+def mtermvectors(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.mtermvectors`` of documents by id."""
+    documents, rest = _documents(arguments, "docs", "ids")
+    for document in documents:
+        if "doc" in document:
+            raise UnsafeRequest("docs", "only term vectors of stored documents, by '_id'")
+        _refuse_statistics(document, decision)
+    _refuse_statistics(rest, decision)
+    states = yield from _states(documents, rest, decision, knowledge)
+    response = yield Call("mtermvectors", {**rest, "docs": documents})
+    docs = [
+        answer
+        if _shows(state, decision)
+        else _no_vectors({"index": answer["_index"], "id": answer["_id"]})
+        for state, answer in zip(states, response.body["docs"], strict=True)
+    ]
+    return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
+
+
+def update(
+    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.update``, as long as it does not ask for the document back."""
+    _refuse_document_back(arguments)
+    _refuse_document_back(arguments.get("body") or {})
+    response: ObjectApiResponse[Any] = yield Call("update", dict(arguments))
+    return response
+
+
+def bulk(
+    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.bulk``, as long as no update in it asks for the document back."""
+    _refuse_document_back(arguments)
+    name = "body" if arguments.get("operations") is None else "operations"
+    given = arguments.get(name) or ()
+    operations = given if isinstance(given, str | bytes) else list(given)
+    for line in [operations] if isinstance(operations, str | bytes) else operations:
+        if _asks_for_source(line):
+            raise UnsafeRequest(name, _DOCUMENT_BACK)
+    response: ObjectApiResponse[Any] = yield Call("bulk", {**arguments, name: operations})
+    return response
+
+
+_DOCUMENT_BACK = "an update that returns the document; read it with 'get'"
+_SOURCE_KEYS = (
+    "source",
+    "_source",
+    "source_includes",
+    "source_excludes",
+    "_source_includes",
+    "_source_excludes",
+)
+
+
+def _refuse_document_back(options: Mapping[str, Any]) -> None:
+    for key in _SOURCE_KEYS:
+        if options.get(key):
+            raise UnsafeRequest(key, _DOCUMENT_BACK)
+
+
+def _asks_for_source(line: Any) -> bool:
+    """Whether a line of a bulk, an object or JSON, has this key; no field can be called so."""
+    if isinstance(line, bytes | str):
+        text = line.decode() if isinstance(line, bytes) else line
+        # JSON can also spell the key with escapes.
+        lines = [part for part in text.split("\n") if "_source" in part or "\\u" in part]
+        try:
+            return any(_asks_for_source(json.loads(part)) for part in lines)
+        except ValueError:
+            return True  # What cannot be read is not known to be safe.
+    if not isinstance(line, Mapping):
+        return False
+    return "_source" in line or any(
+        isinstance(value, Mapping) and "_source" in value for value in line.values()
+    )
+
+
+def _refuse_statistics(options: Mapping[str, Any], decision: Decision) -> None:
+    """Counts over all documents, hidden ones among them, tell about hidden ones."""
+    if decision.hidden and options.get("term_statistics"):
+        raise UnsafeRequest("term_statistics", "they count hidden documents, too")
+
+
+def _visible(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge, missing: Any
+) -> Plan[Json]:
+    """Read the state of a document.
+
+    Raises:
+        NotFoundError: there is no such document, or the level hides it.
+    """
+    index = arguments.get("index")
+    yield from check_fields(index, decision.fields, knowledge)
+    where = {key: arguments[key] for key in _WHERE if arguments.get(key) is not None}
+    try:
+        response = yield Call(
+            "get",
+            {**where, "id": arguments.get("id"), "source_includes": list(decision.fields.deciding)},
+        )
+    except NotFoundError as error:
+        if "error" in error.body:
+            raise  # There is no such index.
+        raise _not_found(error.meta, missing(arguments)) from None
+    if not _shows(response.body, decision):
+        raise _not_found(response.meta, missing(arguments))
+    state: Json = response.body
+    return state
+
+
+def _states(
+    documents: Sequence[Json], rest: Json, decision: Decision, knowledge: Knowledge
+) -> Plan[list[Json]]:
+    """Read the states of several documents; those that are not there are as the engine says."""
+    common = {key: rest[key] for key in _WHERE if rest.get(key) is not None}
+    wanted = []
+    for document in documents:
+        index = document.get("_index", common.get("index"))
+        if index is not None:
+            yield from check_fields(index, decision.fields, knowledge)
+        names = ("_index", "_id", "routing")
+        wanted.append({key: document[key] for key in names if key in document})
+    response = yield Call(
+        "mget", {**common, "docs": wanted, "source_includes": list(decision.fields.deciding)}
+    )
+    states: list[Json] = response.body["docs"]
+    return states
+
+
+def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
+    """The documents that are asked for, each as an object, and the other arguments."""
+    rest = {key: value for key, value in arguments.items() if value is not None}
+    rest = {**(rest.pop("body", None) or {}), **rest}
+    docs, ids = (rest.pop(name, None) or [] for name in names)
+    return [*map(dict, docs), *({"_id": item} for item in ids)], rest
+
+
+def _shows(state: Json, decision: Decision) -> bool:
+    """Whether the level shows a document that was read; one that is not there is not hidden."""
+    if not state.get("found"):
+        return "error" not in state
+    return bool(_told(state, decision)["action"] != "hidden")
+
+
+def _told(state: Json, decision: Decision) -> Json:
+    """What the level does to a document that was read."""
+    (told,) = decision.describe(states_of([state], decision.fields, decision.model))
+    return told
+
+
+def _version(answer: Mapping[str, Any]) -> tuple[int, int] | None:
+    """What changes with every write of a document; None when it is not there."""
+    if "_seq_no" not in answer:
+        return None
+    return answer["_primary_term"], answer["_seq_no"]
+
+
+def _not_found(meta: Any, body: Json) -> NotFoundError:
+    """The error that the client raises for a document that is not there."""
+    error = body.get("error", str(body))
+    message = error["type"] if isinstance(error, dict) else error
+    return NotFoundError(message=message, meta=_meta(meta, 404), body=body)
+
+
+def _meta(meta: Any, status: int) -> Any:
+    return dataclasses.replace(meta, status=status)
+
+
+def _missing_document(arguments: Mapping[str, Any]) -> Json:
+    return {"_index": arguments.get("index"), "_id": arguments.get("id"), "found": False}
+
+
+def _missing_resource(arguments: Mapping[str, Any]) -> Json:
+    reason = f"Document not found [{arguments.get('index')}]/[{arguments.get('id')}]"
+    cause = {"type": "resource_not_found_exception", "reason": reason}
+    return {"error": {"root_cause": [cause], **cause}, "status": 404}
+
+
+def _unmatched(arguments: Mapping[str, Any]) -> Json:
+    return {"_index": arguments.get("index"), "_id": arguments.get("id"), "matched": False}
+
+
+def _no_vectors(arguments: Mapping[str, Any]) -> Json:
+    return {
+        "_index": arguments.get("index"),
+        "_id": arguments.get("id"),
+        "_version": 0,
+        "found": False,
+        "took": 0,
+    }

@@ -1,0 +1,414 @@
+"""Calls of a safe client as plans: what to send, and what to make of the answers.
+
+A plan is a generator. It yields calls of the Elasticsearch client, is sent their responses, and
+returns what the application gets. The plain and the asynchronous client differ only in how they
+run a plan, so nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from elastic_transport import ApiResponse, ObjectApiResponse
+from elasticsearch import ApiError, BadRequestError
+
+from saferank.errors import MappingError, UnsafeRequest
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.client.arguments import Request, parse_request
+from saferank.ranker.client.overfetch import (
+    fetch_ranking,
+    fetch_request,
+    window_proves,
+    window_request,
+)
+from saferank.ranker.client.scrolls import ScrollToken
+from saferank.ranker.client.ways import Attempt, Experience, Page, Way, choose
+from saferank.ranker.hits import KEY, HitReader
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.query import MATCH_ALL, safe_query
+from saferank.ranker.rewrite.ranking import demoting
+from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the Elasticsearch client.
+
+    Attributes:
+        method: its name, with a dot for one of a group (``async_search.submit``).
+        arguments: its keywords.
+    """
+
+    method: str
+    arguments: Json
+
+
+Plan = Generator[Call, Any, T]
+
+_SearchSteps = Generator[Json, Json, Json]
+"""Yields search bodies, is sent response bodies, returns the response body for the application."""
+
+_CHECK_AGAIN_AFTER = 300.0
+
+
+@dataclass
+class Knowledge:
+    """What a client has learned about its indices; shared by its copies."""
+
+    experience: Experience = field(default_factory=Experience)
+    checked: dict[tuple[str, SafetyFields], float] = field(default_factory=dict)
+
+
+def search(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.search``."""
+    request = parse_request(arguments)
+    steps = _search_steps(request, decision, knowledge.experience)
+    body = next(steps)
+    yield from check_fields(request.index, decision.fields, knowledge)
+    while True:
+        error: BadRequestError | None = None
+        try:
+            response = yield Call("search", {**request.parameters, "body": body})
+            answer = response.body
+        except BadRequestError as refused:
+            error, answer = refused, {"error": refused.body}
+        try:
+            body = steps.send(answer)
+        except StopIteration as stop:
+            if error is not None:
+                raise error from None
+            if "scroll" in request.parameters and "_scroll_id" in stop.value:
+                reader = HitReader.of(request.body, decision.fields)
+                token = ScrollToken.of(stop.value["_scroll_id"], decision, reader)
+                stop.value["_scroll_id"] = str(token)
+            return ObjectApiResponse(body=stop.value, meta=response.meta)
+
+
+def msearch(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.msearch``: every search as ``search`` would do it, all of them together."""
+    parameters = {key: value for key, value in arguments.items() if value is not None}
+    searches = parameters.pop("searches", None) or parameters.pop("body", None)
+    parameters.pop("body", None)
+    if not isinstance(searches, Sequence) or isinstance(searches, str | bytes):
+        raise UnsafeRequest("searches", "give them as a list of headers and bodies")
+    if len(searches) % 2:
+        raise UnsafeRequest("searches", "a header and a body for each search are expected")
+    common = parse_request(parameters)
+    if common.body:
+        raise UnsafeRequest(next(iter(common.body)), "it belongs into the searches")
+    headers, running, answers, bodies = [], {}, {}, {}
+    for number in range(len(searches) // 2):
+        header, body = searches[2 * number : 2 * number + 2]
+        request = parse_request({**common.parameters, **header, "body": body})
+        if request.body.keys() - dict(body).keys():
+            raise UnsafeRequest(f"searches.{2 * number}", "a header has no part of the body")
+        headers.append(dict(header))
+        yield from check_fields(request.index, decision.fields, knowledge)
+        running[number] = _search_steps(request, decision, knowledge.experience)
+        bodies[number] = next(running[number])
+    meta, took = None, 0
+    while running:
+        lines = [line for number in running for line in (headers[number], bodies[number])]
+        response = yield Call("msearch", {**common.parameters, "searches": lines})
+        meta = response.meta
+        took += response.body.get("took", 0)
+        for number, answer in zip(list(running), response.body["responses"], strict=True):
+            try:
+                bodies[number] = running[number].send(answer)
+            except StopIteration as stop:
+                answers[number] = stop.value
+                del running[number]
+    if meta is None:
+        raise UnsafeRequest("searches", "there are none")
+    ordered = [answers[number] for number in range(len(headers))]
+    return ObjectApiResponse(body={"took": took, "responses": ordered}, meta=meta)
+
+
+def count(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.count``."""
+    request = parse_request(arguments)
+    outside = {key: request.body.pop(key) for key in _COUNT_KEYS if key in request.body}
+    body = rewrite_count(request.body, decision)
+    yield from check_fields(request.index, decision.fields, knowledge)
+    response: ObjectApiResponse[Any] = yield Call(
+        "count", {**request.parameters, **outside, "body": body}
+    )
+    return response
+
+
+# For a count these are parameters of the address, and see the relevance as it is.
+_COUNT_KEYS = ("min_score", "terminate_after", "stats")
+
+
+def search_template(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.search_template``: rendered by the engine, then searched as any other body."""
+    given = {**(arguments.get("body") or {}), **arguments}
+    given.pop("body", None)
+    template = {key: given.pop(key) for key in ("id", "source", "params") if key in given}
+    rendered = yield Call("render_search_template", template)
+    body = dict(rendered.body["template_output"])
+    extra = {key: given.pop(key) for key in ("explain", "profile") if key in given}
+    arguments = {**given, "body": {**body, **extra}}
+    return (yield from search(arguments, decision, knowledge))
+
+
+def scroll(
+    arguments: Mapping[str, Any], decision: Decision, _knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.scroll``: the next page, at the level at which the scroll was begun."""
+    given = {**(arguments.get("body") or {}), **arguments}
+    given.pop("body", None)
+    token = ScrollToken.parse(given.pop("scroll_id", None))
+    token.check(decision)
+    response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
+    body = dict(response.body)
+    _annotate(body, token.reader(decision.fields), decision, Way.IN_QUERY, None)
+    if "_scroll_id" in body:
+        body["_scroll_id"] = str(token.renewed(body["_scroll_id"]))
+    return ObjectApiResponse(body=body, meta=response.meta)
+
+
+def clear_scroll(
+    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+) -> Plan[ApiResponse[Any]]:
+    """``client.clear_scroll``."""
+    given = {**(arguments.get("body") or {}), **arguments}
+    given.pop("body", None)
+    ids = given.pop("scroll_id", None)
+    if ids is None or ids == "_all":
+        raise UnsafeRequest("scroll_id", "name the scrolls to end")
+    ids = ids.split(",") if isinstance(ids, str) else ids
+    tokens = [ScrollToken.parse(item).scroll_id for item in ids]
+    response: ApiResponse[Any] = yield Call("clear_scroll", {**given, "scroll_id": tokens})
+    return response
+
+
+def open_point_in_time(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """``client.open_point_in_time``; each search in it is made safe on its own."""
+    index = arguments.get("index")
+    index = index if index is None or isinstance(index, str) else ",".join(index)
+    yield from check_fields(index, decision.fields, knowledge)
+    response: ObjectApiResponse[Any] = yield Call("open_point_in_time", dict(arguments))
+    return response
+
+
+def check_fields(index: str | None, fields: SafetyFields, knowledge: Knowledge) -> Plan[None]:
+    """See, once in a while, that every index searched has the safety fields.
+
+    Without them nothing would be hidden, and nothing would tell.
+
+    Raises:
+        MappingError: an index lacks one, or has it of another type.
+    """
+    if index is None:
+        return  # A point in time, whose indices were checked when it was opened; or all indices.
+    key, now = (index, fields), time.monotonic()
+    if now - knowledge.checked.get(key, -_CHECK_AGAIN_AFTER) < _CHECK_AGAIN_AFTER:
+        return
+    types = {
+        fields.probability: "float",
+        fields.model: "keyword",
+        fields.status: "keyword",
+        fields.override: "keyword",
+    }
+    wanted = {"index": index, "fields": list(types), "include_unmapped": True}
+    try:
+        response = yield Call("field_caps", {**wanted, "ignore_unavailable": True})
+    except ApiError:
+        return  # The search itself says better what is wrong.
+    indices = response.body["indices"]
+    for path, expected in types.items() if indices else ():
+        _check_field(path, expected, response.body["fields"].get(path), indices)
+    if len(knowledge.checked) > 10_000:
+        knowledge.checked.clear()
+    knowledge.checked[key] = now
+
+
+def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indices: Any) -> None:
+    for kind, capability in (found or {"unmapped": {}}).items():
+        names = capability.get("indices") or indices
+        where = names if isinstance(names, str) else names[0]
+        if kind == "unmapped":
+            raise MappingError(
+                f"index {where!r} has no field {path!r}, so nothing could be hidden; "
+                f"run 'saferank mapping install --index {where}'"
+            )
+        if kind != expected:
+            raise MappingError(
+                f"index {where!r} has {path!r} as {kind!r}, and it must be {expected!r}; "
+                "name another object as 'field' in the policy, or re-index with the right mapping"
+            )
+        if not (capability["searchable"] and capability["aggregatable"]):
+            raise MappingError(
+                f"index {where!r} has {path!r} without an index or doc values; re-index it with "
+                "the mapping that 'saferank mapping show' prints"
+            )
+
+
+def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
+    """One search, by the cheapest way that is exact for it."""
+    index = request.index
+    reader = HitReader.of(request.body, decision.fields)
+    body = reader.request(request.body)
+    for attempt in choose(request, decision, experience):
+        if attempt.way not in _TRIES:
+            break
+        search = _Search(request, decision, reader, experience, attempt)
+        result = yield from _TRIES[attempt.way](body, search)
+        experience.proved(index, decision.level, attempt.step, exact=result is not None)
+        if result is not None:
+            return result
+    answer = yield rewrite_search(body, decision, scroll="scroll" in request.parameters)
+    if "error" in answer:
+        return answer
+    if "_shards" in answer:
+        experience.saw_shards(index, answer["_shards"]["total"])
+    result = restore_response(answer)
+    page = Page.of(request.body)
+    _annotate(result, _annotator(reader, request), decision, attempt.way, page)
+    return result
+
+
+class _Search(NamedTuple):
+    """One attempt at a search."""
+
+    request: Request
+    decision: Decision
+    reader: HitReader
+    experience: Experience
+    attempt: Attempt
+
+
+def _annotator(reader: HitReader, request: Request) -> HitReader | None:
+    """None when the response lacks parts, so that nothing can be said about its hits."""
+    return None if "filter_path" in request.parameters else reader
+
+
+_Try = Generator[Json, Json, Json | None]
+
+
+def _top(body: Json, search: _Search) -> _Try:
+    """Send an attempt; None when its response says nothing about the ranking."""
+    answer = yield body
+    if "error" in answer or answer.get("timed_out"):
+        return None
+    search.experience.saw_shards(search.request.index, answer["_shards"]["total"])
+    return answer
+
+
+def _try_window(body: Json, search: _Search) -> _Try:
+    request, decision, reader = search.request, search.decision, search.reader
+    page = Page.of(request.body)
+    visible = rewrite_search(body, decision, demote=False)
+    query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
+    demoted = demoting(query, decision, few=True)
+    answer = yield from _top(window_request(visible, demoted, page, search.attempt), search)
+    if answer is None or answer["_shards"]["total"] > 1:
+        return None
+    hits = answer["hits"]["hits"]
+    told = reader.describe(hits, decision)
+    factors = [item["factor"] or _UNKNOWN for item in told]
+    for place in reader.unsure(hits, told):
+        factors[place] = _UNKNOWN
+    if not window_proves([hit["_score"] for hit in hits], factors, page, search.attempt.spare):
+        return None
+    del hits[page.size :]
+    _finish(answer, reader, told[: page.size], decision, Way.WINDOW, page)
+    return answer
+
+
+_UNKNOWN = 1e-30
+"""A factor that proves nothing."""
+
+
+def _try_fetch(body: Json, search: _Search) -> _Try:
+    request, decision, reader = search.request, search.decision, search.reader
+    page = Page.of(request.body)
+    visible = rewrite_search(body, decision, demote=False)
+    answer = yield from _top(fetch_request(visible, search.attempt.depth), search)
+    if answer is None:
+        return None
+    hits = answer["hits"]["hits"]
+    told = reader.describe(hits, decision)
+    factors = [item["factor"] for item in told]
+    if None in factors or reader.unsure(hits, told):
+        return None  # Changed between finding and fetching, or not to be seen in the hit.
+    ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.attempt.depth)
+    if ranking is None:
+        return None
+    if ranking.scores:
+        answer["hits"]["max_score"] = ranking.scores[0]
+    order = ranking.order[page.start :]
+    for place, score in zip(order, ranking.scores[page.start :], strict=True):
+        hits[place]["_score"] = score
+    answer["hits"]["hits"] = [hits[place] for place in order]
+    _finish(answer, reader, [told[place] for place in order], decision, Way.FETCH, page)
+    return answer
+
+
+_TRIES: dict[Way, Callable[[Json, _Search], _Try]] = {
+    Way.WINDOW: _try_window,
+    Way.FETCH: _try_fetch,
+}
+
+
+def _annotate(
+    answer: Json, reader: HitReader | None, decision: Decision, way: Way, page: Page | None
+) -> None:
+    """Say in the response and in each hit what was done."""
+    hits = answer.get("hits", {}).get("hits")
+    if hits is None or reader is None:
+        return
+    told = reader.describe(hits, decision)
+    _finish(answer, reader, told, decision, way, page)
+
+
+def _finish(
+    answer: Json,
+    reader: HitReader,
+    told: Sequence[Json],
+    decision: Decision,
+    way: Way,
+    page: Page | None,
+) -> None:
+    hits = answer["hits"]["hits"]
+    for hit, item in zip(hits, told, strict=True):
+        hit[KEY] = item
+    reader.clean(hits)
+    summary: Json = {
+        "level": decision.level,
+        "context_rule": decision.context_rule,
+        "locked": decision.locked,
+        "demotion": str(way),
+    }
+    if not decision.hidden:
+        summary["hidden"] = 0
+    if not decision.functions:
+        summary["demoted"] = 0
+    elif page is not None and page.start == 0 and _is_everything(answer["hits"]):
+        summary["demoted"] = sum(item["action"] == "demoted" for item in told)
+    answer[KEY] = summary
+
+
+def _is_everything(hits: Json) -> bool:
+    """Whether the page has all that was found."""
+    total = hits.get("total")
+    if isinstance(total, dict):
+        return bool(total["relation"] == "eq" and total["value"] == len(hits["hits"]))
+    return bool(total == len(hits["hits"]))

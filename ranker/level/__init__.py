@@ -1,0 +1,1 @@
+"""What a level does to a document, as numbers and as queries."""

@@ -1,0 +1,198 @@
+"""What state a document is in, once as Elasticsearch queries and once as numbers.
+
+=========  =====================================================================================
+allowed    a person decided that it is shown; nothing else counts
+blocked    a person decided that it is not; nothing else but the level's ``blocked`` counts
+failed     an image of it has no probability (it may still have one, of its other images)
+no_image   it has no image
+unscored   it has no probability that counts, and is neither failed nor without an image
+=========  =====================================================================================
+
+A probability counts unless the policy names a model and the document was scored by another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.level.level import Level, Treatment, as_float32_list
+
+Query = dict[str, Any]
+"""A clause of the Elasticsearch query language."""
+
+KINDS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
+"""The states that are told apart, each with its bit in ``States.codes``."""
+
+ALLOW, BLOCK = "allow", "block"
+SCORED, FAILED, NO_IMAGE = "scored", "failed", "no_image"
+
+
+def any_of(conditions: Sequence[Query]) -> Query:
+    """Documents that meet at least one of the conditions (one or more)."""
+    if len(conditions) == 1:
+        return conditions[0]
+    return {"bool": {"should": list(conditions)}}
+
+
+@dataclass(frozen=True)
+class StateQueries:
+    """Queries that match documents by their state.
+
+    Args:
+        fields: names of the safety fields.
+        model: identity that a probability must have to count, or None when any counts.
+    """
+
+    fields: SafetyFields
+    model: str | None = None
+
+    def probability(self, *, at_least: float, below: float | None = None) -> Query:
+        """Documents whose probability counts and lies in [at_least, below).
+
+        Args:
+            at_least: a float32 value, so that engine and Python compare the same numbers.
+            below: likewise; None for no upper end.
+        """
+        # The engine orders -0.0 before 0.0; a bound of zero must let both in.
+        bounds = {"gte": at_least if at_least > 0 else -0.0}
+        if below is not None:
+            bounds["lt"] = below
+        return self._counting({"range": {self.fields.probability: bounds}})
+
+    @property
+    def scored(self) -> Query:
+        """Documents with a probability that counts."""
+        return self._counting({"exists": {"field": self.fields.probability}})
+
+    @property
+    def unscored(self) -> Query:
+        """Documents without a probability that counts that are not otherwise accounted for."""
+        return {"bool": {"must_not": [self.scored, self.status(FAILED, NO_IMAGE)]}}
+
+    @property
+    def failed(self) -> Query:
+        """Documents with an image that has no probability."""
+        return self.status(FAILED)
+
+    @property
+    def no_image(self) -> Query:
+        """Documents without an image."""
+        return self.status(NO_IMAGE)
+
+    def status(self, *values: str) -> Query:
+        """Documents with one of these statuses (one or more)."""
+        if len(values) == 1:
+            return {"term": {self.fields.status: values[0]}}
+        return {"terms": {self.fields.status: list(values)}}
+
+    @property
+    def blocked(self) -> Query:
+        """Documents that a person has blocked."""
+        return {"term": {self.fields.override: BLOCK}}
+
+    def treated(self, rules: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
+        """Clauses of which a document matches one if the level treats it so.
+
+        Args:
+            rules: the level.
+            treatment: the treatment of the unusual states to look for.
+            thresholds: clauses for probabilities that the level treats the same way.
+        """
+        conditions = [*thresholds, *self.unusual(rules, treatment)]
+        clauses = [self.undecided(*conditions)] if conditions else []
+        return [*clauses, self.blocked] if rules.blocked is treatment else clauses
+
+    def unusual(self, rules: Level, treatment: Treatment) -> list[Query]:
+        """Conditions that the level treats so in documents that no person has decided about."""
+        return [getattr(self, kind) for kind in rules.treats(treatment) if kind != "blocked"]
+
+    @property
+    def decided(self) -> Query:
+        """Documents that a person has decided about."""
+        return {"terms": {self.fields.override: [ALLOW, BLOCK]}}
+
+    def undecided(self, *conditions: Query) -> Query:
+        """Documents that meet one of the conditions and that no person has decided about."""
+        return {"bool": {"filter": [any_of(conditions)], "must_not": [self.decided]}}
+
+    def _counting(self, query: Query) -> Query:
+        if self.model is None:
+            return query
+        return {"bool": {"filter": [query, {"term": {self.fields.model: self.model}}]}}
+
+
+@dataclass(frozen=True)
+class States:
+    """The states of N documents.
+
+    Attributes:
+        values: N probabilities as the documents have them, None where there is none that counts.
+        codes: N sums of bits of ``KINDS``; 0 for the usual document, scored and undecided.
+    """
+
+    values: list[float | None]
+    codes: bytearray
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, Any]], model: str | None = None) -> States:
+        """Read states from records with the keys probability, model, status and override.
+
+        Args:
+            records: one a document. A key may be missing, null, a value, or a list of values, as
+                hits have them. A probability that is no number counts as none.
+            model: identity that a probability must have to count, or None when any counts.
+        """
+        states = [state_of(record, model) for record in records]
+        return cls([value for value, _ in states], bytearray(code for _, code in states))
+
+    @property
+    def probabilities(self) -> list[float]:
+        """N probabilities as the engine has them: rounded to float32, NaN for None."""
+        return as_float32_list([math.nan if value is None else value for value in self.values])
+
+
+def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None, int]:
+    """The value and the code in ``States`` of one document; see ``States.of``."""
+    value = _probability(record, model)
+    return value, _code(record, scored=value is not None)
+
+
+def _code(row: Mapping[str, Any], *, scored: bool) -> int:
+    status, override = _values(row.get("status")), _values(row.get("override"))
+    code = 0
+    if FAILED in status:
+        code |= KINDS["failed"]
+    if NO_IMAGE in status:
+        code |= KINDS["no_image"]
+    if not (code or scored):
+        code = KINDS["unscored"]
+    # A document with both decisions is blocked: the query side sees it so, too.
+    if BLOCK in override:
+        code |= KINDS["blocked"]
+    elif ALLOW in override:
+        code |= KINDS["allowed"]
+    return code
+
+
+def _values(value: Any) -> list[Any] | tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list) else (value,)
+
+
+def _probability(row: Mapping[str, Any], model: str | None) -> float | None:
+    """The highest value, as the engine takes it, or None."""
+    value = row.get("probability")
+    if value is None or (model is not None and model not in _values(row.get("model"))):
+        return None
+    try:
+        if isinstance(value, list):
+            value = max((float(item) for item in value if item is not None), default=math.nan)
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number

@@ -1,0 +1,1 @@
+"""From the context of a request to the decision that holds for it."""

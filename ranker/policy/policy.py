@@ -1,0 +1,314 @@
+"""The policy: which level of safe search holds for which request.
+
+A policy file says what the levels are and, by rules on the attributes of a request, which of
+them holds. ``docs/reference/policy.md`` describes every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from saferank.errors import ContextError, PolicyError
+from saferank.mappings.fields import SafetyFields
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.policy.yaml_lines import Location, nearest_line, read_yaml
+
+__all__ = ["REQUESTED", "ContextRule", "Decision", "Policy", "load_policy"]
+
+REQUESTED = "requested"
+"""The attribute of a context that carries the user's own choice of level."""
+
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$")]
+LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+AttributeName = Annotated[str, Field(min_length=1)]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+AllowedValues = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
+class ContextRule(BaseModel):
+    """One entry under ``contexts``: for requests with these attributes, this level."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    when: Annotated[
+        dict[AttributeName, AllowedValues],
+        Field(description="attribute: value, or a list of values; none: matches every request"),
+    ] = {}
+    level: Annotated[LevelName, Field(description="the level unless the user asks for another")]
+    at_least: Annotated[
+        LevelName | None, Field(description="the loosest level that the user may ask for")
+    ] = None
+    locked: Annotated[bool, Field(strict=True, description="ignore what the user asks for")] = False
+
+    def matches(self, context: Mapping[str, str]) -> bool:
+        """Whether every attribute under ``when`` has one of its values."""
+        return all(context.get(name) in values for name, values in self.when.items())
+
+    def covers(self, other: ContextRule) -> bool:
+        """Whether this rule matches every request that the other matches."""
+        return all(
+            set(other.when.get(name, ())) <= set(values) and name in other.when
+            for name, values in self.when.items()
+        )
+
+
+class Policy(BaseModel):
+    """A checked policy. ``resolve`` says what holds for a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1]
+    field: Annotated[FieldName, Field(description="object field that holds the scores")] = "safety"
+    override_field: Annotated[
+        FieldName | None,
+        Field(description="object field of people's decisions, when it is another one"),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(min_length=1, description="identity that scores must have; others do not count"),
+    ] = None
+    levels: Annotated[
+        dict[LevelName, Level], Field(min_length=1, description="from loosest to strictest")
+    ]
+    demotion: Demotion = Demotion()
+    attributes: Annotated[
+        dict[AttributeName, AllowedValues | None] | None,
+        Field(description="the attributes a context may have, each with its values if limited"),
+    ] = None
+    contexts: Annotated[
+        tuple[ContextRule, ...],
+        Field(min_length=1, description="the first that matches decides; the last matches all"),
+    ]
+
+    _decisions: dict[tuple[int, str | None], Decision] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Policy:
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError("inconsistent", "{text}", {"text": text}),
+                loc=location,
+                input=None,
+            )
+            for location, text in self._faults()
+        ]
+        if faults:
+            raise ValidationError.from_exception_data("Policy", faults)
+        return self
+
+    def _faults(self) -> Iterator[tuple[Location, str]]:
+        for (looser_name, looser), (name, level) in pairwise(self.levels.items()):
+            if key := level.hides_less_than(looser):
+                yield (
+                    ("levels", name, key),
+                    f"level {name!r} shows documents that the looser level {looser_name!r} hides "
+                    f"(by {key}); list levels from loosest to strictest and hide no less in "
+                    "each next one",
+                )
+        for position, rule in enumerate(self.contexts):
+            here = ("contexts", position)
+            for key in ("level", "at_least"):
+                wanted = getattr(rule, key)
+                if wanted is not None and wanted not in self.levels:
+                    yield (*here, key), f"there is no level {wanted!r}; {self._known_levels()}"
+            for attribute, values in rule.when.items():
+                for text in self._attribute_faults(attribute, values):
+                    yield (*here, "when", attribute), text
+            for earlier, other in enumerate(self.contexts[:position], start=1):
+                if other.covers(rule):
+                    yield here, f"never reached: entry {earlier} matches all that this one matches"
+                    break
+        if self.contexts[-1].when:
+            yield (
+                ("contexts", len(self.contexts) - 1),
+                "the last entry must match every request; add one without 'when'",
+            )
+
+    def _attribute_faults(self, name: str, values: tuple[str, ...]) -> Iterator[str]:
+        if name == REQUESTED:
+            yield f"{REQUESTED!r} is the user's choice, which cannot decide the rule"
+        elif self.attributes is not None:
+            if name not in self.attributes:
+                yield f"{name!r} is not listed under 'attributes'"
+                return
+            allowed = self.attributes[name]
+            for value in values:
+                if allowed is not None and value not in allowed:
+                    yield f"{value!r} is not among the values of attribute {name!r}"
+
+    def _known_levels(self) -> str:
+        return f"the levels are {', '.join(self.levels)}"
+
+    @cached_property
+    def fields(self) -> SafetyFields:
+        """Names of the safety fields."""
+        return SafetyFields(self.field, self.override_field)
+
+    @cached_property
+    def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:
+        """Attributes that a context may have, each with its values, or None when any will do.
+
+        Those listed under ``attributes``; without such a list, those used under ``when``.
+        """
+        if self.attributes is not None:
+            return self.attributes
+        return {name: None for rule in self.contexts for name in rule.when}
+
+    def resolve(self, context: Mapping[str, str] | None = None) -> Decision:
+        """Decide the level of a request.
+
+        Args:
+            context: attributes of the request, and under ``requested`` the level that the user
+                chose, if any. None and an empty mapping are the request nothing is known of.
+
+        Raises:
+            ContextError: the policy does not know an attribute, its value, or the chosen level.
+        """
+        context = {} if context is None else context
+        self._check_context(context)
+        number, rule = next(
+            (number, rule)
+            for number, rule in enumerate(self.contexts, start=1)
+            if rule.matches(context)
+        )
+        requested = context.get(REQUESTED)
+        chosen = rule.level if rule.locked or requested is None else requested
+        level = self.stricter(chosen, rule.at_least or chosen)
+        key = (number, requested)
+        if key not in self._decisions:
+            self._decisions[key] = self._decide(level, number, rule.locked, requested)
+        return self._decisions[key]
+
+    def decision_for(self, level: str) -> Decision:
+        """The decision for a level given by name, whatever the contexts say.
+
+        Raises:
+            ContextError: there is no such level.
+        """
+        if level not in self.levels:
+            raise ContextError(f"there is no level {level!r}; {self._known_levels()}")
+        return self._decide(level, None, False, None)
+
+    def cache_key(self, context: Mapping[str, str] | None = None) -> str:
+        """A part of the key for any cache of results: equal keys mean equal results.
+
+        Raises:
+            ContextError: as ``resolve``.
+        """
+        return self.resolve(context).cache_key
+
+    def stricter(self, one: str, other: str) -> str:
+        """The stricter of two levels, by name."""
+        order = list(self.levels)
+        return max(one, other, key=order.index)
+
+    def _decide(
+        self, level: str, number: int | None, locked: bool, requested: str | None
+    ) -> Decision:
+        return Decision(
+            level=level,
+            rules=self.levels[level],
+            demotion=self.demotion,
+            fields=self.fields,
+            model=self.model,
+            context_rule=number,
+            locked=locked,
+            requested=requested,
+        )
+
+    def _check_context(self, context: Mapping[str, str]) -> None:
+        known = self.known_attributes
+        for name, value in context.items():
+            if not isinstance(value, str):
+                raise ContextError(
+                    f"context attribute {name!r} must be text, not {value!r}; leave it out when "
+                    "it is not known"
+                )
+            if name == REQUESTED:
+                if value not in self.levels:
+                    raise ContextError(
+                        f"there is no level {value!r} to request; {self._known_levels()}"
+                    )
+            elif name not in known:
+                names = ", ".join(sorted({*known, REQUESTED}))
+                raise ContextError(
+                    f"the policy knows no context attribute {name!r}; it knows {names}"
+                )
+            elif (allowed := known[name]) is not None and value not in allowed:
+                raise ContextError(
+                    f"context attribute {name!r} cannot be {value!r}; "
+                    f"it can be {', '.join(allowed)}"
+                )
+
+
+def load_policy(source: str | Path) -> Policy:
+    """Read and check a policy.
+
+    Args:
+        source: path of the file, or the YAML text itself (any string with a line break).
+
+    Raises:
+        PolicyError: the file cannot be read, is not YAML, or is not a consistent policy. The
+            message names file and line of the first fault and how many more there are.
+    """
+    if isinstance(source, str) and "\n" in source:
+        return _parse(source, None)
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise PolicyError(f"the policy cannot be read: {reason}", path=str(source)) from error
+    return _parse(text, str(source))
+
+
+def _parse(text: str, path: str | None) -> Policy:
+    data, lines = read_yaml(text, path)
+    try:
+        return Policy.model_validate(data)
+    except ValidationError as error:
+        faults = [
+            (nearest_line(lines, fault["loc"]) or 1, _sentence(fault)) for fault in error.errors()
+        ]
+        line, message = min(faults, key=lambda fault: fault[0])
+        more = len(faults) - 1
+        also = f" (and {more} more fault{'s' if more > 1 else ''})" if more else ""
+        raise PolicyError(message + also, path=path, line=line) from error
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    location = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the policy"
+    if fault["type"] == "extra_forbidden":
+        return f"{location}: there is no such key"
+    if fault["type"] == "missing":
+        return f"{location} is missing"
+    message = fault["msg"]
+    shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
+    return f"{location}: {message[0].lower()}{message[1:]}{shown}"
+
+
+_OWN_FAULTS = frozenset({"inconsistent", "unscored_missing", "thresholds_out_of_order"})

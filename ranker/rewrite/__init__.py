@@ -1,0 +1,1 @@
+"""From a request body to one whose answer obeys a decision."""

@@ -1,0 +1,219 @@
+"""Queries: which kinds are understood, and filters where a query picks documents on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.states import Query
+
+
+def names(text: str) -> frozenset[str]:
+    """The words of a text, for lists of names that are too long to read in quotes."""
+    return frozenset(text.split())
+
+
+MATCH_ALL: Query = {"match_all": {}}
+
+# Kinds that look at one document at a time and at no other document.
+_LEAVES = names(
+    """
+    match_all match_none match match_phrase match_phrase_prefix match_bool_prefix multi_match
+    combined_fields query_string simple_query_string intervals term terms_set range exists prefix
+    wildcard regexp fuzzy ids script distance_feature rank_feature geo_bounding_box geo_distance
+    geo_grid geo_polygon parent_id sparse_vector semantic text_expansion weighted_tokens span_term
+    span_near span_or span_not span_first span_containing span_within span_multi
+    span_field_masking field_masking_span
+    """
+)
+
+# Kind -> keys that hold queries, and keys of other things. Plain values are passed on.
+_COMPOUNDS = {
+    "bool": (names("must filter should must_not"), names("")),
+    "boosting": (names("positive negative"), names("")),
+    "constant_score": (names("filter"), names("")),
+    "dis_max": (names("queries"), names("")),
+    "pinned": (names("organic"), names("ids docs")),
+    "rule": (names("organic"), names("match_criteria ruleset_ids")),
+    "script_score": (names("query"), names("script")),
+}
+_FUNCTIONS = names("script_score random_score field_value_factor gauss exp linear")
+
+
+def without_hidden(query: Query, decision: Decision) -> Query:
+    """The query without the documents that the level hides; its scores stay as they are."""
+    if not decision.visible:
+        return query
+    return {"bool": {"must": [query], **decision.visible}}
+
+
+def safe_query(query: Any, key: str, decision: Decision) -> Query:
+    """The query with every part of it safe; itself unless something had to change.
+
+    Which documents it matches as a whole is for the caller to filter. Here are filtered the parts
+    that choose documents on their own: nearest neighbours, children and parents.
+
+    Args:
+        query: one clause.
+        key: its place in the request, for errors.
+        decision: whose documents to hide.
+
+    Raises:
+        UnsafeRequest: a kind of query that is not understood, or that reads other documents.
+    """
+    if not isinstance(query, dict) or len(query) != 1:
+        raise UnsafeRequest(key, "a query is an object with one key, its kind")
+    ((kind, body),) = query.items()
+    if kind in _LEAVES:
+        return query
+    here = f"{key}.{kind}"
+    if kind in _SPECIAL:
+        changed = _SPECIAL[kind](body, here, decision)
+    elif kind in _COMPOUNDS:
+        changed = _with_queries(body, *_COMPOUNDS[kind], here, decision)
+    else:
+        raise UnsafeRequest(here, "this kind of query is not known to be safe")
+    return query if changed is body else {kind: changed}
+
+
+def safe_queries(value: Any, key: str, decision: Decision) -> Any:
+    """As ``safe_query`` for one clause or a list of clauses."""
+    if not isinstance(value, list):
+        return safe_query(value, key, decision)
+    changed = [safe_query(item, f"{key}.{n}", decision) for n, item in enumerate(value)]
+    same = all(new is old for new, old in zip(changed, value, strict=True))
+    return value if same else changed
+
+
+def as_list(value: Any) -> list[Any]:
+    """A clause or a list of clauses as a new list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def safe_knn(body: Any, key: str, decision: Decision) -> dict[str, Any]:
+    """A nearest neighbour search whose candidates are all visible, so that it finds its ``k``.
+
+    Raises:
+        UnsafeRequest: the vector is taken from another document, or see ``safe_query``.
+    """
+    body = _an_object(body, key)
+    builder = body.get("query_vector_builder")
+    if builder is not None and set(_an_object(builder, key)) != {"text_embedding"}:
+        raise UnsafeRequest(f"{key}.query_vector_builder", "only 'text_embedding' is known")
+    filters = as_list(safe_queries(as_list(body.get("filter")), f"{key}.filter", decision))
+    if decision.hidden:
+        filters.append(without_hidden(MATCH_ALL, decision))
+    return {**body, "filter": filters} if filters else body
+
+
+def check_highlight(value: Any, key: str, decision: Decision) -> None:
+    """Check the queries under ``highlight``, in a search body or anything like one.
+
+    Raises:
+        UnsafeRequest: see ``safe_query``.
+    """
+    if isinstance(value, list):
+        for item in value:
+            check_highlight(item, key, decision)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name == "highlight_query":
+                safe_query(item, f"{key}.{name}", decision)
+            else:
+                check_highlight(item, f"{key}.{name}", decision)
+
+
+def _an_object(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UnsafeRequest(key, "an object is expected")
+    return value
+
+
+def _with_queries(
+    body: Any, queries: frozenset[str], others: frozenset[str], key: str, decision: Decision
+) -> dict[str, Any]:
+    """The body with the queries under some keys made safe; itself unless one changed."""
+    changed = body = _an_object(body, key)
+    for name, old in body.items():
+        if name in queries:
+            if old is not None:
+                new = safe_queries(old, f"{key}.{name}", decision)
+                changed = changed if new is old else {**changed, name: new}
+        elif isinstance(old, dict | list) and name not in others:
+            raise UnsafeRequest(f"{key}.{name}", "this key is not known to be safe")
+    return changed
+
+
+def _function_score(body: Any, key: str, decision: Decision) -> Any:
+    body = _with_queries(body, _ONE_QUERY, _FUNCTIONS | {"functions"}, key, decision)
+    functions = as_list(body.get("functions"))
+    changed = [
+        _with_queries(item, _ONE_FILTER, _FUNCTIONS, f"{key}.functions.{n}", decision)
+        for n, item in enumerate(functions)
+    ]
+    same = all(new is old for new, old in zip(changed, functions, strict=True))
+    return body if same else {**body, "functions": changed}
+
+
+_ONE_QUERY = names("query")
+_ONE_FILTER = names("filter")
+
+
+def _nested(body: Any, key: str, decision: Decision) -> Any:
+    body = _with_queries(body, _ONE_QUERY, names("inner_hits"), key, decision)
+    check_highlight(body.get("inner_hits"), f"{key}.inner_hits", decision)
+    return body
+
+
+def _relative(body: Any, key: str, decision: Decision) -> Any:
+    """``has_child`` and ``has_parent``: a hidden relative does not count, nor come as inner hit."""
+    body = _nested(body, key, decision)
+    return {**body, "query": without_hidden(body.get("query", MATCH_ALL), decision)}
+
+
+def _terms(body: Any, key: str, _decision: Decision) -> Any:
+    for field, value in _an_object(body, key).items():
+        if isinstance(value, dict):
+            raise UnsafeRequest(f"{key}.{field}", "it reads its terms from another document")
+    return body
+
+
+def _shape(body: Any, key: str, _decision: Decision) -> Any:
+    for field, value in _an_object(body, key).items():
+        if isinstance(value, dict) and "indexed_shape" in value:
+            raise UnsafeRequest(f"{key}.{field}.indexed_shape", "it reads another document")
+    return body
+
+
+def _more_like_this(body: Any, key: str, _decision: Decision) -> Any:
+    for name in ("like", "unlike"):
+        for item in as_list(_an_object(body, key).get(name)):
+            if not isinstance(item, str) and "doc" not in _an_object(item, f"{key}.{name}"):
+                raise UnsafeRequest(
+                    f"{key}.{name}", "it reads another document; give the text or 'doc'"
+                )
+    return body
+
+
+def _percolate(body: Any, key: str, _decision: Decision) -> Any:
+    if "id" in _an_object(body, key):
+        raise UnsafeRequest(f"{key}.id", "it reads another document; give 'document'")
+    return body
+
+
+_SPECIAL: dict[str, Callable[[Any, str, Decision], Any]] = {
+    "function_score": _function_score,
+    "geo_shape": _shape,
+    "has_child": _relative,
+    "has_parent": _relative,
+    "knn": safe_knn,
+    "more_like_this": _more_like_this,
+    "nested": _nested,
+    "percolate": _percolate,
+    "shape": _shape,
+    "terms": _terms,
+}

@@ -1,0 +1,243 @@
+"""Ranking: how demotion enters scores, sorts, rescoring and collapsed groups.
+
+A request is ordered in one of three ways.
+
+by relevance  the score is relevance times factor; without ``sort``, or with ``_score`` first
+by a field    a factor would change nothing. The score becomes the band, 1 for shown and 0.5 for
+              demoted documents, and is put before the sort of the request
+unordered     by ``_doc``, to read everything: nothing to demote
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.states import Query
+from saferank.ranker.rewrite.query import (
+    MATCH_ALL,
+    as_list,
+    check_highlight,
+    safe_query,
+    without_hidden,
+)
+
+DEPTH = 10_000
+"""Most documents a shard can rescore, and most that pages can reach (the engine's defaults)."""
+
+_SCORE = "_score"
+_DEMOTED_BAND = 0.5
+_BY_BAND = {_SCORE: "desc"}
+
+
+class Order(Enum):
+    """What a request is ordered by."""
+
+    RELEVANCE = "relevance"
+    FIELD = "field"
+    NOTHING = "nothing"
+
+
+def order_of(sort: Any, key: str, decision: Decision) -> Order:
+    """What a ``sort`` orders by.
+
+    Raises:
+        UnsafeRequest: not a sort, or an unsafe query in it.
+    """
+    keys = list(_sort_keys(sort, key, decision))
+    if not keys or keys[0] == (_SCORE, "desc"):
+        return Order.RELEVANCE
+    if keys[0][0] in ("_doc", "_shard_doc"):
+        return Order.NOTHING
+    return Order.FIELD
+
+
+def _sort_keys(sort: Any, key: str, decision: Decision) -> Iterable[tuple[str, str]]:
+    """Field and direction of each sort key; their nested filters are checked."""
+    for item in as_list(sort):
+        if isinstance(item, str):
+            yield item, "desc" if item == _SCORE else "asc"
+        elif isinstance(item, dict):
+            for field, options in item.items():
+                direction = "desc" if field == _SCORE else "asc"
+                if isinstance(options, str):
+                    direction = options
+                elif isinstance(options, dict):
+                    direction = options.get("order", direction)
+                    _check_nested_sort(options.get("nested"), f"{key}.{field}.nested", decision)
+                yield field, str(direction).lower()
+        else:
+            raise UnsafeRequest(key, "a sort is a field, an object, or a list of these")
+
+
+def _check_nested_sort(nested: Any, key: str, decision: Decision) -> None:
+    if isinstance(nested, dict):
+        if (condition := nested.get("filter")) is not None:
+            safe_query(condition, f"{key}.filter", decision)
+        _check_nested_sort(nested.get("nested"), f"{key}.nested", decision)
+
+
+def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = "") -> dict[str, Any]:
+    """A search body, or a standard retriever, that finds visible documents and demotes.
+
+    Args:
+        body: with any of ``sort``, ``search_after``, ``min_score``, ``collapse``, ``pit``.
+        query: its query, safe in its parts.
+        decision: what to hide and demote.
+        key: place of the body in the request, with a dot at its end; for errors.
+    """
+    visible = without_hidden(query, decision)
+    order = order_of(body.get("sort"), f"{key}sort", decision)
+    if order is Order.NOTHING:
+        return {**body, "query": visible}
+    result = dict(body)
+    min_score = result.pop("min_score", None)
+    if min_score is not None:
+        if "indices_boost" in body:
+            raise UnsafeRequest(
+                f"{key}min_score", "with 'indices_boost' it cannot be told apart from demotion"
+            )
+        # A bound on the relevance must not see the factor.
+        visible = {"function_score": {"query": visible, "min_score": min_score}}
+    if order is Order.RELEVANCE:
+        result["query"] = demoting(visible, decision)
+        return result
+    result["query"] = _in_bands(visible, decision)
+    # A boost would mix the bands, and has no say in an order by fields.
+    result.pop("indices_boost", None)
+    result["sort"] = _by_band(body["sort"], f"{key}sort", decision)
+    if "search_after" in body:
+        _check_cursor(body, key)
+    if "collapse" in body:
+        result["collapse"] = _collapse_in_bands(body["collapse"], f"{key}collapse", decision)
+    return result
+
+
+def demoting(query: Query, decision: Decision, *, few: bool = False) -> Query:
+    """The query with its scores times the factor of each document.
+
+    Args:
+        query: whose documents are visible.
+        decision: how to demote.
+        few: only few documents are scored, as in a rescorer.
+    """
+    if not decision.functions:
+        return query
+    scoring = decision.scoring_few if few else decision.scoring
+    return {"function_score": {"query": query, **scoring}}
+
+
+def _in_bands(query: Query, decision: Decision) -> Query:
+    return {
+        "function_score": {
+            "query": {"constant_score": {"filter": query}},
+            "functions": [{"filter": decision.demoted, "weight": _DEMOTED_BAND}],
+        }
+    }
+
+
+def _by_band(sort: Any, key: str, decision: Decision) -> list[Any]:
+    if any(field == _SCORE for field, _ in _sort_keys(sort, key, decision)):
+        raise UnsafeRequest(
+            key,
+            "this level demotes, and the score has to carry that in a sort by fields; "
+            "put '_score' first (descending) or leave it out",
+        )
+    return [_BY_BAND, *as_list(sort)]
+
+
+def _check_cursor(body: dict[str, Any], key: str) -> None:
+    """The sort values of a hit have the band first (and in a PIT a tie-break last)."""
+    given = len(as_list(body["search_after"]))
+    expected = len(as_list(body["sort"])) + 1
+    if given not in ((expected, expected + 1) if "pit" in body else (expected,)):
+        raise UnsafeRequest(
+            f"{key}search_after",
+            f"{expected} values are expected: give the last hit's 'sort' unchanged, from a page "
+            "at the same level",
+        )
+
+
+def safe_collapse(collapse: Any, key: str, decision: Decision) -> dict[str, Any]:
+    """Check the inner hits of a ``collapse``."""
+    if not isinstance(collapse, dict):
+        raise UnsafeRequest(key, "an object is expected")
+    for inner in as_list(collapse.get("inner_hits")):
+        here = f"{key}.inner_hits"
+        if not isinstance(inner, dict):
+            raise UnsafeRequest(here, "an object is expected")
+        check_highlight(inner, here, decision)
+        order_of(inner.get("sort"), f"{here}.sort", decision)
+    return collapse
+
+
+def _collapse_in_bands(collapse: Any, key: str, decision: Decision) -> dict[str, Any]:
+    """Inner hits are found by the request's query, so their scores are bands, too."""
+    inner = collapse.get("inner_hits")
+    if inner is None:
+        return dict(collapse)
+    changed = []
+    for item in as_list(inner):
+        here = f"{key}.inner_hits.sort"
+        if order_of(item.get("sort"), here, decision) is Order.RELEVANCE:
+            raise UnsafeRequest(here, "give it a sort by fields, as the request has one")
+        changed.append({**item, "sort": _by_band(item["sort"], here, decision)})
+    return {**collapse, "inner_hits": changed if isinstance(inner, list) else changed[0]}
+
+
+def safe_rescore(rescore: Any, key: str, decision: Decision, *, demote: bool) -> list[Any]:
+    """Rescorers that keep the demotion of the scores they are given.
+
+    Every way of combining scores but one is homogeneous: the result for a demoted score and a
+    demoted rescore score is the demoted result. ``multiply`` needs only one of both demoted.
+
+    Raises:
+        UnsafeRequest: a rescorer other than ``query``, or an unsafe query in it.
+    """
+    result = []
+    for number, item in enumerate(as_list(rescore)):
+        here = f"{key}.{number}" if isinstance(rescore, list) else key
+        if not isinstance(item, dict) or not isinstance(item.get("query"), dict):
+            raise UnsafeRequest(here, "only rescorers by 'query' are known to be safe")
+        for name in item:
+            if name not in ("query", "window_size"):
+                raise UnsafeRequest(f"{here}.{name}", "only rescorers by 'query' are known")
+        spec = item["query"]
+        query = safe_query(spec.get("rescore_query"), f"{here}.query.rescore_query", decision)
+        if demote and _mode(spec) != "multiply":
+            query = demoting(query, decision)
+        result.append({**item, "query": {**spec, "rescore_query": query}})
+    return result
+
+
+def paged(rescorers: list[Any]) -> list[Any]:
+    """Rescorers under which every page is cut from the same list.
+
+    A rescorer that can lower scores puts documents of its window below documents outside, and how
+    many of these a shard looks at grows with the page. Then it must look at all from the start.
+    """
+    if all(_only_raises(item["query"]) for item in rescorers):
+        return rescorers
+    return [*rescorers, {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {}}}}]
+
+
+def _mode(spec: dict[str, Any]) -> str:
+    return str(spec.get("score_mode", "total")).lower()
+
+
+def _only_raises(spec: dict[str, Any]) -> bool:
+    weights = (spec.get("query_weight", 1), spec.get("rescore_query_weight", 1))
+    return _mode(spec) in ("total", "max") and all(
+        isinstance(weight, int | float) and weight >= 0 for weight in weights
+    )
+
+
+def multiplying(decision: Decision) -> list[Any]:
+    """A last rescorer that demotes, for results that are at most ``DEPTH`` documents a shard."""
+    if not decision.functions:
+        return []
+    query = {"rescore_query": demoting(MATCH_ALL, decision), "score_mode": "multiply"}
+    return [{"window_size": DEPTH, "query": query}]

@@ -1,0 +1,161 @@
+"""Retriever trees: every leaf finds visible documents only, and the scores are demoted once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.query import (
+    MATCH_ALL,
+    as_list,
+    names,
+    safe_knn,
+    safe_queries,
+    safe_query,
+    without_hidden,
+)
+from saferank.ranker.rewrite.ranking import (
+    multiplying,
+    order_of,
+    ranked,
+    safe_collapse,
+    safe_rescore,
+)
+
+_STANDARD = names(
+    """
+    query filter search_after terminate_after sort min_score collapse _name
+    """
+)
+_KNN = names(
+    """
+    field query_vector query_vector_builder k num_candidates visit_percentage filter similarity
+    rescore_vector min_score _name
+    """
+)
+_RESCORER = names("retriever rescore filter min_score _name")
+_DEFAULT_WINDOW = 10
+# Kind -> keys. They combine lists of other retrievers by rank or by another score.
+_FUSIONS = {
+    "rrf": names("retrievers filter rank_constant rank_window_size min_score _name"),
+    "linear": names("retrievers filter rank_window_size normalizer min_score _name"),
+    "text_similarity_reranker": names(
+        """
+        retriever filter field inference_id inference_text rank_window_size min_score
+        chunk_rescorer allow_rerank_failures _name
+        """
+    ),
+}
+
+
+def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool) -> dict[str, Any]:
+    """The retriever with filters in every leaf, and with demoted scores if asked for.
+
+    Raises:
+        UnsafeRequest: a retriever or a part of one that is not understood, or whose scores
+            cannot be demoted.
+    """
+    if not isinstance(retriever, dict) or len(retriever) != 1:
+        raise UnsafeRequest(key, "a retriever is an object with one key, its kind")
+    ((kind, body),) = retriever.items()
+    here = f"{key}.{kind}"
+    if not isinstance(body, dict):
+        raise UnsafeRequest(here, "an object is expected")
+    demote = demote and bool(decision.functions)
+    if kind == "standard":
+        return {kind: _standard(body, here, decision, demote=demote)}
+    if kind == "knn":
+        _known(body, _KNN, here)
+        safe = {kind: safe_knn(body, here, decision)}
+        if not demote:
+            return safe
+        return {"rescorer": {"retriever": safe, "rescore": multiplying(decision)}}
+    if kind == "rescorer":
+        return {kind: _rescorer(body, here, decision, demote=demote)}
+    if kind in _FUSIONS:
+        if demote:
+            raise UnsafeRequest(here, "this level demotes, which the scores it makes cannot carry")
+        return {kind: _fusion(body, here, decision, _FUSIONS[kind])}
+    raise UnsafeRequest(here, "this kind of retriever is not known to be safe")
+
+
+def _standard(
+    body: dict[str, Any], key: str, decision: Decision, *, demote: bool
+) -> dict[str, Any]:
+    _known(body, _STANDARD, key)
+    query = safe_query(body.get("query", MATCH_ALL), f"{key}.query", decision)
+    if filters := as_list(_filter(body, key, decision)):
+        query = {"bool": {"must": [query], "filter": filters}}
+    rest = {name: value for name, value in body.items() if name != "filter"}
+    if "collapse" in body:
+        rest["collapse"] = safe_collapse(body["collapse"], f"{key}.collapse", decision)
+    if demote:
+        return ranked(rest, query, decision, f"{key}.")
+    order_of(body.get("sort"), f"{key}.sort", decision)
+    return {**rest, "query": without_hidden(query, decision)}
+
+
+def _rescorer(
+    body: dict[str, Any], key: str, decision: Decision, *, demote: bool
+) -> dict[str, Any]:
+    """It returns no more than its window, so that a last rescorer reaches every document."""
+    _known(body, _RESCORER, key)
+    rescorers = safe_rescore(body.get("rescore"), f"{key}.rescore", decision, demote=False)
+    if demote:
+        if "min_score" in body:
+            raise UnsafeRequest(f"{key}.min_score", "it would see demoted scores")
+        # As far as any of the others looks, so that no document is left with its own score.
+        windows = [item.get("window_size", _DEFAULT_WINDOW) for item in rescorers]
+        window = max((size for size in windows if isinstance(size, int)), default=_DEFAULT_WINDOW)
+        rescorers += [{**item, "window_size": window} for item in multiplying(decision)]
+    result = {
+        **body,
+        "retriever": safe_retriever(
+            body.get("retriever"), f"{key}.retriever", decision, demote=False
+        ),
+        "rescore": rescorers,
+    }
+    if "filter" in body:
+        result["filter"] = _filter(body, key, decision)
+    return result
+
+
+def _fusion(
+    body: dict[str, Any], key: str, decision: Decision, known: frozenset[str]
+) -> dict[str, Any]:
+    _known(body, known, key)
+    result = dict(body)
+    if "filter" in body:
+        result["filter"] = _filter(body, key, decision)
+    if "retriever" in body:
+        result["retriever"] = safe_retriever(
+            body["retriever"], f"{key}.retriever", decision, demote=False
+        )
+    if "retrievers" in body:
+        result["retrievers"] = [
+            _child(item, f"{key}.retrievers.{number}", decision)
+            for number, item in enumerate(as_list(body["retrievers"]))
+        ]
+    return result
+
+
+def _child(item: Any, key: str, decision: Decision) -> dict[str, Any]:
+    """A retriever in a list, which may carry a weight beside it."""
+    if isinstance(item, dict) and "retriever" in item:
+        _known(item, frozenset(("retriever", "weight", "normalizer")), key)
+        inner = safe_retriever(item["retriever"], f"{key}.retriever", decision, demote=False)
+        return {**item, "retriever": inner}
+    return safe_retriever(item, key, decision, demote=False)
+
+
+def _filter(body: dict[str, Any], key: str, decision: Decision) -> Any:
+    if body.get("filter") is None:
+        return None
+    return safe_queries(body["filter"], f"{key}.filter", decision)
+
+
+def _known(body: dict[str, Any], known: frozenset[str], key: str) -> None:
+    for name in body:
+        if name not in known:
+            raise UnsafeRequest(f"{key}.{name}", "this key is not known to be safe")

@@ -1,0 +1,286 @@
+"""Rewriting of request bodies, so that what comes back obeys the policy.
+
+Body in, body out: nothing is sent, and the body given is never changed. The result shares
+parts with it and with the decision, so it is to be sent, not to be edited.
+
+A body is understood key by key. What is not understood is refused, never passed on.
+``docs/reference/requests.md`` lists what happens to each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
+from saferank.ranker.rewrite.query import (
+    MATCH_ALL,
+    as_list,
+    check_highlight,
+    names,
+    safe_knn,
+    safe_query,
+    without_hidden,
+)
+from saferank.ranker.rewrite.ranking import (
+    DEPTH,
+    multiplying,
+    order_of,
+    paged,
+    ranked,
+    safe_collapse,
+    safe_rescore,
+)
+from saferank.ranker.rewrite.retriever import safe_retriever
+
+__all__ = ["restore_response", "rewrite_count", "rewrite_search"]
+
+# Keys that cannot bring in a document, change its score, or put a value in a safety field's place.
+_PASSED = names(
+    """
+    _source docvalue_fields explain fields from indices_boost min_score pit profile search_after
+    seq_no_primary_term size slice stats stored_fields terminate_after timeout track_scores
+    track_total_hits version
+    """
+)
+# Keys that decide the ranking, handled together.
+_RANKING = names("query knn retriever rescore sort")
+
+
+def rewrite_search(
+    body: Mapping[str, Any] | None,
+    decision: Decision,
+    *,
+    demote: bool = True,
+    scroll: bool = False,
+) -> dict[str, Any]:
+    """The body of a search that finds no hidden document and demotes as the level says.
+
+    Args:
+        body: of ``_search``, also of ``_async_search`` and of one search in ``_msearch``.
+        decision: what to hide and how to demote.
+        demote: False hides only, for callers that demote the hits themselves.
+        scroll: whether the request begins a scroll, in which there are no rescorers.
+
+    Returns:
+        The body to send. Give its response to ``restore_response``.
+
+    Raises:
+        UnsafeRequest: a part that cannot be made safe; it names the key.
+    """
+    result = dict(body or {})
+    for key, value in result.items():
+        if key in _PASSED or key in _RANKING:
+            continue
+        if key not in _CHECKED:
+            raise UnsafeRequest(key, "this key is not known to be safe")
+        result[key] = _CHECKED[key](value, key, decision)
+    if "highlight" in result:
+        result["highlight"] = _highlighting_words(result)
+    demote = demote and bool(decision.functions)
+    if "retriever" in result:
+        return _with_retriever(result, decision, demote=demote, scroll=scroll)
+    if result.get("knn"):
+        return _with_knn(result, decision, demote=demote, scroll=scroll)
+    query = safe_query(result.get("query", MATCH_ALL), "query", decision)
+    return _with_query(result, query, decision, demote=demote)
+
+
+def rewrite_count(body: Mapping[str, Any] | None, decision: Decision) -> dict[str, Any]:
+    """The body of a ``_count`` that counts no hidden document.
+
+    Raises:
+        UnsafeRequest: a part that cannot be made safe; it names the key.
+    """
+    body = body or {}
+    for key in body:
+        if key != "query":
+            raise UnsafeRequest(key, "a count takes only 'query'")
+    query = safe_query(body.get("query", MATCH_ALL), "query", decision)
+    return {"query": without_hidden(query, decision)}
+
+
+def restore_response(response: Mapping[str, Any]) -> dict[str, Any]:
+    """A response in the shape that the request as given would have had."""
+    result = dict(response)
+    if isinstance(aggregations := result.get("aggregations"), dict):
+        result["aggregations"] = unwrap(aggregations)
+    return result
+
+
+def _with_query(
+    body: dict[str, Any], query: dict[str, Any], decision: Decision, *, demote: bool
+) -> dict[str, Any]:
+    if demote:
+        result = ranked(body, query, decision)
+    else:
+        order_of(body.get("sort"), "sort", decision)
+        result = {**body, "query": without_hidden(query, decision)}
+    if "rescore" in body:
+        result["rescore"] = paged(safe_rescore(body["rescore"], "rescore", decision, demote=demote))
+    return result
+
+
+def _with_knn(
+    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
+) -> dict[str, Any]:
+    """Nearest neighbours stay what they are where possible; else they become part of the query."""
+    searches = [
+        safe_knn(item, _numbered("knn", number, body["knn"]), decision)
+        for number, item in enumerate(as_list(body["knn"]))
+    ]
+    query = None
+    if body.get("query") is not None:
+        query = safe_query(body["query"], "query", decision)
+    # Inner hits are found by the query alone: without one they are all of the group.
+    groups = bool(as_list(body.get("collapse", {}).get("inner_hits")))
+    if not demote and not (groups and query is None):
+        order_of(body.get("sort"), "sort", decision)
+        result = {**body, "knn": searches}
+        if query is not None:
+            result["query"] = without_hidden(query, decision)
+        if "rescore" in body:
+            rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=False)
+            result["rescore"] = paged(rescorers)
+        return result
+    alone = query is None and not scroll and not {"collapse", "search_after"} & body.keys()
+    if alone and as_list(body.get("sort")) in ([], ["_score"]) and _few(searches):
+        rescorers = safe_rescore(body.get("rescore"), "rescore", decision, demote=False)
+        return {**body, "knn": searches, "rescore": [*rescorers, *multiplying(decision)]}
+    rest = {key: value for key, value in body.items() if key != "knn"}
+    parts = [_as_query(search) for search in searches]
+    if query is not None:
+        parts.append(query)
+        rest["knn"] = _finding_nothing(searches[0])
+    return _with_query(rest, {"bool": {"should": parts}}, decision, demote=demote)
+
+
+def _few(searches: list[dict[str, Any]]) -> bool:
+    """Whether a rescorer reaches all that the searches can find."""
+    counts = [search.get("k", 0) for search in searches]
+    return sum(count for count in counts if isinstance(count, int)) <= DEPTH
+
+
+def _finding_nothing(search: dict[str, Any]) -> dict[str, Any]:
+    """A search whose presence alone matters.
+
+    With one in the body, the engine scores the query by word statistics of all shards together,
+    and so it has to do when the real searches have become part of the query.
+    """
+    kept = {key: search[key] for key in _VECTOR_KEYS if key in search}
+    return {**kept, "k": 1, "num_candidates": 1, "filter": {"match_none": {}}}
+
+
+_VECTOR_KEYS = ("field", "query_vector", "query_vector_builder")
+
+
+def _as_query(search: dict[str, Any]) -> dict[str, Any]:
+    field = str(search.get("field"))
+    if "." in field:
+        raise UnsafeRequest(
+            "knn",
+            f"{field!r} may be nested, which this combination cannot express; "
+            "write it as a 'knn' query, inside a 'nested' query if it is",
+        )
+    if "inner_hits" in search:
+        raise UnsafeRequest("knn.inner_hits", "not together with this sort, query or collapse")
+    return {"knn": search}
+
+
+def _with_retriever(
+    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
+) -> dict[str, Any]:
+    if demote and body.get("min_score") is not None:
+        raise UnsafeRequest("min_score", "it would see demoted scores; put it into the retriever")
+    retriever = body["retriever"]
+    if demote and scroll and "standard" not in as_object(retriever):
+        raise UnsafeRequest(
+            "retriever",
+            "in a scroll only 'standard' can be demoted; give nearest neighbours as 'knn'",
+        )
+    if demote and "indices_boost" in body and _has_min_score(retriever):
+        raise UnsafeRequest(
+            "indices_boost", "with a 'min_score' it cannot be told apart from demotion"
+        )
+    # Inner hits are found by a query, which only this kind has; others show all of the group.
+    if body.get("collapse", {}).get("inner_hits") and "standard" not in as_object(retriever):
+        raise UnsafeRequest("collapse.inner_hits", "not with this retriever: it is unfiltered")
+    return {**body, "retriever": safe_retriever(retriever, "retriever", decision, demote=demote)}
+
+
+def _has_min_score(retriever: Any) -> bool:
+    """Whether a retriever, or one inside it, bounds its scores."""
+    return any(
+        "min_score" in as_object(options) or _has_min_score(as_object(options).get("retriever"))
+        for options in as_object(retriever).values()
+    )
+
+
+def _highlighting_words(body: Mapping[str, Any]) -> Any:
+    """The ``highlight`` of a body, by the query as given and not by what is put around it.
+
+    The engine cannot highlight a nested query inside a bound on scores.
+    """
+    highlight = body["highlight"]
+    query = body.get(
+        "query", as_object(as_object(body.get("retriever")).get("standard")).get("query")
+    )
+    if query is None or "highlight_query" in as_object(highlight):
+        return highlight
+    return {**as_object(highlight), "highlight_query": query}
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _numbered(key: str, number: int, value: Any) -> str:
+    return f"{key}.{number}" if isinstance(value, list) else key
+
+
+def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:
+    check_highlight(value, key, decision)
+    return value
+
+
+def _suggest(value: Any, key: str, decision: Decision) -> Any:
+    if decision.hidden:
+        raise UnsafeRequest(key, "suggestions show words and documents that may be hidden")
+    return value
+
+
+def _runtime_mappings(value: Any, key: str, decision: Decision) -> Any:
+    for name, field in as_object(value).items():
+        here = f"{key}.{name}"
+        if as_object(field).get("type") == "lookup":
+            raise UnsafeRequest(here, "it reads other documents")
+        _check_name(name, here, decision)
+    return value
+
+
+def _script_fields(value: Any, key: str, decision: Decision) -> Any:
+    for name in as_object(value):
+        _check_name(name, f"{key}.{name}", decision)
+    return value
+
+
+def _check_name(name: str, key: str, decision: Decision) -> None:
+    """Refuse a field that could be taken for one of the safety fields."""
+    for own in decision.fields.deciding:
+        if own == name or own.startswith(f"{name}.") or name.startswith(f"{own}."):
+            raise UnsafeRequest(key, f"it would take the place of the field {own!r}")
+
+
+_CHECKED: dict[str, Callable[[Any, str, Decision], Any]] = {
+    "aggregations": safe_aggregations,
+    "aggs": safe_aggregations,
+    "collapse": safe_collapse,
+    "highlight": _checked_highlight,
+    "post_filter": safe_query,
+    "runtime_mappings": _runtime_mappings,
+    "script_fields": _script_fields,
+    "suggest": _suggest,
+}

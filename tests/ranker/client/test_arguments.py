@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.client.arguments import parse_request
+
+CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({"index": "a", "size": 3, "from_": 6}, {"size": 3, "from": 6}, {"index": "a"}),
+    ({"body": {"size": 3, "from": 0}}, {"size": 3, "from": 0}, {}),
+    ({"body": {"query": {}}, "size": 3}, {"query": {}, "size": 3}, {}),
+    ({"source": ["a"], "routing": "x"}, {"_source": ["a"]}, {"routing": "x"}),
+    ({"source": False, "query": None}, {"_source": False}, {}),
+    (
+        {"q": "cat", "df": "title", "default_operator": "AND"},
+        {
+            "query": {
+                "query_string": {
+                    "query": "cat",
+                    "default_field": "title",
+                    "default_operator": "AND",
+                }
+            }
+        },
+        {},
+    ),
+    ({"source_includes": "a,b"}, {"_source": {"includes": ["a", "b"]}}, {}),
+    ({"_source_excludes": ["a"]}, {"_source": {"excludes": ["a"]}}, {}),
+    ({"sort": "price:desc,name"}, {"sort": [{"price": "desc"}, "name"]}, {}),
+    ({"sort": ["a:asc", {"b": "desc"}]}, {"sort": [{"a": "asc"}, {"b": "desc"}]}, {}),
+    ({"sort": {"a": "asc"}}, {"sort": {"a": "asc"}}, {}),
+    ({"scroll": "1m", "track_total_hits": False}, {"track_total_hits": False}, {"scroll": "1m"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "body", "parameters"), CASES)
+def test_what_decides_about_documents_is_in_the_body(
+    arguments: dict[str, Any], body: dict[str, Any], parameters: dict[str, Any]
+) -> None:
+    request = parse_request(arguments)
+    assert (request.body, request.parameters) == (body, parameters)
+
+
+@pytest.mark.parametrize("key", ["suggest_text", "suggest_field", "project_routing", "new_option"])
+def test_an_unknown_parameter_is_refused(key: str) -> None:
+    with pytest.raises(UnsafeRequest, match=key):
+        parse_request({key: "x"})
+
+
+def test_a_body_as_text_is_refused() -> None:
+    with pytest.raises(UnsafeRequest, match="body"):
+        parse_request({"body": '{"query": {}}'})
+
+
+def test_nothing_is_given_twice() -> None:
+    with pytest.raises(TypeError, match="'size' is given twice"):
+        parse_request({"body": {"size": 3}, "size": 4})
+
+
+@pytest.mark.parametrize(("index", "text"), [("a,b", "a,b"), (["a", "b"], "a,b"), (None, None)])
+def test_an_index_expression_is_one_text(index: Any, text: str | None) -> None:
+    assert parse_request({"index": index}).index == text
+
+
+def test_the_arguments_stay_as_they_are() -> None:
+    arguments = {"body": {"query": {"match_all": {}}}, "size": 3}
+    parse_request(arguments)
+    assert arguments == {"body": {"query": {"match_all": {}}}, "size": 3}

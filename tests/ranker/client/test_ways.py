@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saferank.ranker.client.arguments import Request
+from saferank.ranker.client.ways import (
+    MAX_FETCH,
+    MAX_WINDOW,
+    Experience,
+    Page,
+    Way,
+    choose,
+    depths,
+)
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Level
+
+MODERATE = Decision(level="moderate", rules=Level(demote_from=0.2, unscored="demote"))
+STRICT = Decision(level="strict", rules=Level(hide_from=0.2, unscored="hide"))
+QUERY: dict[str, Any] = {"query": {"match": {"title": "cat"}}}
+USUAL = [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
+
+
+def ways(
+    body: dict[str, Any],
+    decision: Decision = MODERATE,
+    experience: Experience | None = None,
+    **parameters: Any,
+) -> list[Way]:
+    attempts = choose(Request(body, parameters), decision, experience or Experience())
+    return [attempt.way for attempt in attempts]
+
+
+def test_without_demotion_there_is_nothing_to_choose() -> None:
+    assert ways(QUERY, STRICT) == [Way.NONE]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"sort": ["price"]},
+        {"aggs": {}},
+        {"search_after": [1]},
+        {"pit": {"id": "x"}},
+        {"rescore": []},
+        {"collapse": {"field": "x"}},
+        {"min_score": 1},
+        {"knn": {}},
+        {"retriever": {}},
+        {"explain": True},
+        {"profile": True},
+        {"terminate_after": 10},
+        {"indices_boost": []},
+        {"slice": {}},
+        {"post_filter": {}},
+        {"size": 0},
+        {"size": "0"},
+        {"size": -1},
+        {"from": -20, "size": 10},
+        {"query": {"bool": {"should": [{"knn": {"field": "v", "query_vector": [1]}}]}}},
+        {"query": {"function_score": {"functions": [{"random_score": {}}]}}},
+    ],
+)
+def test_what_needs_all_scores_is_done_in_the_query(part: dict[str, Any]) -> None:
+    assert ways(QUERY) == USUAL
+    assert ways({**QUERY, **part}) == [Way.IN_QUERY]
+
+
+def test_parameters_that_need_it_are_done_in_the_query() -> None:
+    assert ways(QUERY, routing="x") == USUAL
+    assert ways(QUERY, scroll="1m") == [Way.IN_QUERY]
+    assert ways(QUERY, filter_path="hits.hits._id") == [Way.IN_QUERY]
+
+
+def test_several_shards_cannot_demote_the_best_of_all() -> None:
+    experience = Experience()
+    experience.saw_shards("a", 3)
+    attempts = list(choose(Request(QUERY, {"index": "a"}), MODERATE, experience))
+    near, far = depths(Page(0, 10))
+    assert attempts == [
+        (Way.FETCH, near, 1, 0),
+        (Way.FETCH, far, 12, 1),
+        (Way.IN_QUERY, 0, 0, 0),
+    ]
+    assert ways(QUERY, experience=experience, index="b") == USUAL
+    experience.saw_shards("a", 1)
+    assert ways(QUERY, experience=experience, index="a") == USUAL
+
+
+def test_shards_that_the_first_attempt_found_are_known_to_the_second() -> None:
+    experience = Experience()
+    attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
+    assert next(attempts).way is Way.WINDOW
+    experience.saw_shards("a", 2)
+    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.IN_QUERY]
+
+
+def test_deep_pages_are_done_in_the_query() -> None:
+    assert ways({**QUERY, "from": MAX_WINDOW // 3}) == [Way.WINDOW, Way.IN_QUERY]
+    assert ways({**QUERY, "from": MAX_WINDOW // 10}) == USUAL
+    assert ways({**QUERY, "from": MAX_WINDOW}) == [Way.IN_QUERY]
+    experience = Experience()
+    experience.saw_shards(None, 2)
+    assert ways({**QUERY, "from": MAX_FETCH // 2}, experience=experience) == [
+        Way.FETCH,
+        Way.IN_QUERY,
+    ]
+    assert ways({**QUERY, "from": MAX_FETCH}, experience=experience) == [Way.IN_QUERY]
+
+
+def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
+    experience = Experience()
+    near_failed = [Way.WINDOW, Way.IN_QUERY]
+    for _ in range(3):
+        assert ways(QUERY, experience=experience, index="a") == USUAL
+        experience.proved("a", "moderate", 0, exact=False)
+    later = [ways(QUERY, experience=experience, index="a") for _ in range(100)]
+    assert later[:20] == [near_failed] * 20
+    assert later.count(USUAL) == 2
+    for _ in range(3):
+        experience.proved("a", "moderate", 1, exact=False)
+    assert ways(QUERY, experience=experience, index="a") == [Way.IN_QUERY]
+    assert ways(QUERY, experience=experience, index="b") == USUAL
+    experience.proved("a", "moderate", 0, exact=True)
+    assert ways(QUERY, experience=experience, index="a") == near_failed
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [(Page(0, 1), (4, 16)), (Page(0, 20), (36, 144)), (Page(80, 100), (154, 616))],
+)
+def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> None:
+    assert depths(page) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "start", "end"),
+    [({}, 0, 10), ({"size": 0}, 0, 0), ({"from": 5}, 5, 15), ({"from": 5, "size": 2}, 5, 7)],
+)
+def test_the_page_of_a_body(body: dict[str, Any], start: int, end: int) -> None:
+    assert Page.of(body) == Page(start, end)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.explain import explain
+from saferank.ranker.level.level import Level
+
+MIXED = Level(
+    demote_from=0.2,
+    hide_from=0.8,
+    unscored="demote",
+    failed="hide",
+    no_image="show",
+    blocked="demote",
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "action", "rule", "factor"),
+    [
+        ({"probability": 0.0}, "shown", "below_thresholds", 1),
+        ({"probability": 0.1999999}, "shown", "below_thresholds", 1),
+        ({"probability": 0.2}, "demoted", "demote_from", 1),
+        ({"probability": 0.5}, "demoted", "demote_from", 0.1**0.5),
+        ({"probability": 0.8}, "hidden", "hide_from", None),
+        ({}, "demoted", "unscored", 0.1),
+        ({"status": "failed"}, "hidden", "failed", None),
+        ({"status": "failed", "probability": 0.9}, "hidden", "hide_from", None),
+        ({"status": "no_image"}, "shown", "no_image", 1),
+        ({"probability": 0.9, "override": "allow"}, "shown", "override_allow", 1),
+        ({"probability": 0.1, "override": "block"}, "demoted", "override_block", 0.1),
+    ],
+)
+def test_each_document_is_told_apart(
+    record: dict[str, Any], action: str, rule: str, factor: float | None
+) -> None:
+    (found,) = explain([record], Decision(level="moderate", rules=MIXED))
+    assert (found.action, found.rule) == (action, rule)
+    assert found.factor == (None if factor is None else pytest.approx(factor, rel=1e-6))
+
+
+def test_a_failed_document_that_is_demoted_anyway_names_the_smaller_factor() -> None:
+    rules = Level(demote_from=0.2, unscored="show", failed="demote")
+    (found,) = explain(
+        [{"status": "failed", "probability": 0.21}], Decision(level="x", rules=rules)
+    )
+    assert (found.rule, found.factor) == ("failed", 0.1)
+
+
+def test_the_dictionary_has_short_numbers() -> None:
+    (found,) = explain([{"probability": 0.3}], Decision(level="moderate", rules=MIXED))
+    assert found.to_dict() == {
+        "action": "demoted",
+        "rule": "demote_from",
+        "factor": pytest.approx(0.1 ** (1 / 6), rel=1e-6),
+        "probability": 0.3,
+        "demote_from": 0.2,
+        "hide_from": 0.8,
+        "level": "moderate",
+    }

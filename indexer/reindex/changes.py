@@ -18,7 +18,7 @@ from typing import Any
 from elasticsearch import BadRequestError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
-from saferank.indexer.select import KEEP_ALIVE
+from saferank.indexer.score.select import KEEP_ALIVE
 
 Json = Mapping[str, Any]
 

@@ -15,9 +15,9 @@ from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.outages import BUSY, may_pass
 from saferank.indexer.reindex.merge import merged
-from saferank.indexer.select import pages
+from saferank.indexer.score.outages import BUSY, may_pass
+from saferank.indexer.score.select import pages
 from saferank.mappings import SafetyFields
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from saferank.settings import Settings, get_settings
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from saferank.indexer.jobs import Job, Jobs
-    from saferank.indexer.ledger import Tally
+    from saferank.indexer.jobs.ledger import Tally
+    from saferank.indexer.jobs.records import Job, Jobs
 
 
 def register(app: typer.Typer) -> None:
@@ -85,9 +85,9 @@ def backfill(
         )
     parsed = parse_query(query)
     with needs_extra("indexer"):
-        from saferank.indexer.jobs import Job, Jobs, JobState, Pace
-        from saferank.indexer.resources import model_identity
-        from saferank.indexer.select import Only, Selection
+        from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+        from saferank.indexer.score.select import Only, Selection
+        from saferank.indexer.worker.resources import model_identity
 
     settings = get_settings()
     wanted = Job(
@@ -100,7 +100,7 @@ def backfill(
     with explained(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         if rollback or into is not None:
-            from saferank.indexer.reindex.flow import Limits, start_copy, start_return
+            from saferank.indexer.reindex.steps import Limits, start_copy, start_return
 
             wanted = replace(wanted, into=into or "")
             job = (
@@ -125,9 +125,9 @@ def backfill(
 
 def run(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job) -> Job:
     """Run a job that this process holds, with a progress bar, and print its end."""
-    from saferank.indexer.app import create_app
-    from saferank.indexer.backfill import Backfill
     from saferank.indexer.brokers import check_broker
+    from saferank.indexer.jobs.backfill import Backfill
+    from saferank.indexer.worker.app import create_app
 
     app = create_app(settings)
     check_broker(app)
@@ -191,7 +191,7 @@ def show_job(job: Job, console: Console) -> None:
 
 def _foretell(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
     """Print how many documents a job would do, and how long by the speed of the last one."""
-    from saferank.indexer.backfill import count_left
+    from saferank.indexer.jobs.backfill import count_left
 
     console = Console()
     left = count_left(client, settings, wanted)

@@ -15,8 +15,8 @@ from saferank.settings import Settings
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from saferank.indexer.jobs import Job, Jobs
-    from saferank.indexer.reindex.flow import Limits
+    from saferank.indexer.jobs.records import Job, Jobs
+    from saferank.indexer.reindex.steps import Limits
 
 
 def read_definition(path: Path | None) -> dict[str, Any] | None:
@@ -46,9 +46,9 @@ def run_copy(
     limits: Limits | None = None,
 ) -> Job:
     """Run a copy that this process holds, say what it is doing, and print its end."""
-    from saferank.indexer.app import create_app
     from saferank.indexer.brokers import check_broker
-    from saferank.indexer.reindex.flow import Limits, Reindex
+    from saferank.indexer.reindex.steps import Limits, Reindex
+    from saferank.indexer.worker.app import create_app
 
     app = create_app(settings)
     check_broker(app)

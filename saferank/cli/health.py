@@ -41,8 +41,8 @@ def health(
     if live and indices:
         raise typer.BadParameter("--live looks at no index")
     with needs_extra("indexer"):
-        from saferank.indexer import health as checks
-        from saferank.indexer.app import create_app
+        from saferank.indexer.operate import health as checks
+        from saferank.indexer.worker.app import create_app
 
     settings = get_settings()
     app = create_app(settings)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from saferank.indexer.documents import DocumentKey
-    from saferank.indexer.scoring import Report
+    from saferank.indexer.score.scoring import Report
 
 _SHOWN = 20
 
@@ -76,7 +76,7 @@ def _selected(
     client: Elasticsearch, settings: Settings, name: str, query: dict[str, object] | None
 ) -> Iterator[tuple[str, list[DocumentKey]]]:
     """Walk through the documents of a query, or those never scored, by concrete index."""
-    from saferank.indexer.select import Only, Selection, pages
+    from saferank.indexer.score.select import Only, Selection, pages
 
     selection = Selection(Only.MISSING) if query is None else Selection(Only.ALL, query)
     wanted = selection.to_query(settings.fields, model="")
@@ -88,8 +88,8 @@ def _selected(
 def _queue(
     settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
 ) -> None:
-    from saferank.indexer.app import create_app
-    from saferank.indexer.tasks import queue_documents
+    from saferank.indexer.worker.app import create_app
+    from saferank.indexer.worker.tasks import queue_documents
 
     app = create_app(settings)
     documents = tasks = 0
@@ -106,8 +106,8 @@ def _score(
     *,
     anew: bool,
 ) -> bool:
-    from saferank.indexer.resources import make_resources
-    from saferank.indexer.scoring import Report, score_documents
+    from saferank.indexer.score.scoring import Report, score_documents
+    from saferank.indexer.worker.resources import make_resources
 
     size = settings.indexer.chunk_size
     total = Report()

@@ -17,7 +17,7 @@ from saferank.connection import connect, explained
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from saferank.indexer.jobs import Jobs
+    from saferank.indexer.jobs.records import Jobs
 
 _jobs = typer.Typer(help="Backfill jobs: see, pause, resume, cancel.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _records() -> Iterator[tuple[Settings, Jobs]]:
     with needs_extra("indexer"):
-        from saferank.indexer.jobs import Jobs
+        from saferank.indexer.jobs.records import Jobs
 
     settings = get_settings()
     with explained(settings.elasticsearch_url), connect(settings) as client:
@@ -56,7 +56,7 @@ def show(id: Id) -> None:
     """Print one job; of an unfinished one, how far it is."""
     from dataclasses import replace
 
-    from saferank.indexer.ledger import Ledger
+    from saferank.indexer.jobs.ledger import Ledger
 
     with _records() as (_, jobs):
         job = jobs.get(id)
@@ -69,7 +69,7 @@ def show(id: Id) -> None:
 @_jobs.command()
 def pause(id: Id) -> None:
     """Let a job finish what is in flight and then wait."""
-    from saferank.indexer.jobs import JobState
+    from saferank.indexer.jobs.records import JobState
 
     with _records() as (_, jobs):
         jobs.ask(id, JobState.PAUSED)
@@ -79,7 +79,7 @@ def pause(id: Id) -> None:
 @_jobs.command()
 def cancel(id: Id) -> None:
     """End a job; what is scored stays scored."""
-    from saferank.indexer.jobs import JobState
+    from saferank.indexer.jobs.records import JobState
 
     with _records() as (_, jobs):
         jobs.ask(id, JobState.CANCELLED)
@@ -89,7 +89,7 @@ def cancel(id: Id) -> None:
 @_jobs.command()
 def resume(id: Id) -> None:
     """Let a paused job go on; when its producer is gone, run it here."""
-    from saferank.indexer.jobs import JobState
+    from saferank.indexer.jobs.records import JobState
 
     with _records() as (settings, jobs):
         job = jobs.ask(id, JobState.RUNNING)

@@ -59,7 +59,7 @@ def worker(
     with _metrics(metrics_address, metrics_port):
         with needs_extra("indexer"):
             from saferank.indexer.brokers import check_broker
-            from saferank.indexer.worker import app as celery_app
+            from saferank.indexer.worker.celery import app as celery_app
 
         check_broker(celery_app)
         celery_app.worker_main(arguments)
@@ -74,7 +74,7 @@ def _metrics(address: str, port: int | None) -> Iterator[None]:
     with needs_extra("indexer"), TemporaryDirectory(prefix="saferank-metrics-") as folder:
         # The metrics look at it when they are first imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        from saferank.indexer.exporter import start_exporter
+        from saferank.indexer.operate.exporter import start_exporter
 
         exporter = start_exporter(Path(folder), address, port)
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from elasticsearch import Elasticsearch, helpers
 from harness import Node, Producer, Workers, data_uri, environment, make_broker, png, started
 
-from saferank.indexer.jobs import Jobs
+from saferank.indexer.jobs.records import Jobs
 from saferank.mappings import add_to_index
 from saferank.settings import Settings
 

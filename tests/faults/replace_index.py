@@ -26,12 +26,12 @@ from rich.table import Table
 from workers import running_worker
 from writer import Writer
 
-from saferank.indexer.app import create_app
-from saferank.indexer.jobs import Job, Jobs, Pace
-from saferank.indexer.reindex.flow import Reindex, start_copy, start_return
+from saferank.indexer.jobs.records import Job, Jobs, Pace
 from saferank.indexer.reindex.merge import digest
-from saferank.indexer.resources import model_identity
-from saferank.indexer.select import Selection
+from saferank.indexer.reindex.steps import Reindex, start_copy, start_return
+from saferank.indexer.score.select import Selection
+from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import model_identity
 from saferank.local.stack import temporary_stack
 from saferank.mappings import add_to_index
 from saferank.ranker import SafeSearch, load_policy

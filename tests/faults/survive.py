@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.errors import ServiceUnavailable
-from saferank.indexer.app import create_app
 from saferank.indexer.brokers import queue_length
 from saferank.indexer.documents import DocumentKey, reference_name
-from saferank.indexer.jobs import Jobs
-from saferank.indexer.resources import model_identity
-from saferank.indexer.tasks import queue_documents
+from saferank.indexer.jobs.records import Jobs
+from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import model_identity
+from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import add_to_index
 from saferank.mappings.record import float32
 from saferank.settings import IndexerSettings, Settings

@@ -23,8 +23,8 @@ from typing import Any
 from elasticsearch import Elasticsearch, helpers
 from harness import Node, Producer, Valkey, Workers, data_uri, environment, png, started
 
-from saferank.indexer.jobs import Job, Jobs
-from saferank.indexer.resources import model_identity
+from saferank.indexer.jobs.records import Job, Jobs
+from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index
 from saferank.settings import Settings
 

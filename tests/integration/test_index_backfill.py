@@ -16,16 +16,16 @@ from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
 
 from saferank.errors import JobError
-from saferank.indexer.app import create_app
-from saferank.indexer.backfill import Backfill
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.jobs import LEASE, Job, Jobs, JobState, Pace
-from saferank.indexer.ledger import ChunkOfJob, Ledger
-from saferank.indexer.resources import model_identity
-from saferank.indexer.scoring import Report
-from saferank.indexer.select import Only, Selection
-from saferank.indexer.sweep import SWEEP_TASK
-from saferank.indexer.tasks import queue_documents
+from saferank.indexer.jobs.backfill import Backfill
+from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
+from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState, Pace
+from saferank.indexer.score.scoring import Report
+from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import model_identity
+from saferank.indexer.worker.sweep import SWEEP_TASK
+from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.record import float32
 from saferank.settings import Settings

@@ -8,7 +8,7 @@ from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.poison import alone_guard
+from saferank.indexer.worker.poison import alone_guard
 from saferank.settings import Settings
 
 End = Callable[[DocumentKey, float], None]

@@ -11,9 +11,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.pipeline import Pipeline
-from saferank.indexer.scoring import score_documents
-from saferank.indexer.store import DocumentStore
+from saferank.indexer.score.pipeline import Pipeline
+from saferank.indexer.score.scoring import score_documents
+from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.record import float32
 from saferank.settings import DecodeSettings

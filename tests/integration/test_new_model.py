@@ -8,8 +8,8 @@ from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
 
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.scoring import score_documents
-from saferank.indexer.store import DocumentStore
+from saferank.indexer.score.scoring import score_documents
+from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index, check_index
 from saferank.mappings.record import float32
 from saferank.ranker import SafeSearch, load_policy

@@ -14,11 +14,11 @@ from writer import Writer, picture
 
 from saferank.cli import app as command
 from saferank.errors import JobError
-from saferank.indexer.app import create_app
-from saferank.indexer.jobs import Job, Jobs, JobState, Pace
-from saferank.indexer.reindex.flow import Reindex, open_abandoned, start_copy, start_return
-from saferank.indexer.resources import model_identity
-from saferank.indexer.select import Selection
+from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.reindex.steps import Reindex, open_abandoned, start_copy, start_return
+from saferank.indexer.score.select import Selection
+from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index
 from saferank.settings import Settings, get_settings
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.fetch import Fetcher
-from saferank.indexer.pipeline import Pipeline
+from saferank.indexer.score.pipeline import Pipeline
 from saferank.settings import DecodeSettings, FetchSettings
 
 

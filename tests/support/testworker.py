@@ -14,8 +14,8 @@ import numpy as np
 from brightness import Brightness
 from numpy.typing import NDArray
 
-from saferank.indexer import resources
 from saferank.indexer.decode import Decoded
+from saferank.indexer.worker import resources
 from saferank.settings import DecodeSettings, get_settings
 
 _INFERENCES = os.environ.get("TEST_INFERENCES")
@@ -54,6 +54,6 @@ def load_brightness(name: str) -> SlowBrightness:
 resources.load_model = load_brightness
 resources.decode = noted_decode
 
-from saferank.indexer.worker import app  # noqa: E402, F401
+from saferank.indexer.worker.celery import app  # noqa: E402, F401
 
 get_settings()

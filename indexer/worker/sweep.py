@@ -8,11 +8,11 @@ from celery import Task, shared_task
 
 from saferank.connection import connect, explained
 from saferank.errors import JobError
-from saferank.indexer.backfill import Backfill, count_left
-from saferank.indexer.jobs import Job, Jobs, JobState, Pace
-from saferank.indexer.reindex.flow import open_abandoned
-from saferank.indexer.resources import model_identity
-from saferank.indexer.select import Only, Selection
+from saferank.indexer.jobs.backfill import Backfill, count_left
+from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.reindex.steps import open_abandoned
+from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import check_index
 from saferank.settings import get_settings
 

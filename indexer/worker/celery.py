@@ -6,9 +6,9 @@ import logging
 
 from celery.signals import setup_logging, worker_process_init
 
-from saferank.indexer.app import create_app
-from saferank.indexer.logs import configure_logging
-from saferank.indexer.resources import process_resources
+from saferank.indexer.operate.logs import configure_logging
+from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import process_resources
 from saferank.settings import get_settings
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import JobError
-from saferank.indexer.select import Only, Selection
-from saferank.indexer.state import ensure_state_index
+from saferank.indexer.jobs.state import ensure_state_index
+from saferank.indexer.score.select import Only, Selection
 
 # A producer that has not been heard of for so long is taken for dead. Clocks of machines that
 # run producers must agree better than this.

@@ -15,9 +15,9 @@ from celery import Celery, bootsteps
 from celery.signals import worker_init
 from kombu import Exchange, Queue
 
-from saferank.indexer.recovery import recover_lost_tasks
-from saferank.indexer.sweep import SWEEP_TASK
-from saferank.indexer.tasks import SCORE_TASK
+from saferank.indexer.jobs.recovery import recover_lost_tasks
+from saferank.indexer.worker.sweep import SWEEP_TASK
+from saferank.indexer.worker.tasks import SCORE_TASK
 from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
     queues = settings.indexer
     app.conf.include = [
         *(app.conf.include or ()),
-        "saferank.indexer.tasks",
-        "saferank.indexer.sweep",
+        "saferank.indexer.worker.tasks",
+        "saferank.indexer.worker.sweep",
     ]
     app.conf.task_queues = [
         *(app.conf.task_queues or ()),

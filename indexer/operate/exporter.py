@@ -51,7 +51,14 @@ def start_exporter(folder: Path, address: str, port: int) -> subprocess.Popen[st
         ConfigurationError: it cannot listen there.
     """
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "saferank.indexer.exporter", str(folder), address, str(port)],
+        [
+            sys.executable,
+            "-m",
+            "saferank.indexer.operate.exporter",
+            str(folder),
+            address,
+            str(port),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

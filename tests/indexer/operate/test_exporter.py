@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from saferank.errors import ConfigurationError
-from saferank.indexer.exporter import start_exporter
+from saferank.indexer.operate.exporter import start_exporter
 from saferank.local.processes import free_port
 
 CHILD = """
-from saferank.indexer import metrics
+from saferank.indexer.operate import metrics
 metrics.IMAGES.inc(3)
 metrics.IN_FLIGHT.inc()
 print("counted", flush=True)

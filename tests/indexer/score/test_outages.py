@@ -3,7 +3,7 @@ from elastic_transport import ApiResponseMeta, ConnectionTimeout, HttpHeaders, N
 from elasticsearch import ApiError
 
 from saferank.errors import JobError
-from saferank.indexer.outages import Outages, is_lasting, may_pass
+from saferank.indexer.score.outages import Outages, is_lasting, may_pass
 
 
 def answer(status: int, kind: str = "some_exception") -> ApiError:
@@ -37,7 +37,7 @@ def test_a_lasting_error_ends_the_job_at_once() -> None:
 
 
 def test_patience_counts_from_the_last_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saferank.indexer.outages._PAUSE", 0.01)
+    monkeypatch.setattr("saferank.indexer.score.outages._PAUSE", 0.01)
     outages = Outages("pictures.missing", 0)
     outages.wait(answer(503), progressed=False)
     outages.wait(answer(503), progressed=True)

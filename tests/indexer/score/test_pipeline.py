@@ -15,7 +15,7 @@ from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import decode
 from saferank.indexer.documents import Document, DocumentKey
 from saferank.indexer.fetch import Fetched
-from saferank.indexer.pipeline import Pipeline, Scored
+from saferank.indexer.score.pipeline import Pipeline, Scored
 from saferank.mappings import SafetyRecord, Status
 from saferank.mappings.record import ImageRecord, float32
 from saferank.settings import DecodeSettings

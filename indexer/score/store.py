@@ -19,9 +19,9 @@ from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer import metrics
 from saferank.indexer.documents import Document, DocumentKey, values_at
-from saferank.indexer.outages import BUSY, may_pass
+from saferank.indexer.operate import metrics
+from saferank.indexer.score.outages import BUSY, may_pass
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import SafetyRecord
 

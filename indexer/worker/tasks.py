@@ -16,15 +16,15 @@ from elasticsearch import ApiError
 
 from saferank.connection import explained
 from saferank.errors import MappingError, SaferankError
-from saferank.indexer import metrics
 from saferank.indexer.brokers import broker_explained
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.ledger import ChunkOfJob, Ledger
-from saferank.indexer.logs import about
-from saferank.indexer.pipeline import Guard
-from saferank.indexer.poison import alone_guard
-from saferank.indexer.resources import Resources, process_resources
-from saferank.indexer.scoring import Report, score_documents
+from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
+from saferank.indexer.operate import metrics
+from saferank.indexer.operate.logs import about
+from saferank.indexer.score.pipeline import Guard
+from saferank.indexer.score.scoring import Report, score_documents
+from saferank.indexer.worker.poison import alone_guard
+from saferank.indexer.worker.resources import Resources, process_resources
 from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)

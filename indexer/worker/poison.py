@@ -18,8 +18,8 @@ from elasticsearch import ConflictError, Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.pipeline import Guard
-from saferank.indexer.state import ensure_state_index
+from saferank.indexer.jobs.state import ensure_state_index
+from saferank.indexer.score.pipeline import Guard
 
 log = logging.getLogger(__name__)
 

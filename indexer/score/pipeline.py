@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer import metrics
 from saferank.indexer.documents import Document, reference_name
+from saferank.indexer.operate import metrics
 from saferank.mappings.record import ImageRecord, SafetyRecord, float32
 
 log = logging.getLogger(__name__)

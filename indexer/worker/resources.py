@@ -15,8 +15,8 @@ from elasticsearch import Elasticsearch
 from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.fetch import Fetched, Fetcher
-from saferank.indexer.pipeline import Pipeline
-from saferank.indexer.store import DocumentStore
+from saferank.indexer.score.pipeline import Pipeline
+from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import check_index
 from saferank.mappings.record import ImageRecord
 from saferank.models import load_model

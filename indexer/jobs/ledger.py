@@ -15,7 +15,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ServiceUnavailable
-from saferank.indexer.scoring import Report
+from saferank.indexer.score.scoring import Report
 
 _OUTCOMES = (
     "scored",

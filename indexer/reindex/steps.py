@@ -35,9 +35,8 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import JobError, ServiceUnavailable
-from saferank.indexer.backfill import Backfill
-from saferank.indexer.jobs import LEASE, Job, Jobs, JobState
-from saferank.indexer.outages import PATIENCE, Outages
+from saferank.indexer.jobs.backfill import Backfill
+from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState
 from saferank.indexer.reindex import aliases
 from saferank.indexer.reindex.changes import NOTHING_YET, changed, checkpoints, whole_source
 from saferank.indexer.reindex.copier import Copier
@@ -49,7 +48,8 @@ from saferank.indexer.reindex.definition import (
     uuid_of,
 )
 from saferank.indexer.reindex.verify import count, verify_sample
-from saferank.indexer.select import Only, Selection
+from saferank.indexer.score.outages import PATIENCE, Outages
+from saferank.indexer.score.select import Only, Selection
 from saferank.mappings import add_to_index
 from saferank.settings import Settings
 

@@ -21,12 +21,12 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.jobs import Job, Jobs, JobState
-from saferank.indexer.ledger import ChunkOfJob, Ledger, Tally
-from saferank.indexer.outages import PATIENCE, Outages
-from saferank.indexer.recovery import held_tasks, recover_lost_tasks
-from saferank.indexer.select import pages
-from saferank.indexer.tasks import send
+from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
+from saferank.indexer.jobs.records import Job, Jobs, JobState
+from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
+from saferank.indexer.score.outages import PATIENCE, Outages
+from saferank.indexer.score.select import pages
+from saferank.indexer.worker.tasks import send
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from saferank.indexer import metrics
 from saferank.indexer.documents import Document, DocumentKey
-from saferank.indexer.pipeline import Guard, Pipeline, Scored
-from saferank.indexer.store import DocumentStore, Written
+from saferank.indexer.operate import metrics
+from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
+from saferank.indexer.score.store import DocumentStore, Written
 from saferank.mappings.record import ImageRecord, SafetyRecord
 
 log = logging.getLogger(__name__)

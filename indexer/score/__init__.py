@@ -1,0 +1,1 @@
+"""From document keys to stored records: read, run the pipeline, write."""

@@ -1,0 +1,1 @@
+"""Celery workers: tasks, and what a process needs for them."""

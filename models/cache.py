@@ -12,7 +12,7 @@ import platformdirs
 
 from saferank.errors import ModelFormatError
 from saferank.models.description import ModelFiles
-from saferank.models.runtime import OnnxRuntime
+from saferank.models.runtime_onnx import OnnxRuntime
 
 _CONVERTER = Path(__file__).parent / "caffe"
 

@@ -8,17 +8,16 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
 from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
-from saferank.models.preprocess import PREPROCESSING
+from saferank.models.preprocess import Input
 
 _BUILT_IN = Path(__file__).parent
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Size = tuple[PositiveInt, PositiveInt]
 
 
 class _Part(BaseModel):
@@ -44,37 +43,6 @@ class Files(_Part):
     weights: str
     prototxt_sha256: _Sha256 | None = None
     weights_sha256: _Sha256 | None = None
-
-
-class Input(_Part):
-    """How an image becomes the input blob.
-
-    Attributes:
-        blob: name of the input blob.
-        size: height and width of the blob in pixels.
-        preprocessing: a name in `saferank.models.preprocess.PREPROCESSING`.
-        resize: height and width in pixels that the image is resized to before the crop.
-        channel_order: of the blob.
-        mean: subtracted from 0..255, one for each channel, in the blob's order.
-        scale: multiplied with afterwards.
-    """
-
-    blob: str = "data"
-    size: _Size
-    preprocessing: str
-    resize: _Size
-    channel_order: Literal["BGR", "RGB"] = "BGR"
-    mean: tuple[float, float, float]
-    scale: float = 1.0
-
-    @model_validator(mode="after")
-    def _known_and_fitting(self) -> Input:
-        if self.preprocessing not in PREPROCESSING:
-            known = ", ".join(PREPROCESSING)
-            raise ValueError(f"preprocessing {self.preprocessing!r} is not one of {known}")
-        if any(small > large for small, large in zip(self.size, self.resize, strict=True)):
-            raise ValueError("resize must be at least as large as size")
-        return self
 
 
 class Output(_Part):

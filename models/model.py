@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.errors import ConfigurationError, ModelError
+from saferank.models.cache import open_converted
 from saferank.models.description import (
     ModelDescription,
     ModelFiles,
@@ -134,11 +136,50 @@ def load_model(
     files = locate(description, folder)
     opened: Runtime
     if check_runtime_name(runtime) == "caffe":
-        from saferank.models.runtime_caffe import open_classifier
+        from saferank.models.runtime_caffe import CaffeRuntime
 
-        opened = open_classifier(files, threads=threads)
+        # Converting checks the files, too, and tells what the net takes.
+        inputs = open_converted(files, threads=1).inputs
+        opened = CaffeRuntime(files.prototxt, files.weights, inputs, threads=threads)
     else:
-        from saferank.models.cache import open_converted
-
         opened = open_converted(files, threads=threads)
     return Model(description, files, opened)
+
+
+def open_net(
+    prototxt: Path,
+    weights: Path,
+    *,
+    runtime: RuntimeName = "onnx",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    blobs: Iterable[str] = (),
+    threads: int = 0,
+) -> Runtime:
+    """Open a net of any kind, for just the shapes that it declares.
+
+    Args:
+        prototxt: path of the network.
+        weights: path of the weights.
+        runtime: what runs it.
+        shapes: input shapes that win over the declared ones.
+        blobs: blobs to give out; the net's outputs when there are none.
+        threads: of one forward pass; 0 is one a core.
+
+    Raises:
+        ModelError: the files are wrong or missing, or the runtime cannot run them.
+    """
+    from saferank.models.caffe import convert, read_prototxt, read_weights
+
+    # Converted for Caffe too: real Caffe ends the process on some faults and overlooks others.
+    converted = convert(
+        read_prototxt(prototxt), read_weights(weights), shapes=shapes, blobs=tuple(blobs)
+    )
+    if check_runtime_name(runtime) == "caffe":
+        from saferank.models.runtime_caffe import CaffeRuntime
+
+        return CaffeRuntime(
+            prototxt, weights, converted.inputs, tuple(converted.outputs), threads=threads
+        )
+    from saferank.models.runtime_onnx import OnnxRuntime
+
+    return OnnxRuntime(converted.model.SerializeToString(), threads=threads)

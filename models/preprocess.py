@@ -8,15 +8,49 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from saferank.models.description import Input
+_Size = tuple[PositiveInt, PositiveInt]
+
+
+class Input(BaseModel):
+    """How an image becomes the input blob.
+
+    Attributes:
+        blob: name of the input blob.
+        size: height and width of the blob in pixels.
+        preprocessing: a name in `PREPROCESSING`.
+        resize: height and width in pixels that the image is resized to before the crop.
+        channel_order: of the blob.
+        mean: subtracted from 0..255, one for each channel, in the blob's order.
+        scale: multiplied with afterwards.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    blob: str = "data"
+    size: _Size
+    preprocessing: str
+    resize: _Size
+    channel_order: Literal["BGR", "RGB"] = "BGR"
+    mean: tuple[float, float, float]
+    scale: float = 1.0
+
+    @model_validator(mode="after")
+    def _known_and_fitting(self) -> Input:
+        if self.preprocessing not in PREPROCESSING:
+            known = ", ".join(PREPROCESSING)
+            raise ValueError(f"preprocessing {self.preprocessing!r} is not one of {known}")
+        if any(small > large for small, large in zip(self.size, self.resize, strict=True)):
+            raise ValueError("resize must be at least as large as size")
+        return self
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.errors import ConfigurationError, ModelError
-from saferank.models.description import ModelFiles
 from saferank.models.runtime import Arrays, check_inputs
 
 
@@ -107,19 +106,6 @@ class CaffeRuntime:
         # Caffe's and protobuf's own lines; glog prints a stack trace below them.
         reasons = [line for line in lines if line.startswith(("F", "[libprotobuf ERROR"))]
         raise ModelError(f"Caffe gave up (exit code {code}): {' '.join(reasons or lines[-1:])}")
-
-
-def open_classifier(files: ModelFiles, *, threads: int) -> CaffeRuntime:
-    """Open a classifier for any number of images; the files are checked by converting them too.
-
-    Raises:
-        ModelError: the files are wrong, or Caffe refuses them.
-        ConfigurationError: Caffe is not installed.
-    """
-    from saferank.models.cache import open_converted
-
-    inputs = open_converted(files, threads=1).inputs
-    return CaffeRuntime(files.prototxt, files.weights, inputs, threads=threads)
 
 
 def _send(stream: IO[bytes], arrays: Mapping[str, NDArray[np.float32]]) -> None:

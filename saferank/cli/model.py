@@ -156,7 +156,7 @@ def run(
     """
     try:
         from saferank.models.caffe import input_names, read_prototxt
-        from saferank.models.runtime import open_net
+        from saferank.models.model import open_net
     except ModuleNotFoundError as error:
         raise ConfigurationError(MISSING_EXTRA) from error
     names = input_names(read_prototxt(prototxt))

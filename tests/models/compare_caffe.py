@@ -28,7 +28,7 @@ from saferank.errors import ImageError, ModelError
 from saferank.indexer.decode import decode_reference
 from saferank.models import load_model
 from saferank.models.description import load_description, locate
-from saferank.models.runtime import open_net
+from saferank.models.model import open_net
 from saferank.settings import DecodeSettings
 
 PICTURES = Path(__file__).parent / "data"

@@ -12,8 +12,8 @@ from saferank.errors import ImageError
 from saferank.indexer.decode import decode_reference
 from saferank.models import Model, load_model
 from saferank.models.description import load_description, locate
+from saferank.models.model import open_net
 from saferank.models.preprocess import PREPROCESSING
-from saferank.models.runtime import open_net
 from saferank.settings import DecodeSettings
 
 DATA = Path(__file__).parent / "data"

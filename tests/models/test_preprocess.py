@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saferank.models.description import Input
-from saferank.models.preprocess import PREPROCESSING
+from saferank.models.preprocess import PREPROCESSING, Input
 
 
 def wanted(**changes: object) -> Input:

@@ -14,7 +14,7 @@ from saferank.models.caffe import (
     read_weights,
 )
 from saferank.models.description import load_description, locate
-from saferank.models.runtime import OnnxRuntime
+from saferank.models.runtime_onnx import OnnxRuntime
 
 NETS = ("net_alexnet", "net_mobilenet", "net_resnet_bottleneck", "net_squeezenet", "net_vgg")
 

@@ -9,7 +9,8 @@ from caffe_cases import LAYERS, case_names, read_case
 from saferank.errors import ModelError
 from saferank.models.caffe import convert, read_prototxt, read_weights
 from saferank.models.caffe.layer import REGISTRY
-from saferank.models.runtime import OnnxRuntime, open_net
+from saferank.models.model import open_net
+from saferank.models.runtime_onnx import OnnxRuntime
 
 BAD = json.loads((LAYERS / "bad" / "bad.json").read_text(encoding="utf-8"))
 

@@ -67,26 +67,6 @@ class Document:
                 continue
 
 
-def values_at(source: object, path: str) -> Iterator[object]:
-    """Give all values of a field in a document's source.
-
-    Follows lists, and keys written with dots (``{"media.url": …}``) as well as nested objects.
-    Nulls and blank strings are no values.
-    """
-    if isinstance(source, list):
-        for item in source:
-            yield from values_at(item, path)
-    elif not path:
-        if source is not None and not (isinstance(source, str) and not source.strip()):
-            yield source
-    elif isinstance(source, Mapping):
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            name = ".".join(parts[:length])
-            if name in source:
-                yield from values_at(source[name], ".".join(parts[length:]))
-
-
 def reference_name(reference: object) -> str:
     """Make a reference fit for storing and logging: a long one keeps its start and a digest."""
     text = reference if isinstance(reference, str) else repr(reference)

@@ -8,8 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
 from saferank.errors import ErrorCode
 
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
@@ -24,6 +22,13 @@ class Status(StrEnum):
     """At least one image has none."""
     NO_IMAGE = "no_image"
     """The document refers to no image."""
+
+
+class Override(StrEnum):
+    """A person's decision about a document; it wins over every probability."""
+
+    ALLOW = "allow"
+    BLOCK = "block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +151,3 @@ class SafetyRecord:
             "scored_at": self.scored_at.isoformat(timespec="milliseconds"),
             "images": [image.to_document() for image in self.images],
         }
-
-
-def float32(value: float) -> float:
-    """Round to the nearest float32, so that the engine and Python compare the same number.
-
-    Raises:
-        ValueError: the value is not a number in 0..1.
-    """
-    rounded = float(np.float32(value))
-    if not 0.0 <= rounded <= 1.0:
-        raise ValueError(f"a probability lies in 0..1, not {value}")
-    return rounded

@@ -12,9 +12,10 @@ from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import ConfigurationError
 from saferank.mappings import template
+from saferank.ranker.bodies import MATCH_ALL
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
-from saferank.ranker.rewrite.query import MATCH_ALL, without_hidden
+from saferank.ranker.rewrite.query import without_hidden
 
 ALIAS_NAME = "{index}-{level}"
 """How the alias of an index is called at a level."""

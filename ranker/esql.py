@@ -8,6 +8,7 @@ import re
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import ALLOW, BLOCK, FAILED, NO_IMAGE
+from saferank.ranker.level.thresholds import hide_range
 
 
 def where(decision: Decision) -> str:
@@ -17,15 +18,15 @@ def where(decision: Decision) -> str:
     only hides; a query of rows has no relevance to demote. It is false, not unknown, for hidden
     documents, and fields with several values, which ES|QL cannot compare, count as hidden.
     """
-    rules, fields = decision.rules, decision.fields
+    level, fields = decision.level, decision.fields
     probability, model, status, override = map(_name, fields.deciding)
-    hides = set(rules.treats(Treatment.HIDE))
+    hides = set(level.treats(Treatment.HIDE))
     counts = f"{probability} IS NOT NULL"
     if decision.model is not None:
         counts += f' AND COALESCE({model}, "") == {json.dumps(decision.model)}'
     conditions = []
-    if rules.hide_from is not None:
-        conditions.append(f"(NOT ({counts}) OR {probability} < {rules.hide_from!r})")
+    if (hides_from := hide_range(level)) is not None:
+        conditions.append(f"(NOT ({counts}) OR {hides_from.esql_outside(probability)})")
     if "unscored" in hides:
         accounted = f'COALESCE({status}, "") IN ("{FAILED}", "{NO_IMAGE}")'
         conditions.append(f"({counts} OR {accounted})")

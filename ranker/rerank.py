@@ -10,10 +10,9 @@ from numbers import Real
 from operator import itemgetter
 from typing import Any
 
-from saferank.ranker.hits import KEY
+from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Action
-from saferank.ranker.records import states_of
 
 Hit = dict[str, Any]
 

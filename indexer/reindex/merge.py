@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from saferank.indexer.documents import reference_name, values_at
+from saferank.indexer.documents import reference_name
 from saferank.mappings import SafetyFields
+from saferank.mappings.paths import places, put_at, remove_at, values_at
 
 Json = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def merged(
             scores,
             key=lambda score: (score.get("model") == model, str(score.get("scored_at"))),
         )
-        _put(document, fields.root, best)
+        put_at(document, fields.root, best)
     return document
 
 
@@ -59,7 +60,7 @@ def without_score(source: Json, fields: SafetyFields) -> dict[str, Any]:
     """Copy a document without what the indexer owns; human decisions stay."""
     document = copy.deepcopy(dict(source))
     for name in SafetyFields.INDEXER_OWNED:
-        _remove(document, f"{fields.root}.{name}")
+        remove_at(document, f"{fields.root}.{name}")
     return document
 
 
@@ -69,7 +70,7 @@ def digest(source: Json, fields: SafetyFields) -> str:
     # Without a score, an object that held nothing else is as good as none.
     parts = fields.root.split(".")
     for length in range(len(parts), 0, -1):
-        for parent, key in list(_places(document, ".".join(parts[:length]))):
+        for parent, key in list(places(document, ".".join(parts[:length]))):
             if parent[key] in ({}, None):
                 del parent[key]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -82,41 +83,3 @@ def _references(score: Json) -> list[object]:
         image.get("reference") if isinstance(image, Mapping) else None
         for image in (images if isinstance(images, list) else [])
     ]
-
-
-def _places(value: object, path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Find where a path leads in a document, through nested objects and keys with dots.
-
-    Yields:
-        The object that holds the last key, and that key.
-    """
-    if isinstance(value, list):
-        for item in value:
-            yield from _places(item, path)
-    elif isinstance(value, dict):
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            name, rest = ".".join(parts[:length]), ".".join(parts[length:])
-            if name in value and not rest:
-                yield value, name
-            elif name in value:
-                yield from _places(value[name], rest)
-
-
-def _remove(document: dict[str, Any], path: str) -> None:
-    for parent, key in list(_places(document, path)):
-        del parent[key]
-
-
-def _put(document: dict[str, Any], path: str, values: Json) -> None:
-    place = next(
-        (parent[key] for parent, key in _places(document, path) if isinstance(parent[key], dict)),
-        None,
-    )
-    if place is None:
-        place = document
-        for name in path.split("."):
-            if not isinstance(place.get(name), dict):
-                place[name] = {}
-            place = place[name]
-    place |= copy.deepcopy(dict(values))

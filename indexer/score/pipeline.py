@@ -23,7 +23,8 @@ from PIL import Image
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.documents import Document, reference_name
 from saferank.indexer.operate import metrics
-from saferank.mappings.record import ImageRecord, SafetyRecord, float32
+from saferank.mappings.float32 import as_probability
+from saferank.mappings.record import ImageRecord, SafetyRecord
 
 log = logging.getLogger(__name__)
 
@@ -336,7 +337,7 @@ class _Batch:
     def _classify(self, frames: list[tuple[str, NDArray[np.float32]]]) -> None:
         with metrics.stage("infer"):
             probabilities = self._model.probabilities(np.stack([blob for _, blob in frames]))
-        values = [float32(float(probability)) for probability in probabilities]
+        values = [as_probability(float(probability)) for probability in probabilities]
         for (digest, _), value in zip(frames, values, strict=True):
             self._highest[digest] = max(value, self._highest.get(digest, 0.0))
 

@@ -19,10 +19,11 @@ from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer.documents import Document, DocumentKey, values_at
+from saferank.indexer.documents import Document, DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.outages import BUSY, may_pass
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.paths import nested, values_at
 from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class DocumentStore:
                     action["routing"] = document.key.routing
                 operations += [
                     {"update": action},
-                    {"doc": _nested(self._fields.root, bodies[place])},
+                    {"doc": nested(self._fields.root, bodies[place])},
                 ]
             response = self._client.bulk(index=index, operations=operations)
             busy = 0
@@ -186,7 +187,7 @@ class DocumentStore:
 
     def _document(self, key: DocumentKey, entry: Mapping[str, Any]) -> Document:
         source = entry.get("_source", {})
-        stored = next(values_at(source, self._fields.root), {})
+        stored: object = next(values_at(source, self._fields.root), {})
         own = SafetyFields.INDEXER_OWNED
         return Document(
             key,
@@ -259,9 +260,3 @@ def _same(body: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
     return all(
         stored.get(name) == value for name, value in body.items() if name != "scored_at"
     ) and bool(stored.get("scored_at"))
-
-
-def _nested(path: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value

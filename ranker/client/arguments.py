@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.rewrite.query import names
-
-Json = dict[str, Any]
+from saferank.ranker.bodies import Json, names
 
 _BODY_KEYS = names(
     """

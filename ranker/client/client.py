@@ -17,12 +17,12 @@ from typing import Any, Generic, Self, TypeVar
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from saferank.errors import ContextError, UnsafeRequest
+from saferank.ranker.bodies import names
 from saferank.ranker.client import reads, searches
 from saferank.ranker.client.searches import Call, Knowledge, Plan
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
-from saferank.ranker.rewrite.query import names
 
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class _SafeClient(Generic[Client]):
         context: Context | None = None,
         level: str | None = None,
     ) -> Self:
-        fixed = None if self._fixed is None else self._fixed.level
+        fixed = None if self._fixed is None else self._fixed.level_name
         copy = type(self)(
             client or self.client,
             self.policy,

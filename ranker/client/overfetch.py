@@ -18,12 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
+from saferank.mappings.float32 import as_float32_list, shortest
+from saferank.ranker.bodies import Json
 from saferank.ranker.client.ways import Attempt, Page
-from saferank.ranker.level.level import as_float32_list, shortest
-
-Json = dict[str, Any]
 
 _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""

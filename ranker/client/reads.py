@@ -15,14 +15,12 @@ from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
 from elasticsearch import NotFoundError
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import Json
 from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.searches import Call, Knowledge, Plan, check_fields
-from saferank.ranker.hits import KEY
+from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.records import states_of
 from saferank.ranker.rewrite.search import rewrite_search
-
-Json = dict[str, Any]
 
 # What a read of the state has in common with the read it is for.
 _WHERE = ("index", "routing", "preference", "realtime", "refresh")

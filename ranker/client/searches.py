@@ -17,6 +17,7 @@ from elasticsearch import ApiError, BadRequestError
 
 from saferank.errors import MappingError, UnsafeRequest
 from saferank.mappings.fields import SafetyFields
+from saferank.ranker.bodies import MATCH_ALL, Json
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
@@ -28,11 +29,10 @@ from saferank.ranker.client.scrolls import ScrollToken
 from saferank.ranker.client.ways import Attempt, Experience, Page, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import MATCH_ALL, safe_query
+from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -271,7 +271,7 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
             break
         search = _Search(request, decision, reader, experience, attempt)
         result = yield from _TRIES[attempt.way](body, search)
-        experience.proved(index, decision.level, attempt.step, exact=result is not None)
+        experience.proved(index, decision.level_name, attempt.step, exact=result is not None)
         if result is not None:
             return result
     answer = yield rewrite_search(body, decision, scroll="scroll" in request.parameters)
@@ -392,7 +392,7 @@ def _finish(
         hit[KEY] = item
     reader.clean(hits)
     summary: Json = {
-        "level": decision.level,
+        "level": decision.level_name,
         "context_rule": decision.context_rule,
         "locked": decision.locked,
         "demotion": str(way),

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from saferank.ranker.bodies import names
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import names
 
 MAX_WINDOW = 1000
 """Most hits that ``window`` looks at on the shard."""
@@ -137,7 +137,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
         for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True)):
             # The first attempt can tell that there are more shards than was known.
             way = Way.FETCH if experience.shards(index) > 1 else Way.WINDOW
-            if depth <= _MOST[way] and not experience.hopeless(index, decision.level, step):
+            if depth <= _MOST[way] and not experience.hopeless(index, decision.level_name, step):
                 yield Attempt(way, depth, spare, step)
     yield Attempt(Way.IN_QUERY)
 

@@ -1,21 +1,62 @@
-"""The outcome of applying a policy to one request's context."""
+"""The outcome of applying a policy to one request's context, and what it does to documents."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.float32 import shortest
+from saferank.ranker.bodies import Query
 from saferank.ranker.level.demotion import Band, demoted, functions, functions_for_few, scoring
-from saferank.ranker.level.explain import Explanation
-from saferank.ranker.level.hiding import hidden, visible
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.level.states import Query, StateQueries, States, any_of
-from saferank.ranker.level.verdicts import Action, Verdicts
+from saferank.ranker.level.states import StateQueries, States, any_of
+from saferank.ranker.level.verdicts import Action, Rule, Verdicts, hidden, visible
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What was done to one document, and why.
+
+    Attributes:
+        action: what happens to it.
+        rule: which part of the level decided.
+        factor: on its relevance, in (0, 1]; None when hidden.
+        probability: its probability, 0..1; None without one that counts.
+        demote_from, hide_from: the thresholds of the level, None where it has none.
+        level_name: of the level.
+    """
+
+    action: Action
+    rule: Rule
+    factor: float | None
+    probability: float | None
+    demote_from: float | None
+    hide_from: float | None
+    level_name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As put into a hit, under the key ``saferank``; numbers as short as float32 allows."""
+        return {
+            "action": str(self.action),
+            "rule": str(self.rule),
+            "factor": self.factor,
+            "probability": _short(self.probability),
+            "demote_from": _short(self.demote_from),
+            "hide_from": _short(self.hide_from),
+            "level": self.level_name,
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Explanation:
+        """Read what ``to_dict`` gave."""
+        values = dict(told)
+        name, action, rule = values.pop("level"), values.pop("action"), values.pop("rule")
+        return cls(action=Action(action), rule=Rule(rule), level_name=name, **values)
 
 
 @dataclass(frozen=True)
@@ -23,8 +64,8 @@ class Decision:
     """Which level holds for a request, with all that the level needs.
 
     Attributes:
-        level: name of the effective level.
-        rules: thresholds and treatments of that level.
+        level_name: of the effective level.
+        level: its thresholds and treatments.
         demotion: how far demoted documents fall.
         fields: names of the safety fields.
         model: identity that scores must have to count, or None when any counts.
@@ -34,8 +75,8 @@ class Decision:
         requested: the user's own choice, or None.
     """
 
-    level: str
-    rules: Level
+    level_name: str
+    level: Level
     demotion: Demotion = field(default_factory=Demotion)
     fields: SafetyFields = field(default_factory=SafetyFields)
     model: str | None = None
@@ -51,17 +92,17 @@ class Decision:
     @cached_property
     def hidden(self) -> list[Query]:
         """Queries of which a hidden document matches at least one; not to be changed."""
-        return hidden(self.rules, self.queries)
+        return hidden(self.level, self.queries)
 
     @cached_property
     def visible(self) -> Query:
         """Clauses of a ``bool`` that no hidden document matches; not to be changed."""
-        return visible(self.rules, self.queries)
+        return visible(self.level, self.queries)
 
     @cached_property
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
-        return functions(self.rules, self.demotion, self.queries)
+        return functions(self.level, self.demotion, self.queries)
 
     @cached_property
     def scoring(self) -> Query:
@@ -71,18 +112,18 @@ class Decision:
     @cached_property
     def scoring_few(self) -> Query:
         """The same factors, in the form that costs least for few documents."""
-        few = functions_for_few(self.rules, self.demotion, self.queries)
+        few = functions_for_few(self.level, self.demotion, self.queries)
         return scoring(few, "first") if few else self.scoring
 
     @cached_property
     def demoted(self) -> Query:
         """A query that all demoted documents match, if the level demotes; not to be changed."""
-        return any_of(demoted(self.rules, self.queries))
+        return any_of(demoted(self.level, self.queries))
 
     @cached_property
     def verdicts(self) -> Verdicts:
         """What the level does to a document in any state."""
-        return Verdicts.of(self.rules)
+        return Verdicts.of(self.level)
 
     def describe(self, states: States) -> Iterator[dict[str, Any]]:
         """What happens to each of N documents and why, in the form of ``Explanation.to_dict``.
@@ -111,13 +152,13 @@ class Decision:
                 rule=verdict.rule,
                 factor=factors[verdict.action],
                 probability=None,
-                demote_from=self.rules.demote_from,
-                hide_from=self.rules.hide_from,
-                level=self.level,
+                demote_from=self.level.demote_from,
+                hide_from=self.level.hide_from,
+                level_name=self.level_name,
             ).to_dict()
             for verdict in table
         ]
-        band = Band.of(self.rules, self.demotion)
+        band = Band.of(self.level, self.demotion)
         curve = band.factor if band else None
         return templates, [curve if verdict.by_probability else None for verdict in table]
 
@@ -132,8 +173,26 @@ class Decision:
             self.fields.probability,
             self.fields.override,
             self.model or "",
-            self.rules.model_dump_json(),
+            self.level.model_dump_json(),
             self.demotion.model_dump_json(),
         )
         digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()
-        return f"{self.level}-{digest[:16]}"
+        return f"{self.level_name}-{digest[:16]}"
+
+
+def explain(records: Iterable[Mapping[str, Any]], decision: Decision) -> list[Explanation]:
+    """Explain what the decision does to documents.
+
+    Args:
+        records: one a document, as ``States.of`` takes them; ``deciding_values`` reads one from
+            a hit.
+        decision: the level that holds.
+    """
+    return [
+        Explanation.from_dict(told)
+        for told in decision.describe(States.of(list(records), decision.model))
+    ]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else shortest(value)

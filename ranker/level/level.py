@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from saferank.mappings.float32 import as_float32, shortest
+from saferank.ranker.level.curves import CurveName
 
 
 class Treatment(StrEnum):
@@ -18,21 +18,6 @@ class Treatment(StrEnum):
     SHOW = "show"
     DEMOTE = "demote"
     HIDE = "hide"
-
-
-def as_float32(value: float) -> float:
-    """Round to the float32 that the engine stores, widened; a negative zero becomes zero."""
-    return float(np.float32(value)) + 0.0
-
-
-def as_float32_list(values: Iterable[float]) -> list[float]:
-    """Many at once, as they are stored: a negative zero stays one, NaN stays NaN."""
-    return array("f", values).tolist()
-
-
-def shortest(value: float) -> float:
-    """The shortest number that rounds to the same float32: 0.2, not 0.20000000298."""
-    return float(str(np.float32(value)))
 
 
 Threshold = Annotated[
@@ -95,16 +80,16 @@ class Level(BaseModel):
                 "thresholds_out_of_order",
                 "demote_from ({demote_from}) must be below hide_from ({hide_from})",
                 {
-                    "demote_from": str(np.float32(self.demote_from)),
-                    "hide_from": str(np.float32(self.hide_from)),
+                    "demote_from": str(shortest(self.demote_from)),
+                    "hide_from": str(shortest(self.hide_from)),
                 },
             )
         return self
 
     def treats(self, treatment: Treatment) -> tuple[str, ...]:
-        """Names of the unusual kinds of document (``unscored`` …) that get this treatment."""
-        kinds = ("unscored", "failed", "no_image", "blocked")
-        return tuple(kind for kind in kinds if getattr(self, kind) is treatment)
+        """Names of the unusual states of a document (``unscored`` …) that get this treatment."""
+        states = ("unscored", "failed", "no_image", "blocked")
+        return tuple(state for state in states if getattr(self, state) is treatment)
 
     def hides_less_than(self, looser: Level) -> str | None:
         """Name of the first rule by which this level shows what ``looser`` hides, or None."""
@@ -125,5 +110,5 @@ class Demotion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    curve: Literal["exponential", "linear", "step"] = "exponential"
+    curve: CurveName = CurveName.EXPONENTIAL
     floor: Annotated[float, Field(strict=True, ge=1e-6, le=1, allow_inf_nan=False)] = 0.1

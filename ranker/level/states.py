@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.level.level import Level, Treatment, as_float32_list
+from saferank.mappings.float32 import as_float32_list
+from saferank.mappings.record import Override, Status
+from saferank.ranker.bodies import Query
+from saferank.ranker.level.level import Level, Treatment
+from saferank.ranker.level.thresholds import Interval
 
-Query = dict[str, Any]
-"""A clause of the Elasticsearch query language."""
-
-KINDS = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
+STATES = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
 """The states that are told apart, each with its bit in ``States.codes``."""
 
-ALLOW, BLOCK = "allow", "block"
-SCORED, FAILED, NO_IMAGE = "scored", "failed", "no_image"
+# As plain text, which is what hits have and what compares fastest.
+ALLOW, BLOCK = (override.value for override in Override)
+SCORED, FAILED, NO_IMAGE = (status.value for status in Status)
 
 
 def any_of(conditions: Sequence[Query]) -> Query:
@@ -50,18 +52,11 @@ class StateQueries:
     fields: SafetyFields
     model: str | None = None
 
-    def probability(self, *, at_least: float, below: float | None = None) -> Query:
-        """Documents whose probability counts and lies in [at_least, below).
-
-        Args:
-            at_least: a float32 value, so that engine and Python compare the same numbers.
-            below: likewise; None for no upper end.
-        """
-        # The engine orders -0.0 before 0.0; a bound of zero must let both in.
-        bounds = {"gte": at_least if at_least > 0 else -0.0}
-        if below is not None:
-            bounds["lt"] = below
-        return self._counting({"range": {self.fields.probability: bounds}})
+    def in_range(self, interval: Interval | None) -> list[Query]:
+        """Queries, one or none, for documents whose probability counts and is in the interval."""
+        if interval is None:
+            return []
+        return [self._counting(interval.query(self.fields.probability))]
 
     @property
     def scored(self) -> Query:
@@ -94,21 +89,21 @@ class StateQueries:
         """Documents that a person has blocked."""
         return {"term": {self.fields.override: BLOCK}}
 
-    def treated(self, rules: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
+    def treated(self, level: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
         """Clauses of which a document matches one if the level treats it so.
 
         Args:
-            rules: the level.
+            level: the level.
             treatment: the treatment of the unusual states to look for.
             thresholds: clauses for probabilities that the level treats the same way.
         """
-        conditions = [*thresholds, *self.unusual(rules, treatment)]
+        conditions = [*thresholds, *self.unusual(level, treatment)]
         clauses = [self.undecided(*conditions)] if conditions else []
-        return [*clauses, self.blocked] if rules.blocked is treatment else clauses
+        return [*clauses, self.blocked] if level.blocked is treatment else clauses
 
-    def unusual(self, rules: Level, treatment: Treatment) -> list[Query]:
+    def unusual(self, level: Level, treatment: Treatment) -> list[Query]:
         """Conditions that the level treats so in documents that no person has decided about."""
-        return [getattr(self, kind) for kind in rules.treats(treatment) if kind != "blocked"]
+        return [getattr(self, state) for state in level.treats(treatment) if state != "blocked"]
 
     @property
     def decided(self) -> Query:
@@ -131,7 +126,7 @@ class States:
 
     Attributes:
         values: N probabilities as the documents have them, None where there is none that counts.
-        codes: N sums of bits of ``KINDS``; 0 for the usual document, scored and undecided.
+        codes: N sums of bits of ``STATES``; 0 for the usual document, scored and undecided.
     """
 
     values: list[float | None]
@@ -165,16 +160,16 @@ def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
     if FAILED in status:
-        code |= KINDS["failed"]
+        code |= STATES["failed"]
     if NO_IMAGE in status:
-        code |= KINDS["no_image"]
+        code |= STATES["no_image"]
     if not (code or scored):
-        code = KINDS["unscored"]
+        code = STATES["unscored"]
     # A document with both decisions is blocked: the query side sees it so, too.
     if BLOCK in override:
-        code |= KINDS["blocked"]
+        code |= STATES["blocked"]
     elif ALLOW in override:
-        code |= KINDS["allowed"]
+        code |= STATES["allowed"]
     return code
 
 

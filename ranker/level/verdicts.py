@@ -1,4 +1,5 @@
-"""What a level does to a document: one table, by the document's state and its probability.
+"""What a level does to a document: one table, by the document's state and its probability; and, as
+queries, which documents it hides.
 
 The first line that applies decides:
 
@@ -15,13 +16,14 @@ anything else        shown
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
+from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.states import KINDS
+from saferank.ranker.level.states import STATES, StateQueries, any_of
+from saferank.ranker.level.thresholds import Range, hide_range, ranges_of
 
 
 class Action(StrEnum):
@@ -45,15 +47,6 @@ class Rule(StrEnum):
     BELOW_THRESHOLDS = "below_thresholds"
 
 
-class Range(IntEnum):
-    """Where a probability lies; none at all lies below."""
-
-    BELOW = 0
-    DEMOTE = 1
-    HIDE = 2
-
-
-_BELOW, _DEMOTE, _HIDE = map(int, Range)
 _RANGES = len(Range)
 
 
@@ -70,29 +63,29 @@ class Verdict:
         return self.action is Action.DEMOTED and self.rule is Rule.DEMOTE_FROM
 
 
-def verdict(rules: Level, state: Set[str], probability: Range) -> Verdict:
+def verdict(level: Level, state: Set[str], probability: Range) -> Verdict:
     """The verdict on a document.
 
     Args:
-        rules: the level.
-        state: names out of ``KINDS``; none for a document that is scored and undecided.
+        level: the level.
+        state: names out of ``STATES``; none for a document that is scored and undecided.
         probability: where its probability lies.
     """
     if "allowed" in state:
         return Verdict(Action.SHOWN, Rule.ALLOWED)
     if "blocked" in state:
-        return Verdict(_ACTIONS[rules.blocked], Rule.BLOCKED)
+        return Verdict(_ACTIONS[level.blocked], Rule.BLOCKED)
     if probability is Range.HIDE:
         return Verdict(Action.HIDDEN, Rule.HIDE_FROM)
     for treatment in (Treatment.HIDE, Treatment.DEMOTE):
-        for kind in rules.treats(treatment):
-            if kind in state:
-                return Verdict(_ACTIONS[treatment], Rule(kind))
+        for name in level.treats(treatment):
+            if name in state:
+                return Verdict(_ACTIONS[treatment], Rule(name))
     if probability is Range.DEMOTE:
         return Verdict(Action.DEMOTED, Rule.DEMOTE_FROM)
-    for kind in rules.treats(Treatment.SHOW):
-        if kind in state:
-            return Verdict(Action.SHOWN, Rule(kind))
+    for name in level.treats(Treatment.SHOW):
+        if name in state:
+            return Verdict(Action.SHOWN, Rule(name))
     return Verdict(Action.SHOWN, Rule.BELOW_THRESHOLDS)
 
 
@@ -108,22 +101,22 @@ class Verdicts:
     """The verdicts of a level on every state and range, M of them.
 
     Attributes:
-        rules: the level.
+        level: the level.
         table: at ``code * len(Range) + range``, for the codes of ``States``.
     """
 
-    rules: Level
+    level: Level
     table: tuple[Verdict, ...]
 
     @classmethod
-    def of(cls, rules: Level) -> Verdicts:
+    def of(cls, level: Level) -> Verdicts:
         """The table of a level."""
         table = tuple(
-            verdict(rules, {kind for kind, bit in KINDS.items() if code & bit}, probability)
-            for code in range(1 << len(KINDS))
+            verdict(level, {name for name, bit in STATES.items() if code & bit}, probability)
+            for code in range(1 << len(STATES))
             for probability in Range
         )
-        return cls(rules, table)
+        return cls(level, table)
 
     def find(self, codes: Iterable[int], probabilities: Iterable[float]) -> list[int]:
         """The place in the table of each document's verdict.
@@ -132,10 +125,27 @@ class Verdicts:
             codes: of N documents, as ``States`` has them.
             probabilities: of the same documents, as the engine has them.
         """
-        lower, upper = self.rules.demote_from, self.rules.hide_from
-        hide = math.nan if upper is None else upper  # Nothing is at least NaN.
-        start = hide if lower is None else lower
-        return [
-            code * _RANGES + ((_HIDE if value >= hide else _DEMOTE) if value >= start else _BELOW)
-            for code, value in zip(codes, probabilities, strict=True)
-        ]
+        ranges = ranges_of(probabilities, self.level)
+        return [code * _RANGES + found for code, found in zip(codes, ranges, strict=True)]
+
+
+def hidden(level: Level, queries: StateQueries) -> list[Query]:
+    """Queries of which a hidden document matches at least one, for ``must_not``."""
+    return queries.treated(level, Treatment.HIDE, *queries.in_range(hide_range(level)))
+
+
+def visible(level: Level, queries: StateQueries) -> Query:
+    """Clauses of a ``bool`` that only documents match that are not hidden; empty: all match.
+
+    The same as ``must_not`` with ``hidden``, in the form that costs least. Beside ``must_not`` the
+    engine scores the gaps between excluded documents one by one, which makes a query several times
+    slower where many are excluded. Beside a filter it skips as it does without one; but a filter
+    that only negates is turned into ``must_not``, so this one has a second branch.
+    """
+    conditions = [*queries.in_range(hide_range(level)), *queries.unusual(level, Treatment.HIDE)]
+    clauses: Query = {}
+    if conditions:
+        clauses["filter"] = [any_of([{"bool": {"must_not": conditions}}, queries.decided])]
+    if level.blocked is Treatment.HIDE:
+        clauses["must_not"] = [queries.blocked]
+    return clauses

@@ -231,8 +231,8 @@ class Policy(BaseModel):
         self, level: str, number: int | None, locked: bool, requested: str | None
     ) -> Decision:
         return Decision(
-            level=level,
-            rules=self.levels[level],
+            level_name=level,
+            level=self.levels[level],
             demotion=self.demotion,
             fields=self.fields,
             model=self.model,

@@ -86,7 +86,7 @@ def _steps(rule: ContextRule, number: int, decision: Decision) -> Iterator[str]:
         yield f"the user asked for {decision.requested!r}"
     if rule.at_least is not None:
         yield f"it has to be at least {rule.at_least!r}"
-    yield f"so the level is {decision.level!r}"
+    yield f"so the level is {decision.level_name!r}"
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _values(*policies: Policy) -> dict[str, list[str]]:
 
 def _level(policy: Policy, context: Mapping[str, str]) -> str | None:
     try:
-        return policy.resolve(context).level
+        return policy.resolve(context).level_name
     except ContextError:
         return None
 

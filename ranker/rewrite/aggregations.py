@@ -6,15 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import MATCH_ALL, names
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import (
-    MATCH_ALL,
-    check_highlight,
-    names,
-    safe_queries,
-    safe_query,
-    without_hidden,
-)
+from saferank.ranker.rewrite.query import check_highlight, safe_queries, safe_query, without_hidden
 
 WRAPPER = "saferank-visible"
 """Name of the filter that is put into an aggregation; ``unwrap`` takes it out of the response."""

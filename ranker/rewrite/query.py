@@ -6,16 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import MATCH_ALL, Query, as_list, names
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.states import Query
-
-
-def names(text: str) -> frozenset[str]:
-    """The words of a text, for lists of names that are too long to read in quotes."""
-    return frozenset(text.split())
-
-
-MATCH_ALL: Query = {"match_all": {}}
 
 # Kinds that look at one document at a time and at no other document.
 _LEAVES = names(
@@ -85,13 +77,6 @@ def safe_queries(value: Any, key: str, decision: Decision) -> Any:
     changed = [safe_query(item, f"{key}.{n}", decision) for n, item in enumerate(value)]
     same = all(new is old for new, old in zip(changed, value, strict=True))
     return value if same else changed
-
-
-def as_list(value: Any) -> list[Any]:
-    """A clause or a list of clauses as a new list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
 
 
 def safe_knn(body: Any, key: str, decision: Decision) -> dict[str, Any]:

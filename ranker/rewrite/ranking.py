@@ -15,15 +15,9 @@ from enum import Enum
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import MATCH_ALL, Query, as_list
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.states import Query
-from saferank.ranker.rewrite.query import (
-    MATCH_ALL,
-    as_list,
-    check_highlight,
-    safe_query,
-    without_hidden,
-)
+from saferank.ranker.rewrite.query import check_highlight, safe_query, without_hidden
 
 DEPTH = 10_000
 """Most documents a shard can rescore, and most that pages can reach (the engine's defaults)."""

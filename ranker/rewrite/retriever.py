@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import (
-    MATCH_ALL,
-    as_list,
-    names,
-    safe_knn,
-    safe_queries,
-    safe_query,
-    without_hidden,
-)
+from saferank.ranker.rewrite.query import safe_knn, safe_queries, safe_query, without_hidden
 from saferank.ranker.rewrite.ranking import (
     multiplying,
     order_of,

@@ -13,17 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import MATCH_ALL, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
-from saferank.ranker.rewrite.query import (
-    MATCH_ALL,
-    as_list,
-    check_highlight,
-    names,
-    safe_knn,
-    safe_query,
-    without_hidden,
-)
+from saferank.ranker.rewrite.query import check_highlight, safe_knn, safe_query, without_hidden
 from saferank.ranker.rewrite.ranking import (
     DEPTH,
     multiplying,
@@ -230,11 +223,6 @@ def _highlighting_words(body: Mapping[str, Any]) -> Any:
     if query is None or "highlight_query" in as_object(highlight):
         return highlight
     return {**as_object(highlight), "highlight_query": query}
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 def _numbered(key: str, number: int, value: Any) -> str:

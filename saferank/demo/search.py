@@ -10,9 +10,9 @@ from elasticsearch import Elasticsearch
 from saferank.demo.page import Column, Row
 from saferank.ranker import Policy
 from saferank.ranker.client.client import SafeSearch
-from saferank.ranker.level.explain import Explanation, explain
+from saferank.ranker.hits import deciding_values
+from saferank.ranker.level.decision import Explanation, explain
 from saferank.ranker.level.level import Level
-from saferank.ranker.records import record_of
 
 # More than the demo's index holds, so that each list is whole and every place is known.
 _ALL = 1000
@@ -41,7 +41,7 @@ def _column(
     ranks_when_off = {hit["_id"]: rank for rank, hit in enumerate(loosest, start=1)}
     gone = [hit for hit in loosest if hit["_id"] not in ranks]
     both = [*hits, *gone]
-    explanations = explain([record_of(hit, decision.fields) for hit in both], decision)
+    explanations = explain([deciding_values(hit, decision.fields) for hit in both], decision)
     rows = [
         Row(
             name=hit["_id"],

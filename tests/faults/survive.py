@@ -36,7 +36,7 @@ from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import add_to_index
-from saferank.mappings.record import float32
+from saferank.mappings.float32 import as_probability
 from saferank.settings import IndexerSettings, Settings
 
 INDEX = "pictures"
@@ -46,7 +46,7 @@ MODEL = model_identity("open_nsfw")
 def picture(number: int) -> tuple[str, float]:
     """A picture of its own bytes, and its probability."""
     level = number % 256
-    return data_uri(png(level, (8 + number // 256, 8))), float32(level / 255)
+    return data_uri(png(level, (8 + number // 256, 8))), as_probability(level / 255)
 
 
 @dataclass

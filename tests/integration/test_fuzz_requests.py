@@ -17,7 +17,7 @@ from elasticsearch import Elasticsearch, helpers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saferank.ranker.level.explain import explain
+from saferank.ranker.level.decision import explain
 from saferank.ranker.policy.policy import load_policy
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 

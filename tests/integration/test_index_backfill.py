@@ -27,7 +27,7 @@ from saferank.indexer.worker.resources import model_identity
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
-from saferank.mappings.record import float32
+from saferank.mappings.float32 import as_probability
 from saferank.settings import Settings
 
 Environment = dict[str, str]
@@ -113,7 +113,8 @@ def test_scores_what_is_missing_and_says_what_came_out(
         third = backfill(jobs.acquire(everything)).run()
         assert third.counts["scored"] == 95
         assert third.counts["inferred"] == 1  # the one whose status was set by hand
-    assert client.get(index=index_name, id="51")["_source"]["safety"]["probability"] == float32(0.2)
+    safety = client.get(index=index_name, id="51")["_source"]["safety"]
+    assert safety["probability"] == as_probability(0.2)
     assert {found.id for found in jobs.all()} == {done.id, third.id}
 
 

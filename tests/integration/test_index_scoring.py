@@ -15,7 +15,7 @@ from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
-from saferank.mappings.record import float32
+from saferank.mappings.float32 import as_probability
 from saferank.settings import DecodeSettings
 
 Put = Callable[..., None]
@@ -81,7 +81,7 @@ def test_a_score_is_stored_and_nothing_else_changes(
     assert (source["image"], source["title"]) == (grey(51), "a")
     assert source["safety"]["override"] == "allow"
     assert source["safety"]["override_by"] == "ann"
-    assert source["safety"]["probability"] == float32(0.2)
+    assert source["safety"]["probability"] == as_probability(0.2)
     assert not client.exists(index=index_name, id="nix")
     client.indices.refresh(index=index_name)
     at_least = {"range": {"safety.probability": {"gte": 0.8}}}
@@ -127,7 +127,7 @@ def test_an_update_of_other_fields_meanwhile_costs_no_second_inference(
     report = score_documents(interrupted(decide, model), store, index_name, keys("a"))
     source = client.get(index=index_name, id="a")["_source"]
     assert (source["title"], source["safety"]["override"]) == ("new", "block")
-    assert source["safety"]["probability"] == float32(0.2)
+    assert source["safety"]["probability"] == as_probability(0.2)
     assert (report.counts["conflicts"], model.frames) == (1, 1)
 
 
@@ -138,7 +138,7 @@ def test_a_new_image_meanwhile_is_the_one_that_counts(
     pipeline = interrupted(lambda: put("a", grey(204)))
     report = score_documents(pipeline, store, index_name, keys("a"))
     safety = client.get(index=index_name, id="a")["_source"]["safety"]
-    assert safety["probability"] == float32(0.8)
+    assert safety["probability"] == as_probability(0.8)
     assert (report.counts["conflicts"], report.counts["scored"]) == (1, 1)
 
 

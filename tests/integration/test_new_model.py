@@ -11,7 +11,7 @@ from saferank.indexer.documents import DocumentKey
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index, check_index
-from saferank.mappings.record import float32
+from saferank.mappings.float32 import as_probability
 from saferank.ranker import SafeSearch, load_policy
 
 OLD = SafetyFields("safety")
@@ -79,7 +79,7 @@ def test_scores_side_by_side_the_switch_and_the_way_back(
     client.update(index=index_name, id="allowed", doc={"safety": {"override": "allow"}})
     client.indices.refresh(index=index_name)
     source = client.get(index=index_name, id="light")["_source"]
-    assert source["safety"]["probability"] == float32(230 / 255)
+    assert source["safety"]["probability"] == as_probability(230 / 255)
     assert source["safety"]["model"] == "brightness-1"
     assert abs(source["safety_2"]["probability"] - 25 / 255) < 1e-6
     assert source["safety_2"]["model"] == "darkness-1"

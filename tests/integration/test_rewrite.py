@@ -11,12 +11,11 @@ from elasticsearch import Elasticsearch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from saferank.ranker.level.decision import Decision
+from saferank.ranker.hits import deciding_values
+from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.demotion import CURVES
-from saferank.ranker.level.explain import explain
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.policy.policy import Policy, load_policy
-from saferank.ranker.records import record_of
 from saferank.ranker.rewrite.search import rewrite_count, rewrite_search
 
 INDEX = "ranker-rewrite"
@@ -121,7 +120,7 @@ def test_who_is_shown_demoted_and_hidden(node: Elasticsearch, policy: Policy, le
     count = node.count(index=INDEX, **rewrite_count({"query": QUERY}, decision))["count"]
     assert count == response["hits"]["total"]["value"] == len(expected)
     hits = response["hits"]["hits"]
-    records = [record_of(hit, decision.fields) for hit in hits]
+    records = [deciding_values(hit, decision.fields) for hit in hits]
     explained = {hit["_id"]: e for hit, e in zip(hits, explain(records, decision), strict=True)}
     assert {name: e.factor for name, e in explained.items()} == pytest.approx(
         EXPECTED[level], rel=1e-5
@@ -144,7 +143,7 @@ def test_a_score_of_another_model_counts_as_unscored(node: Elasticsearch) -> Non
 
 
 def test_a_threshold_of_zero_hides_minus_zero(node: Elasticsearch) -> None:
-    decision = Decision(level="none", rules=Level(hide_from=0.0, unscored="show"))
+    decision = Decision(level_name="none", level=Level(hide_from=0.0, unscored="show"))
     found = scores(search(node, rewrite_search({}, decision)))
     assert set(found) == {"missing", "failed", "no_image", "allowed"}
 
@@ -155,7 +154,7 @@ def test_engine_and_python_put_a_threshold_on_the_same_side(
     node: Elasticsearch, threshold: float, side: str
 ) -> None:
     rules = Level.model_validate({side: threshold, "unscored": "show"})
-    decision = Decision(level="x", rules=rules, demotion=Demotion(curve="step", floor=0.5))
+    decision = Decision(level_name="x", level=rules, demotion=Demotion(curve="step", floor=0.5))
     found = scores(search(node, rewrite_search({}, decision)))
     passed = {name for name, score in found.items() if score == 1}
     over = {
@@ -176,7 +175,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     rules = Level(demote_from=start, hide_from=end, **{kind: draw(treatments) for kind in kinds})
     curve = draw(st.sampled_from(sorted(CURVES)))
     floor = draw(st.floats(0.001, 1))
-    return Decision(level="random", rules=rules, demotion=Demotion(curve=curve, floor=floor))
+    return Decision(level_name="random", level=rules, demotion=Demotion(curve=curve, floor=floor))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -203,13 +202,13 @@ def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
 ) -> None:
     kinds = ("unscored", "failed", "no_image", "blocked")
     treatments = {
-        kind: data.draw(st.sampled_from(HARDER[getattr(looser.rules, kind)])) for kind in kinds
+        kind: data.draw(st.sampled_from(HARDER[getattr(looser.level, kind)])) for kind in kinds
     }
-    end = 1.0 if looser.rules.hide_from is None else looser.rules.hide_from
+    end = 1.0 if looser.level.hide_from is None else looser.level.hide_from
     stricter = Level(hide_from=data.draw(st.floats(0, end, width=32)), **treatments)
-    assert stricter.hides_less_than(looser.rules) is None
+    assert stricter.hides_less_than(looser.level) is None
     found = [
         set(scores(search(node, rewrite_search({}, decision))))
-        for decision in (Decision(level="stricter", rules=stricter), looser)
+        for decision in (Decision(level_name="stricter", level=stricter), looser)
     ]
     assert found[0] <= found[1]

@@ -1,14 +1,12 @@
 from dataclasses import fields
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.errors import ErrorCode
 from saferank.mappings import ImageRecord, SafetyRecord, component_template
-from saferank.mappings.record import float32
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -80,14 +78,3 @@ def test_image_records_read_back_as_stored(image: ImageRecord) -> None:
 def test_a_foreign_image_object_is_refused(values: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         ImageRecord.from_document(values)
-
-
-@given(st.floats(0, 1))
-def test_float32_is_what_the_engine_compares(value: float) -> None:
-    assert np.float32(value) == float32(value)
-
-
-@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])
-def test_what_is_not_a_probability_is_never_stored(value: float) -> None:
-    with pytest.raises(ValueError, match="probability"):
-        float32(value)

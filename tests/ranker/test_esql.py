@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.esql import where
-from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.explain import explain
+from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.level import Level
 
 PROBABILITIES = (None, 0.0, 0.1999999, 0.2, 0.5, 1.0)
@@ -27,7 +26,7 @@ ROWS = [
 
 def test_the_condition() -> None:
     rules = Level(hide_from=0.5, unscored="hide", failed="show", no_image="hide")
-    assert where(Decision(level="x", rules=rules)) == (
+    assert where(Decision(level_name="x", level=rules)) == (
         '(COALESCE(safety.override, "") IN ("allow") OR ('
         "(NOT (safety.probability IS NOT NULL) OR safety.probability < 0.5)"
         " AND (safety.probability IS NOT NULL"
@@ -40,7 +39,7 @@ def test_the_condition() -> None:
 def test_names_are_quoted_where_needed() -> None:
     fields = SafetyFields("image-safety.v2", "people")
     rules = Level(hide_from=0.5, unscored="show")
-    found = where(Decision(level="x", rules=rules, fields=fields))
+    found = where(Decision(level_name="x", level=rules, fields=fields))
     assert "`image-safety`.v2.probability < 0.5" in found
     assert "COALESCE(people.override" in found
 
@@ -58,7 +57,7 @@ levels = st.builds(
 
 @given(levels, st.sampled_from(MODELS))
 def test_it_hides_what_the_level_hides(rules: Level, model: str | None) -> None:
-    decision = Decision(level="x", rules=rules, model=model)
+    decision = Decision(level_name="x", level=rules, model=model)
     condition = where(decision).replace("safety.", "").replace(r"\"", '""')
     database = sqlite3.connect(":memory:")
     # The index stores the probability as float32.

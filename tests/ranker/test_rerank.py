@@ -15,7 +15,7 @@ from saferank.ranker.level.level import Level
 from saferank.ranker.rerank import demote_score
 
 MODERATE = Decision(
-    level="moderate", rules=Level(demote_from=0.2, hide_from=0.8, unscored="demote")
+    level_name="moderate", level=Level(demote_from=0.2, hide_from=0.8, unscored="demote")
 )
 
 

@@ -59,7 +59,7 @@ def test_the_index_lists_every_page() -> None:
 )
 def test_policies_load(text: str) -> None:
     policy = load_policy(text)
-    assert policy.resolve({}).level in policy.levels
+    assert policy.resolve({}).level_name in policy.levels
 
 
 @pytest.mark.parametrize("code", list(_blocks("python")))

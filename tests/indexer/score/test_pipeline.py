@@ -17,7 +17,8 @@ from saferank.indexer.documents import Document, DocumentKey
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.score.pipeline import Pipeline, Scored
 from saferank.mappings import SafetyRecord, Status
-from saferank.mappings.record import ImageRecord, float32
+from saferank.mappings.float32 import as_probability
+from saferank.mappings.record import ImageRecord
 from saferank.settings import DecodeSettings
 
 
@@ -38,11 +39,11 @@ def test_the_highest_of_several_images_counts() -> None:
     model = Brightness()
     [scored] = brightness_pipeline(model).score([document(grey(51), grey(204), grey(102))])
     assert scored.record.status is Status.SCORED
-    assert scored.record.probability == float32(0.8)
+    assert scored.record.probability == as_probability(0.8)
     assert [image.probability for image in scored.record.images] == [
-        float32(0.2),
-        float32(0.8),
-        float32(0.4),
+        as_probability(0.2),
+        as_probability(0.8),
+        as_probability(0.4),
     ]
     assert scored.record.model == "brightness-1"
     assert scored.inferred == 3
@@ -59,7 +60,7 @@ def test_a_black_image_scores_zero_not_missing() -> None:
 def test_a_bad_image_fails_its_own_document_only() -> None:
     documents = [document(grey(51)), document(data_uri(png(51)[:40])), document(grey(255))]
     first, bad, last = brightness_pipeline().score(documents)
-    assert first.record.probability == float32(0.2)
+    assert first.record.probability == as_probability(0.2)
     assert last.record.probability == 1.0
     assert bad.record.status is Status.FAILED
     assert bad.record.probability is None
@@ -93,7 +94,7 @@ def test_the_same_bytes_go_through_the_model_once() -> None:
         [document(grey(51), grey(51)), document(grey(51))]
     )
     assert model.frames == 1
-    assert first.record.probability == second.record.probability == float32(0.2)
+    assert first.record.probability == second.record.probability == as_probability(0.2)
 
 
 def test_known_bytes_do_not_go_through_the_same_model_again() -> None:
@@ -171,7 +172,7 @@ def test_an_unchanged_image_keeps_its_record() -> None:
     assert unchanged.record.images == first.record.images
     assert model.frames == 1
     [changed] = pipeline.score([rescored(unchanged)])
-    assert changed.record.probability == float32(0.8)
+    assert changed.record.probability == as_probability(0.8)
     assert changed.record.images[0].etag == '"v2"'
     assert asked == [("http://a/", '"v1"', "then")] * 2
 
@@ -220,7 +221,7 @@ class _Broken(Brightness):
 
 def test_what_is_not_a_number_is_never_stored() -> None:
     good, bad = brightness_pipeline(_Broken()).score([document(grey(51)), document(grey(255))])
-    assert good.record.probability == float32(0.2)
+    assert good.record.probability == as_probability(0.2)
     assert bad.record.probability is None
     assert bad.record.error is ErrorCode.INTERNAL
     assert bad.transient
@@ -248,7 +249,7 @@ def test_the_guard_surrounds_each_image_alone_and_may_refuse_it() -> None:
     )
     assert seen == [1, 1]
     assert scored.record.error is ErrorCode.WORKER_LOST
-    assert scored.record.probability == float32(0.4)
+    assert scored.record.probability == as_probability(0.4)
 
 
 @settings(max_examples=25, deadline=None)
@@ -260,7 +261,8 @@ def test_batching_never_mixes_documents_up(levels: list[list[int]], batch_size: 
     documents = [document(*map(grey, images)) for images in levels]
     scored = brightness_pipeline(batch_size=batch_size).score(documents)
     expected = [
-        max((float32(np.float32(v / 255)) for v in images), default=None) for images in levels
+        max((as_probability(np.float32(v / 255)) for v in images), default=None)
+        for images in levels
     ]
     got = [one.record.probability for one in scored]
     assert got == pytest.approx(expected, abs=1e-6)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
-from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.explain import explain
+import pytest
+
+from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.level import Level
 
 
 def test_a_decision_can_be_given_to_another_process() -> None:
     rules = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
-    decision = Decision(level="moderate", rules=rules, context_rule=2)
+    decision = Decision(level_name="moderate", level=rules, context_rule=2)
     records = [{"probability": 0.5}, {"probability": 0.9}, {}]
     found = explain(records, decision)
     assert decision.functions
@@ -17,3 +19,58 @@ def test_a_decision_can_be_given_to_another_process() -> None:
     assert copy == decision
     assert explain(records, copy) == found
     assert copy.cache_key == decision.cache_key
+
+
+MIXED = Level(
+    demote_from=0.2,
+    hide_from=0.8,
+    unscored="demote",
+    failed="hide",
+    no_image="show",
+    blocked="demote",
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "action", "rule", "factor"),
+    [
+        ({"probability": 0.0}, "shown", "below_thresholds", 1),
+        ({"probability": 0.1999999}, "shown", "below_thresholds", 1),
+        ({"probability": 0.2}, "demoted", "demote_from", 1),
+        ({"probability": 0.5}, "demoted", "demote_from", 0.1**0.5),
+        ({"probability": 0.8}, "hidden", "hide_from", None),
+        ({}, "demoted", "unscored", 0.1),
+        ({"status": "failed"}, "hidden", "failed", None),
+        ({"status": "failed", "probability": 0.9}, "hidden", "hide_from", None),
+        ({"status": "no_image"}, "shown", "no_image", 1),
+        ({"probability": 0.9, "override": "allow"}, "shown", "override_allow", 1),
+        ({"probability": 0.1, "override": "block"}, "demoted", "override_block", 0.1),
+    ],
+)
+def test_each_document_is_told_apart(
+    record: dict[str, Any], action: str, rule: str, factor: float | None
+) -> None:
+    (found,) = explain([record], Decision(level_name="moderate", level=MIXED))
+    assert (found.action, found.rule) == (action, rule)
+    assert found.factor == (None if factor is None else pytest.approx(factor, rel=1e-6))
+
+
+def test_a_failed_document_that_is_demoted_anyway_names_the_smaller_factor() -> None:
+    rules = Level(demote_from=0.2, unscored="show", failed="demote")
+    (found,) = explain(
+        [{"status": "failed", "probability": 0.21}], Decision(level_name="x", level=rules)
+    )
+    assert (found.rule, found.factor) == ("failed", 0.1)
+
+
+def test_the_dictionary_has_short_numbers() -> None:
+    (found,) = explain([{"probability": 0.3}], Decision(level_name="moderate", level=MIXED))
+    assert found.to_dict() == {
+        "action": "demoted",
+        "rule": "demote_from",
+        "factor": pytest.approx(0.1 ** (1 / 6), rel=1e-6),
+        "probability": 0.3,
+        "demote_from": 0.2,
+        "hide_from": 0.8,
+        "level": "moderate",
+    }

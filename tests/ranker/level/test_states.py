@@ -10,9 +10,10 @@ import pytest
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.demotion import demoted, functions, functions_for_few
-from saferank.ranker.level.hiding import hidden
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.level.states import KINDS, StateQueries, States, any_of
+from saferank.ranker.level.states import STATES, StateQueries, States, any_of
+from saferank.ranker.level.thresholds import Interval
+from saferank.ranker.level.verdicts import hidden
 
 QUERIES = StateQueries(SafetyFields())
 DECIDED = {"terms": {"safety.override": ["allow", "block"]}}
@@ -46,9 +47,10 @@ def test_states_are_told_apart() -> None:
 
 
 def test_bounds_on_the_probability() -> None:
-    assert QUERIES.probability(at_least=0.5) == probability(gte=0.5)
-    assert QUERIES.probability(at_least=0.25, below=0.5) == probability(gte=0.25, lt=0.5)
-    zero = QUERIES.probability(at_least=0.0)["range"]["safety.probability"]["gte"]
+    assert QUERIES.in_range(Interval(0.5)) == [probability(gte=0.5)]
+    assert QUERIES.in_range(Interval(0.25, 0.5)) == [probability(gte=0.25, lt=0.5)]
+    (query,) = QUERIES.in_range(Interval(0.0))
+    zero = query["range"]["safety.probability"]["gte"]
     assert str(zero) == "-0.0"
 
 
@@ -56,7 +58,8 @@ def test_only_scores_of_the_named_model_count() -> None:
     queries = StateQueries(SafetyFields("a", "people"), "m")
     model = {"term": {"a.model": "m"}}
     bounds = {"range": {"a.probability": {"gte": 0.5}}}
-    assert queries.probability(at_least=0.5) == {"bool": {"filter": [bounds, model]}}
+    assert queries.in_range(Interval(0.5)) == [{"bool": {"filter": [bounds, model]}}]
+    assert queries.in_range(None) == []
     scored = {"bool": {"filter": [{"exists": {"field": "a.probability"}}, model]}}
     accounted = {"terms": {"a.status": ["failed", "no_image"]}}
     assert queries.unscored == {"bool": {"must_not": [scored, accounted]}}
@@ -92,7 +95,7 @@ def test_a_step_and_everything_unusual() -> None:
     ]
     everything = either(probability(gte=0.25), UNSCORED, FAILED, NO_IMAGE)
     assert demoted(rules, QUERIES) == [undecided(everything), BLOCKED]
-    decision = Decision(level="x", rules=rules)
+    decision = Decision(level_name="x", level=rules)
     assert decision.demoted == either(undecided(everything), BLOCKED)
 
 
@@ -113,7 +116,7 @@ def test_the_unusual_alone_can_be_demoted() -> None:
 def test_the_hidden_and_the_visible() -> None:
     rules = Level(hide_from=0.5, unscored="show", failed="hide")
     conditions = [probability(gte=0.5), FAILED]
-    decision = Decision(level="x", rules=rules)
+    decision = Decision(level_name="x", level=rules)
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), BLOCKED]
     assert decision.visible == {
         "filter": [either({"bool": {"must_not": conditions}}, DECIDED)],
@@ -122,13 +125,14 @@ def test_the_hidden_and_the_visible() -> None:
 
 
 def test_the_visible_of_mild_levels() -> None:
-    blocked_only = Decision(level="x", rules=Level())
+    blocked_only = Decision(level_name="x", level=Level())
     assert blocked_only.hidden == [BLOCKED]
     assert blocked_only.visible == {"must_not": [BLOCKED]}
-    everything = Decision(level="x", rules=Level(blocked="show"))
+    everything = Decision(level_name="x", level=Level(blocked="show"))
     assert everything.hidden == []
     assert everything.visible == {}
-    unblocked = Decision(level="x", rules=Level(hide_from=0.5, unscored="show", blocked="show"))
+    level = Level(hide_from=0.5, unscored="show", blocked="show")
+    unblocked = Decision(level_name="x", level=level)
     hides = {"bool": {"must_not": [probability(gte=0.5)]}}
     assert unblocked.visible == {"filter": [either(hides, DECIDED)]}
 
@@ -136,7 +140,7 @@ def test_the_visible_of_mild_levels() -> None:
 @pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
 def test_what_is_no_probability(probability: object) -> None:
     states = States.of([{"probability": probability}])
-    assert list(states.codes) == [KINDS["unscored"]]
+    assert list(states.codes) == [STATES["unscored"]]
     assert np.isnan(states.probabilities).all()
 
 
@@ -153,7 +157,7 @@ def test_a_probability_is_rounded_as_the_engine_does() -> None:
 
 def test_a_probability_of_another_model_does_not_count() -> None:
     records = [{"probability": 0.9, "model": "old"}, {"probability": 0.9, "model": ["new"]}]
-    assert list(States.of(records, model="new").codes) == [KINDS["unscored"], 0]
+    assert list(States.of(records, model="new").codes) == [STATES["unscored"], 0]
 
 
 def few(**rules: Any) -> list[tuple[Any, Any]]:
@@ -188,7 +192,7 @@ def test_the_functions_for_few_documents_are_in_the_order_of_the_verdicts() -> N
 def test_steps_have_no_form_for_few_documents() -> None:
     level = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
     steps = Demotion(curve="step", floor=0.1)
-    decision = Decision(level="x", rules=level, demotion=steps)
+    decision = Decision(level_name="x", level=level, demotion=steps)
     assert functions_for_few(level, steps, QUERIES) == []
     assert decision.scoring_few is decision.scoring
     assert functions_for_few(level, Demotion(floor=1), QUERIES) == []
@@ -199,7 +203,7 @@ def test_steps_have_no_form_for_few_documents() -> None:
 @pytest.mark.parametrize(("curve", "kind"), [("exponential", "exp"), ("linear", "linear")])
 def test_both_forms_have_the_same_curve(curve: str, kind: str) -> None:
     level = Level(demote_from=0.25, hide_from=0.75, unscored="show")
-    decision = Decision(level="x", rules=level, demotion=Demotion(curve=curve, floor=0.1))
+    decision = Decision(level_name="x", level=level, demotion=Demotion(curve=curve, floor=0.1))
     shape = {"origin": 0, "offset": 0.25, "scale": 0.5, "decay": 0.1}
     curve_query = {kind: {"safety.probability": shape, "multi_value_mode": "max"}}
     band = undecided(probability(gte=0.25, lt=0.75))

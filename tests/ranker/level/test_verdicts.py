@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.demotion import CURVES
-from saferank.ranker.level.explain import explain
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.level.states import KINDS
+from saferank.ranker.level.states import STATES
 from saferank.ranker.level.verdicts import Action, Range, Rule, verdict
 
 BELOW_0_2 = float(np.nextafter(np.float32(0.2), np.float32(0)))
@@ -27,7 +26,7 @@ def judge(
 ) -> list[tuple[str, float | None]]:
     """The action on each document, and its factor."""
     demotion = Demotion(curve=curve, floor=0.1)
-    decision = Decision(level="x", rules=rules, demotion=demotion, model=model)
+    decision = Decision(level_name="x", level=rules, demotion=demotion, model=model)
     return [(found.action, found.factor) for found in explain(records, decision)]
 
 
@@ -127,7 +126,7 @@ def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str
 def test_a_persons_decision_is_the_only_thing_that_counts() -> None:
     others = ("unscored", "failed", "no_image")
     for mask, probability, treatment in product(range(8), Range, TREATMENTS):
-        state = {kind for kind in others if mask & KINDS[kind]}
+        state = {kind for kind in others if mask & STATES[kind]}
         rules = Level(demote_from=0.2, hide_from=0.8, unscored="hide", blocked=treatment)
         allowed = verdict(rules, {*state, "allowed"}, probability)
         assert (allowed.action, allowed.rule) == (Action.SHOWN, Rule.ALLOWED)

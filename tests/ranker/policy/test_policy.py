@@ -63,21 +63,21 @@ def test_the_first_rule_that_matches_decides(
     policy: Policy, context: dict[str, str] | None, level: str, rule: int, locked: bool
 ) -> None:
     decision = policy.resolve(context)
-    assert (decision.level, decision.context_rule, decision.locked) == (level, rule, locked)
-    assert decision.rules is policy.levels[level]
+    assert (decision.level_name, decision.context_rule, decision.locked) == (level, rule, locked)
+    assert decision.level is policy.levels[level]
     assert decision.requested == (context or {}).get("requested")
 
 
 def test_at_least_wins_over_the_rules_own_looser_level() -> None:
     policy = load_policy(changed("- {level: moderate}", "- {level: 'off', at_least: strict}"))
-    assert policy.resolve().level == "strict"
+    assert policy.resolve().level_name == "strict"
 
 
 def test_a_locked_rule_still_keeps_its_minimum() -> None:
     policy = load_policy(
         changed("- {level: moderate}", "- {level: 'off', at_least: moderate, locked: true}")
     )
-    assert policy.resolve({"requested": "strict"}).level == "moderate"
+    assert policy.resolve({"requested": "strict"}).level_name == "moderate"
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ LISTED = "attributes: {audience: [child, adult], surface: , region: }\ncontexts:
 
 def test_listed_attributes_limit_names_and_values() -> None:
     policy = load_policy(changed("contexts:", LISTED))
-    assert policy.resolve({"audience": "adult"}).level == "moderate"
-    assert policy.resolve({"region": "anything"}).level == "moderate"
+    assert policy.resolve({"audience": "adult"}).level_name == "moderate"
+    assert policy.resolve({"region": "anything"}).level_name == "moderate"
     with pytest.raises(ContextError, match="'audience' cannot be 'kid'; it can be child, adult"):
         policy.resolve({"audience": "kid"})
     with pytest.raises(ContextError, match="audience, region, requested, surface"):
@@ -121,7 +121,7 @@ def test_entries_for_other_values_can_be_reached(later: str) -> None:
 
 def test_a_level_by_name(policy: Policy) -> None:
     decision = policy.decision_for("strict")
-    assert decision.rules is policy.levels["strict"]
+    assert decision.level is policy.levels["strict"]
     assert (decision.context_rule, decision.locked, decision.requested) == (None, False, None)
     with pytest.raises(ContextError, match="'strickt'"):
         policy.decision_for("strickt")

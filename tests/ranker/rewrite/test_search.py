@@ -7,9 +7,10 @@ import pytest
 
 from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import SafetyFields
+from saferank.ranker.bodies import names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
-from saferank.ranker.rewrite.query import names, without_hidden
+from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.ranking import demoting as multiplied
 from saferank.ranker.rewrite.ranking import multiplying, ranked
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
@@ -171,8 +172,8 @@ def test_runtime_fields_beside_the_safety_fields(hiding: Decision) -> None:
 )
 def test_runtime_fields_in_the_place_of_renamed_ones(mappings: dict[str, Any]) -> None:
     decision = Decision(
-        level="x",
-        rules=Level(hide_from=0.5, unscored="hide"),
+        level_name="x",
+        level=Level(hide_from=0.5, unscored="hide"),
         fields=SafetyFields("a.b", "people"),
     )
     with pytest.raises(UnsafeRequest, match="take the place"):

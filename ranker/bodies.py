@@ -1,0 +1,30 @@
+"""The shapes that requests and responses are made of, and reading them where clients may vary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+"""An object of a request or a response."""
+
+Query = dict[str, Any]
+"""A clause of the Elasticsearch query language."""
+
+MATCH_ALL: Query = {"match_all": {}}
+
+
+def names(text: str) -> frozenset[str]:
+    """The words of a text, for lists of names that are too long to read in quotes."""
+    return frozenset(text.split())
+
+
+def as_list(value: Any) -> list[Any]:
+    """A clause or a list of clauses as a new list; nothing is an empty one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def as_object(value: Any) -> Json:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}

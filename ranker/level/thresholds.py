@@ -1,0 +1,84 @@
+"""Where a probability lies between the thresholds of a level: in numbers, queries and ES|QL.
+
+A threshold belongs to the range above it: a probability equal to ``hide_from`` is hidden. That is
+said here and nowhere else. Both sides of each comparison are float32 values.
+
+======  ===========================================
+below   no threshold is reached
+demote  from ``demote_from`` to below ``hide_from``
+hide    from ``hide_from`` on
+======  ===========================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from saferank.ranker.bodies import Query
+from saferank.ranker.level.level import Level
+
+
+class Range(IntEnum):
+    """Where a probability lies; none at all lies below."""
+
+    BELOW = 0
+    DEMOTE = 1
+    HIDE = 2
+
+
+_BELOW, _DEMOTE, _HIDE = map(int, Range)
+
+
+def ranges_of(probabilities: Iterable[float], level: Level) -> list[int]:
+    """The ``Range`` of each of N probabilities; NaN, for none, lies below.
+
+    Args:
+        probabilities: float32 values in 0..1, or NaN.
+        level: whose thresholds.
+    """
+    hide = math.nan if level.hide_from is None else level.hide_from  # Nothing is at least NaN.
+    start = hide if level.demote_from is None else level.demote_from
+    return [
+        (_HIDE if value >= hide else _DEMOTE) if value >= start else _BELOW
+        for value in probabilities
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The same ranges for the engine: from ``at_least`` on, and below ``below`` if that is given.
+
+    Attributes:
+        at_least: a float32 value.
+        below: likewise, or None.
+    """
+
+    at_least: float
+    below: float | None = None
+
+    def query(self, field: str) -> Query:
+        """Documents with a probability in the interval."""
+        # The engine orders -0.0 before 0.0; a bound of zero must let both in.
+        bounds = {"gte": self.at_least if self.at_least > 0 else -0.0}
+        if self.below is not None:
+            bounds["lt"] = self.below
+        return {"range": {field: bounds}}
+
+    def esql_outside(self, field: str) -> str:
+        """A condition of ES|QL that is true for probabilities below the interval."""
+        return f"{field} < {self.at_least!r}"
+
+
+def hide_range(level: Level) -> Interval | None:
+    """The probabilities that the level hides, or None when its thresholds hide nothing."""
+    return None if level.hide_from is None else Interval(level.hide_from)
+
+
+def demote_range(level: Level) -> Interval | None:
+    """The probabilities that the level demotes, or None when its thresholds demote nothing."""
+    if level.demote_from is None:
+        return None
+    return Interval(level.demote_from, level.hide_from)

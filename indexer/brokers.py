@@ -13,7 +13,7 @@ from saferank.errors import ServiceUnavailable
 
 
 @contextmanager
-def broker_explained(app: Celery) -> Iterator[None]:
+def clear_broker_errors(app: Celery) -> Iterator[None]:
     """Turn a broker's connection errors into one sentence.
 
     Raises:
@@ -34,7 +34,7 @@ def check_broker(app: Celery) -> None:
     Raises:
         ServiceUnavailable: it does not.
     """
-    with broker_explained(app), app.connection_for_write() as connection:
+    with clear_broker_errors(app), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)
 
 
@@ -44,7 +44,7 @@ def queue_length(app: Celery, queue: str) -> int:
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
-    with broker_explained(app), app.connection_for_write() as connection:
+    with clear_broker_errors(app), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)
         channel: Any = connection.default_channel
         try:

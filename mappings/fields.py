@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from saferank.settings import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class SafetyFields:
@@ -25,10 +27,19 @@ class SafetyFields:
         "scored_at",
         "images",
     )
-    """Names inside ``root`` that scoring writes; all others there belong to people."""
+    """Names that scoring writes, inside ``root``; all others belong to people.
+
+    The one place that says whose a field is: a name that is not here is a person's, is installed
+    under ``override_root``, and survives every scoring and every copy of the document.
+    """
 
     root: str = "safety"
     override_root: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> SafetyFields:
+        """The names under an operator's settings."""
+        return cls(settings.field, settings.override_field)
 
     @property
     def probability(self) -> str:

@@ -98,8 +98,8 @@ def check_index(client: Elasticsearch, index: str, fields: SafetyFields | None =
 
 def _roots(fields: SafetyFields, names: list[str]) -> dict[str, list[str]]:
     """Which properties go under which object: the decisions may live in another one."""
-    decisions = [name for name in names if name.startswith("override")]
-    scores = [name for name in names if name not in decisions]
+    scores = [name for name in names if name in SafetyFields.INDEXER_OWNED]
+    decisions = [name for name in names if name not in scores]
     override_root = fields.override_root or fields.root
     if override_root == fields.root:
         return {fields.root: scores + decisions}

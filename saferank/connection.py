@@ -34,7 +34,7 @@ def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
+def clear_errors(where: str) -> Iterator[None]:
     """Turn the client's connection errors into one sentence.
 
     Args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -28,9 +28,6 @@ from pydantic_settings import (
 )
 
 from saferank.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from saferank.mappings.fields import SafetyFields
 
 SETTINGS_FILE = "saferank.toml"
 
@@ -154,13 +151,6 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
     indexer: IndexerSettings = IndexerSettings()
-
-    @property
-    def fields(self) -> SafetyFields:
-        """Names of the safety fields under these settings."""
-        from saferank.mappings.fields import SafetyFields  # brings the Elasticsearch client
-
-        return SafetyFields(self.field, self.override_field)
 
     @classmethod
     def settings_customise_sources(

@@ -27,6 +27,7 @@ from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.indexer.score.select import pages
 from saferank.indexer.worker.tasks import send
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class Backfill:
         """Walk through the index, in chunks that each belong to one concrete index."""
         size = self._job.pace.chunk_size
         query = self._job.selection.to_query(
-            self._settings.fields, self._job.model, self._job.started_at
+            SafetyFields.of(self._settings), self._job.model, self._job.started_at
         )
         waiting: dict[str, list[DocumentKey]] = defaultdict(list)
         for page in pages(
@@ -270,6 +271,6 @@ class Backfill:
 
 def count_left(client: Elasticsearch, settings: Settings, job: Job) -> int:
     """Count the documents that a job still has to do, as far as they are searchable."""
-    query = job.selection.to_query(settings.fields, job.model, job.started_at)
+    query = job.selection.to_query(SafetyFields.of(settings), job.model, job.started_at)
     count: int = client.count(index=job.index, query=query)["count"]
     return count

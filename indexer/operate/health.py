@@ -11,10 +11,11 @@ from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.connection import explained
+from saferank.connection import clear_errors
 from saferank.errors import SaferankError, ServiceUnavailable
-from saferank.indexer.brokers import broker_explained, check_broker, queue_length
+from saferank.indexer.brokers import check_broker, clear_broker_errors, queue_length
 from saferank.mappings import check_index
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
 _ANSWER_TIME = 2.0
@@ -86,7 +87,7 @@ def live(app: Celery) -> Health:
 def _elasticsearch(client: Elasticsearch, settings: Settings) -> Check:
     name = "elasticsearch"
     try:
-        with explained(settings.elasticsearch_url):
+        with clear_errors(settings.elasticsearch_url):
             # Needs no more than the rights on this index; that it may be missing is no fault.
             found = client.indices.exists(index=settings.indexer.jobs_index)
     except (SaferankError, ApiError, TransportError) as error:
@@ -97,8 +98,8 @@ def _elasticsearch(client: Elasticsearch, settings: Settings) -> Check:
 def _mapping(client: Elasticsearch, index: str, settings: Settings) -> Check:
     name = f"mapping of {index}"
     try:
-        with explained(settings.elasticsearch_url):
-            check_index(client, index, settings.fields)
+        with clear_errors(settings.elasticsearch_url):
+            check_index(client, index, SafetyFields.of(settings))
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
     return Check(name, True, f"has the fields under {settings.field!r}")
@@ -115,7 +116,7 @@ def _broker(app: Celery) -> Check:
 def _queues(app: Celery, settings: Settings) -> list[Check]:
     """See for each queue whether a worker serves it, and how much waits there."""
     try:
-        with broker_explained(app):
+        with clear_broker_errors(app):
             serving: Any = app.control.inspect(timeout=_ANSWER_TIME).active_queues() or {}
         checks = []
         for queue in (settings.indexer.fresh_queue, settings.indexer.backfill_queue):
@@ -130,7 +131,7 @@ def _queues(app: Celery, settings: Settings) -> list[Check]:
 
 def _workers(app: Celery) -> list[str]:
     try:
-        with broker_explained(app):
+        with clear_broker_errors(app):
             return sorted(app.control.inspect(timeout=_ANSWER_TIME).ping() or {})
     except ServiceUnavailable:
         return []

@@ -16,7 +16,7 @@ from elasticsearch import Elasticsearch
 from saferank.errors import JobError
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.reindex.merge import merged
-from saferank.indexer.score.outages import BUSY, may_pass
+from saferank.indexer.score.outages import BUSY, is_transient
 from saferank.indexer.score.select import pages
 from saferank.mappings import SafetyFields
 
@@ -190,7 +190,7 @@ class Copier:
 
 
 def _try_again(error: Exception) -> bool:
-    return isinstance(error, _Again) or may_pass(error)
+    return isinstance(error, _Again) or is_transient(error)
 
 
 def _check_readable(entries: Sequence[Json]) -> None:

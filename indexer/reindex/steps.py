@@ -51,6 +51,7 @@ from saferank.indexer.reindex.verify import count, verify_sample
 from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.indexer.score.select import Only, Selection
 from saferank.mappings import add_to_index
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class Reindex:
             client,
             self._source,
             self._target,
-            fields=settings.fields,
+            fields=SafetyFields.of(settings),
             image_field=settings.image_field,
             model=job.model,
             still_ours=self._keep_up,
@@ -221,7 +222,7 @@ class Reindex:
             self._client.indices.put_settings(
                 index=self._target, settings={"index.blocks.write": None}
             )
-            add_to_index(self._client, self._target, self._settings.fields)
+            add_to_index(self._client, self._target, SafetyFields.of(self._settings))
             note_origin(self._client, self._target, origin)
             if "origin" not in self._job.progress and self._unscored(self._target):
                 # It may never have been scored; then all scores have to come along.
@@ -230,7 +231,13 @@ class Reindex:
             # Reading it also sees that the old index can be copied at all.
             of_source = definition_of(self._client, self._source)
             self._wanted = {**of_source, **self._job.progress.get("definition", {})}
-            create(self._client, self._target, self._wanted, self._settings.fields, origin=origin)
+            create(
+                self._client,
+                self._target,
+                self._wanted,
+                SafetyFields.of(self._settings),
+                origin=origin,
+            )
         self._whole = whole_source(self._client, self._source)
         self._note(origin=origin)
 
@@ -267,7 +274,7 @@ class Reindex:
                 self._client,
                 self._source,
                 self._target,
-                self._settings.fields,
+                SafetyFields.of(self._settings),
                 size=self._limits.sample,
                 whole=self._whole,
             )
@@ -359,7 +366,9 @@ class Reindex:
     @property
     def _without_score(self) -> Json:
         """The query for documents without a score by the wanted model."""
-        return {"bool": {"must_not": {"term": {self._settings.fields.model: self._job.model}}}}
+        return {
+            "bool": {"must_not": {"term": {SafetyFields.of(self._settings).model: self._job.model}}}
+        }
 
     def _unscored(self, index: str) -> int:
         self._client.indices.refresh(index=index)

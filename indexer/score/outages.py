@@ -21,7 +21,7 @@ PATIENCE = 15 * 60.0
 _PAUSE = 2.0
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same request may well succeed in a moment."""
     if isinstance(error, ApiError):
         return error.status_code in BUSY

@@ -21,7 +21,7 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundErro
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.documents import Document, DocumentKey
 from saferank.indexer.operate import metrics
-from saferank.indexer.score.outages import BUSY, may_pass
+from saferank.indexer.score.outages import BUSY, is_transient
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.paths import nested, values_at
 from saferank.mappings.record import SafetyRecord
@@ -231,7 +231,7 @@ class DocumentStore:
 
 
 def _try_again(error: Exception) -> bool:
-    return isinstance(error, _Busy) or may_pass(error)
+    return isinstance(error, _Busy) or is_transient(error)
 
 
 def _result(item: Mapping[str, Any]) -> WriteResult | None:

@@ -18,6 +18,7 @@ from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import check_index
+from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import ImageRecord
 from saferank.models import load_model
 from saferank.models.description import identity, load_description, locate
@@ -52,7 +53,7 @@ class Resources:
             MappingError: it has not.
         """
         if time.monotonic() - self._checked.get(index, -_MAPPING_HOLDS) >= _MAPPING_HOLDS:
-            check_index(self.client, index, self.settings.fields)
+            check_index(self.client, index, SafetyFields.of(self.settings))
             self._checked[index] = time.monotonic()
 
 
@@ -89,7 +90,7 @@ def make_resources(settings: Settings) -> Resources:
         client,
         DocumentStore(
             client,
-            settings.fields,
+            SafetyFields.of(settings),
             settings.image_field,
             patience=settings.indexer.store_patience,
         ),

@@ -6,7 +6,7 @@ import logging
 
 from celery import Task, shared_task
 
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
@@ -14,6 +14,7 @@ from saferank.indexer.reindex.steps import open_abandoned
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import check_index
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
         selection=Selection(Only(only)),
         pace=Pace(settings.indexer.chunk_size),
     )
-    with explained(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, index, settings.fields)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        check_index(client, index, SafetyFields.of(settings))
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
         existing = jobs.find(wanted.id)

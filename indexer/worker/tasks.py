@@ -14,9 +14,9 @@ from celery import Celery, Task, current_app, shared_task
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
-from saferank.connection import explained
+from saferank.connection import clear_errors
 from saferank.errors import MappingError, SaferankError
-from saferank.indexer.brokers import broker_explained
+from saferank.indexer.brokers import clear_broker_errors
 from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.operate import metrics
@@ -79,7 +79,7 @@ def send(
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
-    with broker_explained(app):
+    with clear_broker_errors(app):
         app.send_task(
             SCORE_TASK,
             args=(index, [key.to_json() for key in keys]),
@@ -213,7 +213,7 @@ def _score(
             f"{chunk.field!r}; give workers with other settings queues of their own",
         )
     try:
-        with explained(settings.elasticsearch_url):
+        with clear_errors(settings.elasticsearch_url):
             resources.check_index(index)
             report = score_documents(
                 resources.pipeline,

@@ -19,7 +19,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from saferank.errors import ContextError, UnsafeRequest
 from saferank.ranker.bodies import names
 from saferank.ranker.client import reads, searches
-from saferank.ranker.client.searches import Call, Knowledge, Plan
+from saferank.ranker.client.flow import Call, Knowledge, Plan
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank

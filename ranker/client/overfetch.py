@@ -27,11 +27,11 @@ _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""
 
 
-def window_request(visible: Json, demoted_query: Json, page: Page, attempt: Attempt) -> Json:
+def window_request(filtered: Json, demoted_query: Json, page: Page, attempt: Attempt) -> Json:
     """The request of the ``window`` way.
 
     Args:
-        visible: the search body with hidden documents filtered out and nothing demoted.
+        filtered: the search body with hidden documents filtered out and nothing demoted.
         demoted_query: its query with the factor.
         page: the page that the body asks for.
         attempt: how far down the plain ranking to look, and how many hits more to return.
@@ -45,7 +45,7 @@ def window_request(visible: Json, demoted_query: Json, page: Page, attempt: Atte
             "rescore_query_weight": 1,
         },
     }
-    return {**visible, "size": page.size + attempt.spare, "rescore": [rescorer]}
+    return {**filtered, "size": page.size + attempt.spare, "rescore": [rescorer]}
 
 
 def window_proves(
@@ -80,14 +80,14 @@ def _tie(scores: Sequence[float], factors: Sequence[float], page: Page) -> bool:
     return any(score == last and factor < 1 for score, factor in pairs)
 
 
-def fetch_request(visible: Json, depth: int) -> Json:
+def fetch_request(filtered: Json, depth: int) -> Json:
     """The request of the ``fetch`` way.
 
     Args:
-        visible: the search body with hidden documents filtered out and nothing demoted.
+        filtered: the search body with hidden documents filtered out and nothing demoted.
         depth: how many of the best to fetch.
     """
-    return {**visible, "from": 0, "size": depth}
+    return {**filtered, "from": 0, "size": depth}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Reads of single documents by id: a hidden document answers as one that is not there.
 
-The state is read first, as fresh as the read itself, and the document is given out only when the
-level shows it. A document that changes in between is read again.
+Its safety fields are read first, as fresh as the read itself, and the document is given out only
+when the level shows it. A document that changes in between is read again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from elasticsearch import NotFoundError
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.arguments import parse_request
-from saferank.ranker.client.searches import Call, Knowledge, Plan, check_fields
+from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
 from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.search import rewrite_search
 
-# What a read of the state has in common with the read it is for.
+# What a read of the safety fields has in common with the read it is for.
 _WHERE = ("index", "routing", "preference", "realtime", "refresh")
 _ATTEMPTS = 5
 # Parts of a search's body that are parameters of ``explain``.
@@ -34,10 +35,10 @@ def get(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.get``."""
     for _ in range(_ATTEMPTS):
-        state = yield from _visible(arguments, decision, knowledge, _missing_document)
+        found = yield from _read_shown(arguments, decision, knowledge, _missing_document)
         response = yield Call("get", dict(arguments))
-        if _version(response.body) in (_version(state), None):
-            body = {**response.body, KEY: _told(state, decision)}
+        if _version(response.body) in (_version(found), None):
+            body = {**response.body, KEY: _told(found, decision)}
             return ObjectApiResponse(body=body, meta=response.meta)
     raise _not_found(response.meta, _missing_document(arguments))
 
@@ -46,7 +47,7 @@ def get_source(
     arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
 ) -> Plan[ApiResponse[Any]]:
     """``client.get_source``."""
-    yield from _visible(arguments, decision, knowledge, _missing_resource)
+    yield from _read_shown(arguments, decision, knowledge, _missing_resource)
     response: ApiResponse[Any] = yield Call("get_source", dict(arguments))
     return response
 
@@ -69,7 +70,7 @@ def _exists(
     method: str, arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
 ) -> Plan[HeadApiResponse]:
     try:
-        yield from _visible(arguments, decision, knowledge, _missing_document)
+        yield from _read_shown(arguments, decision, knowledge, _missing_document)
     except NotFoundError as error:
         return HeadApiResponse(meta=error.meta)
     response: HeadApiResponse = yield Call(method, dict(arguments))
@@ -88,7 +89,7 @@ def explain(
         if key in request.body:
             source[name] = request.body.pop(key)
     body = {"query": rewrite_search(request.body, decision)["query"]}
-    yield from _visible(arguments, decision, knowledge, _unmatched)
+    yield from _read_shown(arguments, decision, knowledge, _unmatched)
     response: ObjectApiResponse[Any] = yield Call(
         "explain",
         {**request.parameters, **source, "id": document_id, "body": body},
@@ -105,7 +106,7 @@ def termvectors(
         raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
     _refuse_statistics({**body, **arguments}, decision)
     try:
-        yield from _visible(arguments, decision, knowledge, _missing_document)
+        yield from _read_shown(arguments, decision, knowledge, _missing_document)
     except NotFoundError as error:
         return ObjectApiResponse(body=_no_vectors(arguments), meta=_meta(error.meta, 200))
     response: ObjectApiResponse[Any] = yield Call("termvectors", dict(arguments))
@@ -118,18 +119,18 @@ def mget(
     """``client.mget``: hidden documents are ``found: false``, in their places."""
     documents, rest = _documents(arguments, "docs", "ids")
     for _ in range(_ATTEMPTS):
-        states = yield from _states(documents, rest, decision, knowledge)
+        all_found = yield from _read_all(documents, rest, decision, knowledge)
         response = yield Call("mget", {**rest, "docs": documents})
         answers = response.body["docs"]
-        pairs = list(zip(states, answers, strict=True))
-        if all(_version(state) == _version(answer) for state, answer in pairs):
+        pairs = list(zip(all_found, answers, strict=True))
+        if all(_version(found) == _version(answer) for found, answer in pairs):
             break
     docs = []
-    for state, answer in pairs:
+    for found, answer in pairs:
         if "error" in answer or not answer.get("found"):
             docs.append(answer)
-        elif _version(state) == _version(answer) and _shows(state, decision):
-            docs.append({**answer, KEY: _told(state, decision)})
+        elif _version(found) == _version(answer) and _shows(found, decision):
+            docs.append({**answer, KEY: _told(found, decision)})
         else:
             docs.append({"_index": answer["_index"], "_id": answer["_id"], "found": False})
     return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
@@ -145,13 +146,13 @@ def mtermvectors(
             raise UnsafeRequest("docs", "only term vectors of stored documents, by '_id'")
         _refuse_statistics(document, decision)
     _refuse_statistics(rest, decision)
-    states = yield from _states(documents, rest, decision, knowledge)
+    all_found = yield from _read_all(documents, rest, decision, knowledge)
     response = yield Call("mtermvectors", {**rest, "docs": documents})
     docs = [
         answer
-        if _shows(state, decision)
+        if _shows(found, decision)
         else _no_vectors({"index": answer["_index"], "id": answer["_id"]})
-        for state, answer in zip(states, response.body["docs"], strict=True)
+        for found, answer in zip(all_found, response.body["docs"], strict=True)
     ]
     return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
 
@@ -221,10 +222,10 @@ def _refuse_statistics(options: Mapping[str, Any], decision: Decision) -> None:
         raise UnsafeRequest("term_statistics", "they count hidden documents, too")
 
 
-def _visible(
+def _read_shown(
     arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge, missing: Any
 ) -> Plan[Json]:
-    """Read the state of a document.
+    """Read the safety fields of a document that the level shows.
 
     Raises:
         NotFoundError: there is no such document, or the level hides it.
@@ -243,14 +244,14 @@ def _visible(
         raise _not_found(error.meta, missing(arguments)) from None
     if not _shows(response.body, decision):
         raise _not_found(response.meta, missing(arguments))
-    state: Json = response.body
-    return state
+    found: Json = response.body
+    return found
 
 
-def _states(
+def _read_all(
     documents: Sequence[Json], rest: Json, decision: Decision, knowledge: Knowledge
 ) -> Plan[list[Json]]:
-    """Read the states of several documents; those that are not there are as the engine says."""
+    """Read the safety fields of several documents; those not there are as the engine says."""
     common = {key: rest[key] for key in _WHERE if rest.get(key) is not None}
     wanted = []
     for document in documents:
@@ -262,8 +263,8 @@ def _states(
     response = yield Call(
         "mget", {**common, "docs": wanted, "source_includes": list(decision.fields.deciding)}
     )
-    states: list[Json] = response.body["docs"]
-    return states
+    found: list[Json] = response.body["docs"]
+    return found
 
 
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
@@ -274,16 +275,16 @@ def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], J
     return [*map(dict, docs), *({"_id": item} for item in ids)], rest
 
 
-def _shows(state: Json, decision: Decision) -> bool:
+def _shows(found: Json, decision: Decision) -> bool:
     """Whether the level shows a document that was read; one that is not there is not hidden."""
-    if not state.get("found"):
-        return "error" not in state
-    return bool(_told(state, decision)["action"] != "hidden")
+    if not found.get("found"):
+        return "error" not in found
+    return bool(_told(found, decision)["action"] != Action.HIDDEN)
 
 
-def _told(state: Json, decision: Decision) -> Json:
+def _told(found: Json, decision: Decision) -> Json:
     """What the level does to a document that was read."""
-    (told,) = decision.describe(states_of([state], decision.fields, decision.model))
+    (told,) = decision.describe(states_of([found], decision.fields, decision.model))
     return told
 
 

@@ -1,24 +1,17 @@
-"""Calls of a safe client as plans: what to send, and what to make of the answers.
-
-A plan is a generator. It yields calls of the Elasticsearch client, is sent their responses, and
-returns what the application gets. The plain and the asynchronous client differ only in how they
-run a plan, so nothing is written twice.
-"""
+"""Searches and counts, each by the cheapest way that is exact for it; see ``flow`` for plans."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from elastic_transport import ApiResponse, ObjectApiResponse
-from elasticsearch import ApiError, BadRequestError
+from elasticsearch import BadRequestError
 
-from saferank.errors import MappingError, UnsafeRequest
-from saferank.mappings.fields import SafetyFields
+from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import MATCH_ALL, Json
 from saferank.ranker.client.arguments import Request, parse_request
+from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
     fetch_request,
@@ -29,40 +22,13 @@ from saferank.ranker.client.scrolls import ScrollToken
 from saferank.ranker.client.ways import Attempt, Experience, Page, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of the Elasticsearch client.
-
-    Attributes:
-        method: its name, with a dot for one of a group (``async_search.submit``).
-        arguments: its keywords.
-    """
-
-    method: str
-    arguments: Json
-
-
-Plan = Generator[Call, Any, T]
-
 _SearchSteps = Generator[Json, Json, Json]
 """Yields search bodies, is sent response bodies, returns the response body for the application."""
-
-_CHECK_AGAIN_AFTER = 300.0
-
-
-@dataclass
-class Knowledge:
-    """What a client has learned about its indices; shared by its copies."""
-
-    experience: Experience = field(default_factory=Experience)
-    checked: dict[tuple[str, SafetyFields], float] = field(default_factory=dict)
 
 
 def search(
@@ -208,59 +174,6 @@ def open_point_in_time(
     return response
 
 
-def check_fields(index: str | None, fields: SafetyFields, knowledge: Knowledge) -> Plan[None]:
-    """See, once in a while, that every index searched has the safety fields.
-
-    Without them nothing would be hidden, and nothing would tell.
-
-    Raises:
-        MappingError: an index lacks one, or has it of another type.
-    """
-    if index is None:
-        return  # A point in time, whose indices were checked when it was opened; or all indices.
-    key, now = (index, fields), time.monotonic()
-    if now - knowledge.checked.get(key, -_CHECK_AGAIN_AFTER) < _CHECK_AGAIN_AFTER:
-        return
-    types = {
-        fields.probability: "float",
-        fields.model: "keyword",
-        fields.status: "keyword",
-        fields.override: "keyword",
-    }
-    wanted = {"index": index, "fields": list(types), "include_unmapped": True}
-    try:
-        response = yield Call("field_caps", {**wanted, "ignore_unavailable": True})
-    except ApiError:
-        return  # The search itself says better what is wrong.
-    indices = response.body["indices"]
-    for path, expected in types.items() if indices else ():
-        _check_field(path, expected, response.body["fields"].get(path), indices)
-    if len(knowledge.checked) > 10_000:
-        knowledge.checked.clear()
-    knowledge.checked[key] = now
-
-
-def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indices: Any) -> None:
-    for kind, capability in (found or {"unmapped": {}}).items():
-        names = capability.get("indices") or indices
-        where = names if isinstance(names, str) else names[0]
-        if kind == "unmapped":
-            raise MappingError(
-                f"index {where!r} has no field {path!r}, so nothing could be hidden; "
-                f"run 'saferank mapping install --index {where}'"
-            )
-        if kind != expected:
-            raise MappingError(
-                f"index {where!r} has {path!r} as {kind!r}, and it must be {expected!r}; "
-                "name another object as 'field' in the policy, or re-index with the right mapping"
-            )
-        if not (capability["searchable"] and capability["aggregatable"]):
-            raise MappingError(
-                f"index {where!r} has {path!r} without an index or doc values; re-index it with "
-                "the mapping that 'saferank mapping show' prints"
-            )
-
-
 def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
     index = request.index
@@ -315,10 +228,10 @@ def _top(body: Json, search: _Search) -> _Try:
 def _try_window(body: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
-    visible = rewrite_search(body, decision, demote=False)
+    filtered = rewrite_search(body, decision, demote=False)
     query = safe_query(request.body.get("query", MATCH_ALL), "query", decision)
     demoted = demoting(query, decision, few=True)
-    answer = yield from _top(window_request(visible, demoted, page, search.attempt), search)
+    answer = yield from _top(window_request(filtered, demoted, page, search.attempt), search)
     if answer is None or answer["_shards"]["total"] > 1:
         return None
     hits = answer["hits"]["hits"]
@@ -340,8 +253,8 @@ _UNKNOWN = 1e-30
 def _try_fetch(body: Json, search: _Search) -> _Try:
     request, decision, reader = search.request, search.decision, search.reader
     page = Page.of(request.body)
-    visible = rewrite_search(body, decision, demote=False)
-    answer = yield from _top(fetch_request(visible, search.attempt.depth), search)
+    filtered = rewrite_search(body, decision, demote=False)
+    answer = yield from _top(fetch_request(filtered, search.attempt.depth), search)
     if answer is None:
         return None
     hits = answer["hits"]["hits"]
@@ -402,7 +315,7 @@ def _finish(
     if not decision.functions:
         summary["demoted"] = 0
     elif page is not None and page.start == 0 and _is_everything(answer["hits"]):
-        summary["demoted"] = sum(item["action"] == "demoted" for item in told)
+        summary["demoted"] = sum(item["action"] == Action.DEMOTED for item in told)
     answer[KEY] = summary
 
 

@@ -3,7 +3,7 @@
 A request is ordered in one of three ways.
 
 by relevance  the score is relevance times factor; without ``sort``, or with ``_score`` first
-by a field    a factor would change nothing. The score becomes the band, 1 for shown and 0.5 for
+by a field    a factor would change nothing. The score becomes the tier, 1 for shown and 0.5 for
               demoted documents, and is put before the sort of the request
 unordered     by ``_doc``, to read everything: nothing to demote
 """
@@ -23,8 +23,8 @@ DEPTH = 10_000
 """Most documents a shard can rescore, and most that pages can reach (the engine's defaults)."""
 
 _SCORE = "_score"
-_DEMOTED_BAND = 0.5
-_BY_BAND = {_SCORE: "desc"}
+_DEMOTED_TIER = 0.5
+_BY_TIER = {_SCORE: "desc"}
 
 
 class Order(Enum):
@@ -99,14 +99,14 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     if order is Order.RELEVANCE:
         result["query"] = demoting(visible, decision)
         return result
-    result["query"] = _in_bands(visible, decision)
-    # A boost would mix the bands, and has no say in an order by fields.
+    result["query"] = _in_tiers(visible, decision)
+    # A boost would mix the tiers, and has no say in an order by fields.
     result.pop("indices_boost", None)
-    result["sort"] = _by_band(body["sort"], f"{key}sort", decision)
+    result["sort"] = _by_tier(body["sort"], f"{key}sort", decision)
     if "search_after" in body:
         _check_cursor(body, key)
     if "collapse" in body:
-        result["collapse"] = _collapse_in_bands(body["collapse"], f"{key}collapse", decision)
+        result["collapse"] = _collapse_in_tiers(body["collapse"], f"{key}collapse", decision)
     return result
 
 
@@ -124,27 +124,27 @@ def demoting(query: Query, decision: Decision, *, few: bool = False) -> Query:
     return {"function_score": {"query": query, **scoring}}
 
 
-def _in_bands(query: Query, decision: Decision) -> Query:
+def _in_tiers(query: Query, decision: Decision) -> Query:
     return {
         "function_score": {
             "query": {"constant_score": {"filter": query}},
-            "functions": [{"filter": decision.demoted, "weight": _DEMOTED_BAND}],
+            "functions": [{"filter": decision.demoted, "weight": _DEMOTED_TIER}],
         }
     }
 
 
-def _by_band(sort: Any, key: str, decision: Decision) -> list[Any]:
+def _by_tier(sort: Any, key: str, decision: Decision) -> list[Any]:
     if any(field == _SCORE for field, _ in _sort_keys(sort, key, decision)):
         raise UnsafeRequest(
             key,
             "this level demotes, and the score has to carry that in a sort by fields; "
             "put '_score' first (descending) or leave it out",
         )
-    return [_BY_BAND, *as_list(sort)]
+    return [_BY_TIER, *as_list(sort)]
 
 
 def _check_cursor(body: dict[str, Any], key: str) -> None:
-    """The sort values of a hit have the band first (and in a PIT a tie-break last)."""
+    """The sort values of a hit have the tier first (and in a PIT a tie-break last)."""
     given = len(as_list(body["search_after"]))
     expected = len(as_list(body["sort"])) + 1
     if given not in ((expected, expected + 1) if "pit" in body else (expected,)):
@@ -168,8 +168,8 @@ def safe_collapse(collapse: Any, key: str, decision: Decision) -> dict[str, Any]
     return collapse
 
 
-def _collapse_in_bands(collapse: Any, key: str, decision: Decision) -> dict[str, Any]:
-    """Inner hits are found by the request's query, so their scores are bands, too."""
+def _collapse_in_tiers(collapse: Any, key: str, decision: Decision) -> dict[str, Any]:
+    """Inner hits are found by the request's query, so their scores are tiers, too."""
     inner = collapse.get("inner_hits")
     if inner is None:
         return dict(collapse)
@@ -178,7 +178,7 @@ def _collapse_in_bands(collapse: Any, key: str, decision: Decision) -> dict[str,
         here = f"{key}.inner_hits.sort"
         if order_of(item.get("sort"), here, decision) is Order.RELEVANCE:
             raise UnsafeRequest(here, "give it a sort by fields, as the request has one")
-        changed.append({**item, "sort": _by_band(item["sort"], here, decision)})
+        changed.append({**item, "sort": _by_tier(item["sort"], here, decision)})
     return {**collapse, "inner_hits": changed if isinstance(inner, list) else changed[0]}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.ranker import load_policy
 from saferank.ranker.alias import ALIAS_NAME, install_aliases, remove_aliases
 from saferank.settings import get_settings
@@ -30,7 +30,7 @@ def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> 
     """Make or renew an alias for each level that shows only what the level shows."""
     settings = get_settings()
     rules = load_policy(policy or settings.policy)
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         names = install_aliases(client, index, rules, name=name)
     _print(f"installed: {', '.join(names)}")
     _print("An alias hides and does not demote, and reads by id pass it by.")
@@ -41,7 +41,7 @@ def remove(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> N
     """Remove the aliases of all levels."""
     settings = get_settings()
     rules = load_policy(policy or settings.policy)
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         names = remove_aliases(client, index, rules, name=name)
     _print(f"removed: {', '.join(names)}" if names else "there were none")
 

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from saferank.cli.copying import read_definition, run_copy
 from saferank.cli.extras import needs_extra, parse_query
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def backfill(
         selection=Selection(Only(only), parsed),
         pace=Pace(chunk or settings.indexer.chunk_size, in_flight, rate, slices),
     )
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         if rollback or into is not None:
             from saferank.indexer.reindex.steps import Limits, start_copy, start_return
@@ -114,7 +115,7 @@ def backfill(
             if job.state is JobState.CANCELLED:
                 raise typer.Exit(1)
             return
-        check_index(client, index, settings.fields)
+        check_index(client, index, SafetyFields.of(settings))
         if dry_run:
             _foretell(client, settings, jobs, wanted)
             return

@@ -12,8 +12,9 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra, parse_query
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def index(
 
     settings = get_settings()
     console = Console()
-    with explained(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, name, settings.fields)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        check_index(client, name, SafetyFields.of(settings))
         if ids:
             chosen: Iterable[tuple[str, list[DocumentKey]]] = [(name, [*map(DocumentKey, ids)])]
         else:
@@ -79,7 +80,7 @@ def _selected(
     from saferank.indexer.score.select import Only, Selection, pages
 
     selection = Selection(Only.MISSING) if query is None else Selection(Only.ALL, query)
-    wanted = selection.to_query(settings.fields, model="")
+    wanted = selection.to_query(SafetyFields.of(settings), model="")
     for page in pages(client, name, wanted, size=settings.indexer.chunk_size):
         for concrete, found in groupby(page, key=lambda one: one.index):
             yield concrete, [one.key for one in found]

@@ -13,7 +13,7 @@ from rich.table import Table
 from saferank.cli.backfill import run, show_job
 from saferank.cli.copying import run_copy
 from saferank.cli.extras import needs_extra
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _records() -> Iterator[tuple[Settings, Jobs]]:
         from saferank.indexer.jobs.records import Jobs
 
     settings = get_settings()
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         yield settings, Jobs(client, settings.indexer.jobs_index)
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.mappings import template
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import get_settings
 
 _mapping = typer.Typer(help="The Elasticsearch fields that hold the scores.", no_args_is_help=True)
@@ -28,12 +29,12 @@ def install(
 ) -> None:
     """Put the component template on the cluster, or the fields into an index."""
     settings = get_settings()
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         if index is None:
-            template.install(client, settings.fields)
+            template.install(client, SafetyFields.of(settings))
             done = f"component template {template.TEMPLATE_NAME!r} is installed"
         else:
-            template.add_to_index(client, index, settings.fields)
+            template.add_to_index(client, index, SafetyFields.of(settings))
             done = f"index {index!r} has the safety fields under {settings.field!r}"
     Console().print(done, markup=False, highlight=False)
 
@@ -42,12 +43,12 @@ def install(
 def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None:
     """See whether an index has the safety fields as they must be."""
     settings = get_settings()
-    with explained(settings.elasticsearch_url), connect(settings) as client:
-        template.check_index(client, index, settings.fields)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        template.check_index(client, index, SafetyFields.of(settings))
     Console().print(f"index {index!r} is ready", markup=False, highlight=False)
 
 
 @_mapping.command()
 def show() -> None:
     """Print the component template as JSON."""
-    typer.echo(json.dumps(template.component_template(get_settings().fields), indent=2))
+    typer.echo(json.dumps(template.component_template(SafetyFields.of(get_settings())), indent=2))

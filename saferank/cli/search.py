@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from saferank.connection import connect, explained
+from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
@@ -61,7 +61,7 @@ def search(
     settings = get_settings()
     rules = load_policy(policy or settings.policy)
     arguments: Json = {"index": index, "query": _query(text, field), "size": size}
-    with explained(settings.elasticsearch_url), connect(settings) as client:
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         safe = SafeSearch(client, rules)
         safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
         try:

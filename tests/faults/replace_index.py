@@ -34,6 +34,7 @@ from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.local.stack import temporary_stack
 from saferank.mappings import add_to_index
+from saferank.mappings.fields import SafetyFields
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import IndexerSettings, Settings
 
@@ -127,7 +128,7 @@ def compare(
     """Count documents: stored, missing, too many, different."""
     client.indices.refresh(index=index)
     stored = {hit["_id"]: hit["_source"] for hit in helpers.scan(client, index=index)}
-    fields = settings.fields
+    fields = SafetyFields.of(settings)
     wrong = sum(
         digest(stored[id], fields) != digest(document, fields)
         for id, document in expected.items()

@@ -3,7 +3,7 @@ from elastic_transport import ApiResponseMeta, ConnectionTimeout, HttpHeaders, N
 from elasticsearch import ApiError
 
 from saferank.errors import JobError
-from saferank.indexer.score.outages import Outages, is_lasting, may_pass
+from saferank.indexer.score.outages import Outages, is_lasting, is_transient
 
 
 def answer(status: int, kind: str = "some_exception") -> ApiError:
@@ -26,7 +26,7 @@ def answer(status: int, kind: str = "some_exception") -> ApiError:
     ],
 )
 def test_what_passes_and_what_lasts(error: Exception, passes: bool, lasts: bool) -> None:
-    assert (may_pass(error), is_lasting(error)) == (passes, lasts)
+    assert (is_transient(error), is_lasting(error)) == (passes, lasts)
 
 
 def test_a_lasting_error_ends_the_job_at_once() -> None:

@@ -9,8 +9,8 @@ from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectAp
 
 from saferank.errors import MappingError, UnsafeRequest
 from saferank.mappings.fields import SafetyFields
-from saferank.ranker.client import searches
-from saferank.ranker.client.searches import Call, Knowledge
+from saferank.ranker.client import flow, searches
+from saferank.ranker.client.flow import Call, Knowledge
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.search import rewrite_search
 
@@ -73,7 +73,7 @@ def test_a_template_that_renders_something_unsafe_is_refused(hiding: Decision) -
 def test_fields_that_are_not_as_they_must_be(
     path: str, found: dict[str, Any] | None, message: str
 ) -> None:
-    plan = searches.check_fields("a,b", SafetyFields(), Knowledge())
+    plan = flow.check_fields("a,b", SafetyFields(), Knowledge())
     call = next(plan)
     assert call.arguments["fields"] == list(FIELDS)
     fields = {name: value for name, value in {**FIELDS, path: found}.items() if value}
@@ -83,9 +83,9 @@ def test_fields_that_are_not_as_they_must_be(
 
 def test_fields_are_checked_once_for_an_index() -> None:
     knowledge = Knowledge()
-    plan = searches.check_fields("a", SafetyFields(), knowledge)
+    plan = flow.check_fields("a", SafetyFields(), knowledge)
     next(plan)
     with pytest.raises(StopIteration):
         plan.send(answer({"indices": ["a"], "fields": FIELDS}))
-    assert list(searches.check_fields("a", SafetyFields(), knowledge)) == []
-    assert next(searches.check_fields("b", SafetyFields(), knowledge)).method == "field_caps"
+    assert list(flow.check_fields("a", SafetyFields(), knowledge)) == []
+    assert next(flow.check_fields("b", SafetyFields(), knowledge)).method == "field_caps"

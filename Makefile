@@ -31,6 +31,8 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy --strict examples tests/typing/front_door.py
+	$(BIN)/basedpyright
 
 imports: $(READY)
 	$(BIN)/lint-imports

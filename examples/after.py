@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from saferank.ranker import SafeSearch, load_policy
+from saferank import SafeSearch, load_policy
 
 POLICY = Path(__file__).with_name("policy.yaml")
 

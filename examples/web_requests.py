@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticsearch.dsl import Search
 
-from saferank.ranker import AsyncSafeSearch, SafeSearch, protect
+from saferank import AsyncSafeSearch, SafeSearch, protect
 
 
 def context_of(headers: Mapping[str, str], *, child: bool) -> dict[str, str]:

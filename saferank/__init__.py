@@ -3,26 +3,103 @@
 How an image becomes a rank: ``indexer`` fetches and decodes a document's images, ``models`` turns
 each into a probability, ``mappings`` names the fields it is stored in, and ``ranker`` turns a
 request's context into a level and hides or demotes by the stored probability.
+
+Everything that an application or a worker's operator imports is offered here. Each part is loaded
+when it is first asked for, since a web application needs no model and a worker no policy.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saferank.errors import (
+        ConfigurationError,
+        ContextError,
+        ErrorCode,
+        ImageError,
+        JobError,
+        MappingError,
+        ModelError,
+        PolicyError,
+        SaferankError,
+        SaferankWarning,
+        ServiceUnavailable,
+        UnsafeRequest,
+    )
+    from saferank.indexer.documents import DocumentKey
+    from saferank.indexer.worker.tasks import queue_documents
+    from saferank.mappings.fields import SafetyFields
+    from saferank.models.model import Model, load_model
+    from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
+    from saferank.ranker.client.dsl import protect
+    from saferank.ranker.client.keywords import Context
+    from saferank.ranker.esql import where
+    from saferank.ranker.level.decision import Decision
+    from saferank.ranker.policy.policy import Policy, load_policy
+    from saferank.ranker.rerank import rerank
+    from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
 __version__ = "0.1.0"
 
-# Public names and where they live; each part is imported when it is first asked for, since a web
-# application needs no model and a worker no policy.
-_PUBLIC = {
-    "AsyncSafeSearch": "saferank.ranker",
-    "Policy": "saferank.ranker",
-    "SafeSearch": "saferank.ranker",
-    "load_model": "saferank.models",
-    "load_policy": "saferank.ranker",
-    "protect": "saferank.ranker",
-    "rerank": "saferank.ranker",
+__all__ = [  # noqa: RUF022  (grouped as readers look for them)
+    # Search safely
+    "AsyncSafeSearch",
+    "Context",
+    "Decision",
+    "Policy",
+    "SafeSearch",
+    "load_policy",
+    "protect",
+    "rerank",
+    # Make request bodies safe yourself
+    "restore_response",
+    "rewrite_count",
+    "rewrite_search",
+    "where",
+    # Have documents scored
+    "DocumentKey",
+    "SafetyFields",
+    "queue_documents",
+    # Score images
+    "Model",
+    "load_model",
+    # Errors
+    "ConfigurationError",
+    "ContextError",
+    "ErrorCode",
+    "ImageError",
+    "JobError",
+    "MappingError",
+    "ModelError",
+    "PolicyError",
+    "SaferankError",
+    "SaferankWarning",
+    "ServiceUnavailable",
+    "UnsafeRequest",
+]
+
+# Where each name lives, as the imports above say it to type checkers; a test holds them equal.
+_HOMES = {
+    "saferank.errors": (
+        "ConfigurationError ContextError ErrorCode ImageError JobError MappingError ModelError "
+        "PolicyError SaferankError SaferankWarning ServiceUnavailable UnsafeRequest"
+    ),
+    "saferank.indexer.documents": "DocumentKey",
+    "saferank.indexer.worker.tasks": "queue_documents",
+    "saferank.mappings.fields": "SafetyFields",
+    "saferank.models.model": "Model load_model",
+    "saferank.ranker.client.client": "AsyncSafeSearch SafeSearch",
+    "saferank.ranker.client.dsl": "protect",
+    "saferank.ranker.client.keywords": "Context",
+    "saferank.ranker.esql": "where",
+    "saferank.ranker.level.decision": "Decision",
+    "saferank.ranker.policy.policy": "Policy load_policy",
+    "saferank.ranker.rerank": "rerank",
+    "saferank.ranker.rewrite.search": "restore_response rewrite_count rewrite_search",
 }
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,27 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import Json, names
+from saferank.ranker.bodies import Json
+from saferank.ranker.client.keywords import (
+    MsearchParameters,
+    ResponseParameters,
+    SearchBody,
+    SearchParameters,
+)
 
-_BODY_KEYS = names(
-    """
-    aggregations aggs collapse docvalue_fields explain ext fields from highlight indices_boost knn
-    min_score pit post_filter profile query rank rescore retriever runtime_mappings script_fields
-    search_after seq_no_primary_term size slice sort _source stats stored_fields suggest
-    terminate_after timeout track_scores track_total_hits version
-    """
-)
-# Parameters that say where and how to search, not what comes back.
-_PARAMETERS = names(
-    """
-    allow_no_indices allow_partial_search_results batched_reduce_size ccs_minimize_roundtrips
-    error_trace expand_wildcards filter_path force_synthetic_source human ignore_throttled
-    ignore_unavailable include_named_queries_score index max_concurrent_searches
-    max_concurrent_shard_requests pre_filter_shard_size preference pretty request_cache
-    rest_total_hits_as_int routing scroll search_type source_exclude_vectors typed_keys
-    """
-)
+# How the client spells keys of a body that Python or its other keywords have taken.
 _ALIASES = {"from_": "from", "source": "_source"}
+_BODY_KEYS = frozenset(_ALIASES.get(key, key) for key in SearchBody.__annotations__)
+_PARAMETERS = frozenset().union(
+    SearchParameters.__annotations__,
+    MsearchParameters.__annotations__,
+    ResponseParameters.__annotations__,
+)
 _QUERY_STRING: dict[str, str] = {
     "analyze_wildcard": "analyze_wildcard",
     "analyzer": "analyzer",

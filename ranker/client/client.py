@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
@@ -20,38 +20,25 @@ from saferank.errors import ContextError, UnsafeRequest
 from saferank.ranker.bodies import names
 from saferank.ranker.client import reads, searches
 from saferank.ranker.client.flow import Call, Knowledge, Plan
+from saferank.ranker.client.keywords import Context, Options
+from saferank.ranker.client.methods import Passed, Planned
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
 
+if TYPE_CHECKING:
+    # The package has no public names for these.
+    from elasticsearch._async.client.cluster import ClusterClient as AsyncClusterClient
+    from elasticsearch._async.client.indices import IndicesClient as AsyncIndicesClient
+    from elasticsearch._async.client.ingest import IngestClient as AsyncIngestClient
+    from elasticsearch._sync.client.cluster import ClusterClient
+    from elasticsearch._sync.client.indices import IndicesClient
+    from elasticsearch._sync.client.ingest import IngestClient
+
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
-T = TypeVar("T")
-
-Context = Mapping[str, str]
-"""Attributes of a request, and under ``requested`` the level that the user chose."""
-
-# Calls that return nothing of any document.
-_PASSED = names(
-    """
-    close close_point_in_time cluster create delete delete_by_query index indices
-    info ingest ping reindex update_by_query
-    """
-)
 
 # What the bulk helpers of the Elasticsearch client need beside calls: it records their times.
 _FOR_HELPERS = names("_otel")
-
-_Planner = Callable[[Mapping[str, Any], Decision, Knowledge], Plan[Any]]
-
-
-def _planned(plan: _Planner) -> Callable[..., Any]:
-    """A method that takes the keywords of the client's method of that name, and ``context=``."""
-
-    def method(self: _SafeClient[Any], *, context: Context | None = None, **arguments: Any) -> Any:
-        return self._run(plan(arguments, self.decision(context), self._knowledge))
-
-    method.__doc__ = plan.__doc__
-    return method
 
 
 class _SafeClient(Generic[Client]):
@@ -68,23 +55,23 @@ class _SafeClient(Generic[Client]):
         ContextError: there is no such level.
     """
 
-    bulk = _planned(reads.bulk)
-    clear_scroll = _planned(searches.clear_scroll)
-    count = _planned(searches.count)
-    exists = _planned(reads.exists)
-    exists_source = _planned(reads.exists_source)
-    explain = _planned(reads.explain)
-    get = _planned(reads.get)
-    get_source = _planned(reads.get_source)
-    mget = _planned(reads.mget)
-    msearch = _planned(searches.msearch)
-    mtermvectors = _planned(reads.mtermvectors)
-    open_point_in_time = _planned(searches.open_point_in_time)
-    scroll = _planned(searches.scroll)
-    search = _planned(searches.search)
-    search_template = _planned(searches.search_template)
-    termvectors = _planned(reads.termvectors)
-    update = _planned(reads.update)
+    bulk = Planned(reads.bulk)
+    clear_scroll = Planned(searches.clear_scroll)
+    count = Planned(searches.count)
+    exists = Planned(reads.exists)
+    exists_source = Planned(reads.exists_source)
+    explain = Planned(reads.explain)
+    get = Planned(reads.get)
+    get_source = Planned(reads.get_source)
+    mget = Planned(reads.mget)
+    msearch = Planned(searches.msearch)
+    mtermvectors = Planned(reads.mtermvectors)
+    open_point_in_time = Planned(searches.open_point_in_time)
+    scroll = Planned(searches.scroll)
+    search = Planned(searches.search)
+    search_template = Planned(searches.search_template)
+    termvectors = Planned(reads.termvectors)
+    update = Planned(reads.update)
 
     def __init__(
         self,
@@ -115,7 +102,7 @@ class _SafeClient(Generic[Client]):
         """
         return self._copy(level=level)
 
-    def options(self, **options: Any) -> Self:
+    def options(self, **options: Unpack[Options]) -> Self:
         """The same client with other transport options; see ``Elasticsearch.options``."""
         return self._copy(client=self.client.options(**options))
 
@@ -179,8 +166,13 @@ class _SafeClient(Generic[Client]):
     def _run(self, plan: Plan[Any]) -> Any:
         raise NotImplementedError
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _PASSED or name in _FOR_HELPERS:
+    if not TYPE_CHECKING:  # A checker is to know the names that are not there.
+
+        def __getattr__(self, name: str) -> Any:
+            return self._refused(name)
+
+    def _refused(self, name: str) -> Any:
+        if name in _FOR_HELPERS:
             return getattr(self.client, name)
         if name.startswith("_") or not hasattr(self.client, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -197,6 +189,32 @@ class _SafeClient(Generic[Client]):
 
 class SafeSearch(_SafeClient[Elasticsearch]):
     """A safe client over ``elasticsearch.Elasticsearch``."""
+
+    close = Passed(Elasticsearch.close)
+    close_point_in_time = Passed(Elasticsearch.close_point_in_time)
+    create = Passed(Elasticsearch.create)
+    delete = Passed(Elasticsearch.delete)
+    delete_by_query = Passed(Elasticsearch.delete_by_query)
+    index = Passed(Elasticsearch.index)
+    info = Passed(Elasticsearch.info)
+    ping = Passed(Elasticsearch.ping)
+    reindex = Passed(Elasticsearch.reindex)
+    update_by_query = Passed(Elasticsearch.update_by_query)
+
+    @property
+    def cluster(self) -> ClusterClient:
+        """Calls that administer the cluster."""
+        return self.client.cluster
+
+    @property
+    def indices(self) -> IndicesClient:
+        """Calls that administer indices."""
+        return self.client.indices
+
+    @property
+    def ingest(self) -> IngestClient:
+        """Calls that administer ingest pipelines."""
+        return self.client.ingest
 
     def _run(self, plan: Plan[Any]) -> Any:
         try:
@@ -220,6 +238,32 @@ class SafeSearch(_SafeClient[Elasticsearch]):
 
 class AsyncSafeSearch(_SafeClient[AsyncElasticsearch]):
     """A safe client over ``elasticsearch.AsyncElasticsearch``; its calls are awaited."""
+
+    close = Passed(AsyncElasticsearch.close)
+    close_point_in_time = Passed(AsyncElasticsearch.close_point_in_time)
+    create = Passed(AsyncElasticsearch.create)
+    delete = Passed(AsyncElasticsearch.delete)
+    delete_by_query = Passed(AsyncElasticsearch.delete_by_query)
+    index = Passed(AsyncElasticsearch.index)
+    info = Passed(AsyncElasticsearch.info)
+    ping = Passed(AsyncElasticsearch.ping)
+    reindex = Passed(AsyncElasticsearch.reindex)
+    update_by_query = Passed(AsyncElasticsearch.update_by_query)
+
+    @property
+    def cluster(self) -> AsyncClusterClient:
+        """Calls that administer the cluster."""
+        return self.client.cluster
+
+    @property
+    def indices(self) -> AsyncIndicesClient:
+        """Calls that administer indices."""
+        return self.client.indices
+
+    @property
+    def ingest(self) -> AsyncIngestClient:
+        """Calls that administer ingest pipelines."""
+        return self.client.ingest
 
     async def _run(self, plan: Plan[Any]) -> Any:
         try:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from elasticsearch.dsl import AsyncMultiSearch, AsyncSearch, MultiSearch, Search
 
-from saferank.ranker.client.client import AsyncSafeSearch, Context, SafeSearch
+from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
+from saferank.ranker.client.keywords import Context
 
 AnySearch = TypeVar(
     "AnySearch", Search[Any], AsyncSearch[Any], MultiSearch[Any], AsyncMultiSearch[Any]

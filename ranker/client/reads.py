@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
 from elasticsearch import NotFoundError
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Json
+from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
 from saferank.ranker.hits import KEY, states_of
@@ -31,7 +32,7 @@ _EXPLAIN_PARAMETERS: dict[str, str] = {"_source": "source", "stored_fields": "st
 
 
 def get(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Get]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.get``."""
     for _ in range(_ATTEMPTS):
@@ -44,7 +45,7 @@ def get(
 
 
 def get_source(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.GetSource]
 ) -> Plan[ApiResponse[Any]]:
     """``client.get_source``."""
     yield from _read_shown(arguments, decision, knowledge, _missing_resource)
@@ -53,14 +54,14 @@ def get_source(
 
 
 def exists(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Exists]
 ) -> Plan[HeadApiResponse]:
     """``client.exists``: false for a hidden document."""
     return (yield from _exists("exists", arguments, decision, knowledge))
 
 
 def exists_source(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ExistsSource]
 ) -> Plan[HeadApiResponse]:
     """``client.exists_source``: false for a hidden document."""
     return (yield from _exists("exists_source", arguments, decision, knowledge))
@@ -78,7 +79,7 @@ def _exists(
 
 
 def explain(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Explain]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.explain``: how a document that is shown got its score, its demotion included."""
     document_id = arguments.get("id")
@@ -98,7 +99,7 @@ def explain(
 
 
 def termvectors(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Termvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.termvectors`` of a document by id."""
     body = arguments.get("body") or {}
@@ -114,7 +115,7 @@ def termvectors(
 
 
 def mget(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Mget]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mget``: hidden documents are ``found: false``, in their places."""
     documents, rest = _documents(arguments, "docs", "ids")
@@ -137,7 +138,7 @@ def mget(
 
 
 def mtermvectors(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Mtermvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mtermvectors`` of documents by id."""
     documents, rest = _documents(arguments, "docs", "ids")
@@ -158,7 +159,7 @@ def mtermvectors(
 
 
 def update(
-    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Update]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.update``, as long as it does not ask for the document back."""
     _refuse_document_back(arguments)
@@ -168,12 +169,12 @@ def update(
 
 
 def bulk(
-    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Bulk]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.bulk``, as long as no update in it asks for the document back."""
     _refuse_document_back(arguments)
     name = "body" if arguments.get("operations") is None else "operations"
-    given = arguments.get(name) or ()
+    given: Any = arguments.get(name) or ()
     operations = given if isinstance(given, str | bytes) else list(given)
     for line in [operations] if isinstance(operations, str | bytes) else operations:
         if _asks_for_source(line):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, Unpack
 
 from elastic_transport import ApiResponse, ObjectApiResponse
 from elasticsearch import BadRequestError
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import MATCH_ALL, Json
+from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
 from saferank.ranker.client.overfetch import (
@@ -32,7 +33,7 @@ _SearchSteps = Generator[Json, Json, Json]
 
 
 def search(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Search]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search``."""
     request = parse_request(arguments)
@@ -59,7 +60,7 @@ def search(
 
 
 def msearch(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Msearch]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.msearch``: every search as ``search`` would do it, all of them together."""
     parameters = {key: value for key, value in arguments.items() if value is not None}
@@ -101,7 +102,7 @@ def msearch(
 
 
 def count(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Count]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.count``."""
     request = parse_request(arguments)
@@ -119,21 +120,21 @@ _COUNT_KEYS = ("min_score", "terminate_after", "stats")
 
 
 def search_template(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.SearchTemplate]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search_template``: rendered by the engine, then searched as any other body."""
-    given = {**(arguments.get("body") or {}), **arguments}
+    given: Json = {**(arguments.get("body") or {}), **arguments}
     given.pop("body", None)
-    template = {key: given.pop(key) for key in ("id", "source", "params") if key in given}
+    template: Json = {key: given.pop(key) for key in ("id", "source", "params") if key in given}
     rendered = yield Call("render_search_template", template)
     body = dict(rendered.body["template_output"])
     extra = {key: given.pop(key) for key in ("explain", "profile") if key in given}
-    arguments = {**given, "body": {**body, **extra}}
-    return (yield from search(arguments, decision, knowledge))
+    given["body"] = {**body, **extra}
+    return (yield from search(decision, knowledge, **given))
 
 
 def scroll(
-    arguments: Mapping[str, Any], decision: Decision, _knowledge: Knowledge
+    decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Scroll]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.scroll``: the next page, at the level at which the scroll was begun."""
     given = {**(arguments.get("body") or {}), **arguments}
@@ -149,7 +150,7 @@ def scroll(
 
 
 def clear_scroll(
-    arguments: Mapping[str, Any], _decision: Decision, _knowledge: Knowledge
+    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
 ) -> Plan[ApiResponse[Any]]:
     """``client.clear_scroll``."""
     given = {**(arguments.get("body") or {}), **arguments}
@@ -164,7 +165,7 @@ def clear_scroll(
 
 
 def open_point_in_time(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.OpenPointInTime]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.open_point_in_time``; each search in it is made safe on its own."""
     index = arguments.get("index")

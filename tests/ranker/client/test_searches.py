@@ -31,7 +31,7 @@ def answer(body: dict[str, Any]) -> ObjectApiResponse[Any]:
 
 def test_a_search_template_is_rendered_and_then_searched_safely(hiding: Decision) -> None:
     body = {"id": "mine", "params": {"words": "cat"}, "profile": True}
-    plan = searches.search_template({"index": "photos", "body": body}, hiding, Knowledge())
+    plan = searches.search_template(hiding, Knowledge(), index="photos", body=body)
     call = next(plan)
     assert call == Call("render_search_template", {"id": "mine", "params": {"words": "cat"}})
     rendered = {"query": {"match": {"title": "cat"}}, "size": 3}
@@ -43,7 +43,7 @@ def test_a_search_template_is_rendered_and_then_searched_safely(hiding: Decision
 
 
 def test_a_template_that_renders_something_unsafe_is_refused(hiding: Decision) -> None:
-    plan = searches.search_template({"index": "photos", "id": "mine"}, hiding, Knowledge())
+    plan = searches.search_template(hiding, Knowledge(), index="photos", id="mine")
     next(plan)
     with pytest.raises(UnsafeRequest, match="suggest"):
         plan.send(answer({"template_output": {"suggest": {"text": "cat"}}}))

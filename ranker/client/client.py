@@ -9,7 +9,7 @@ or refused. Calls that write or administer are passed on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
@@ -19,9 +19,9 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from saferank.errors import ContextError, UnsafeRequest
 from saferank.ranker.bodies import names
 from saferank.ranker.client import reads, searches
-from saferank.ranker.client.flow import Call, Knowledge, Plan
+from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
-from saferank.ranker.client.methods import Passed, Planned
+from saferank.ranker.client.methods import AsyncRunner, Group, Passed, PlainRunner, Planned
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
@@ -72,6 +72,23 @@ class _SafeClient(Generic[Client]):
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)
+
+    # Calls that return nothing of any document.
+    cluster: Group[ClusterClient, AsyncClusterClient] = Group()
+    indices: Group[IndicesClient, AsyncIndicesClient] = Group()
+    ingest: Group[IngestClient, AsyncIngestClient] = Group()
+    close = Passed(Elasticsearch.close, AsyncElasticsearch.close)
+    close_point_in_time = Passed(
+        Elasticsearch.close_point_in_time, AsyncElasticsearch.close_point_in_time
+    )
+    create = Passed(Elasticsearch.create, AsyncElasticsearch.create)
+    delete = Passed(Elasticsearch.delete, AsyncElasticsearch.delete)
+    delete_by_query = Passed(Elasticsearch.delete_by_query, AsyncElasticsearch.delete_by_query)
+    index = Passed(Elasticsearch.index, AsyncElasticsearch.index)
+    info = Passed(Elasticsearch.info, AsyncElasticsearch.info)
+    ping = Passed(Elasticsearch.ping, AsyncElasticsearch.ping)
+    reindex = Passed(Elasticsearch.reindex, AsyncElasticsearch.reindex)
+    update_by_query = Passed(Elasticsearch.update_by_query, AsyncElasticsearch.update_by_query)
 
     def __init__(
         self,
@@ -163,9 +180,6 @@ class _SafeClient(Generic[Client]):
         """As much of the client's transport as its bulk helpers need; it can send nothing."""
         return SimpleNamespace(serializers=self.client.transport.serializers)
 
-    def _run(self, plan: Plan[Any]) -> Any:
-        raise NotImplementedError
-
     if not TYPE_CHECKING:  # A checker is to know the names that are not there.
 
         def __getattr__(self, name: str) -> Any:
@@ -180,54 +194,9 @@ class _SafeClient(Generic[Client]):
             name, "this call is not known to be safe; use '.client' where no user sees the answer"
         )
 
-    def _method(self, call: Call) -> Callable[..., Any]:
-        target: Any = self.client
-        for part in call.method.split("."):
-            target = getattr(target, part)
-        return target  # type: ignore[no-any-return]
 
-
-class SafeSearch(_SafeClient[Elasticsearch]):
+class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
     """A safe client over ``elasticsearch.Elasticsearch``."""
-
-    close = Passed(Elasticsearch.close)
-    close_point_in_time = Passed(Elasticsearch.close_point_in_time)
-    create = Passed(Elasticsearch.create)
-    delete = Passed(Elasticsearch.delete)
-    delete_by_query = Passed(Elasticsearch.delete_by_query)
-    index = Passed(Elasticsearch.index)
-    info = Passed(Elasticsearch.info)
-    ping = Passed(Elasticsearch.ping)
-    reindex = Passed(Elasticsearch.reindex)
-    update_by_query = Passed(Elasticsearch.update_by_query)
-
-    @property
-    def cluster(self) -> ClusterClient:
-        """Calls that administer the cluster."""
-        return self.client.cluster
-
-    @property
-    def indices(self) -> IndicesClient:
-        """Calls that administer indices."""
-        return self.client.indices
-
-    @property
-    def ingest(self) -> IngestClient:
-        """Calls that administer ingest pipelines."""
-        return self.client.ingest
-
-    def _run(self, plan: Plan[Any]) -> Any:
-        try:
-            call = next(plan)
-            while True:
-                try:
-                    response = self._method(call)(**call.arguments)
-                except Exception as error:
-                    call = plan.throw(error)
-                else:
-                    call = plan.send(response)
-        except StopIteration as stop:
-            return stop.value
 
     def __enter__(self) -> Self:
         return self
@@ -236,47 +205,8 @@ class SafeSearch(_SafeClient[Elasticsearch]):
         self.client.close()
 
 
-class AsyncSafeSearch(_SafeClient[AsyncElasticsearch]):
+class AsyncSafeSearch(_SafeClient[AsyncElasticsearch], AsyncRunner):
     """A safe client over ``elasticsearch.AsyncElasticsearch``; its calls are awaited."""
-
-    close = Passed(AsyncElasticsearch.close)
-    close_point_in_time = Passed(AsyncElasticsearch.close_point_in_time)
-    create = Passed(AsyncElasticsearch.create)
-    delete = Passed(AsyncElasticsearch.delete)
-    delete_by_query = Passed(AsyncElasticsearch.delete_by_query)
-    index = Passed(AsyncElasticsearch.index)
-    info = Passed(AsyncElasticsearch.info)
-    ping = Passed(AsyncElasticsearch.ping)
-    reindex = Passed(AsyncElasticsearch.reindex)
-    update_by_query = Passed(AsyncElasticsearch.update_by_query)
-
-    @property
-    def cluster(self) -> AsyncClusterClient:
-        """Calls that administer the cluster."""
-        return self.client.cluster
-
-    @property
-    def indices(self) -> AsyncIndicesClient:
-        """Calls that administer indices."""
-        return self.client.indices
-
-    @property
-    def ingest(self) -> AsyncIngestClient:
-        """Calls that administer ingest pipelines."""
-        return self.client.ingest
-
-    async def _run(self, plan: Plan[Any]) -> Any:
-        try:
-            call = next(plan)
-            while True:
-                try:
-                    response = await self._method(call)(**call.arguments)
-                except Exception as error:
-                    call = plan.throw(error)
-                else:
-                    call = plan.send(response)
-        except StopIteration as stop:
-            return stop.value
 
     async def __aenter__(self) -> Self:
         return self

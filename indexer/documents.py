@@ -9,6 +9,9 @@ from typing import Any
 
 from saferank.mappings.record import ImageRecord
 
+Json = Mapping[str, Any]
+"""A JSON object that is only read: a query, a hit, a mapping. What is built is ``dict``."""
+
 _LONGEST_REFERENCE = 512
 
 
@@ -48,7 +51,7 @@ class Document:
 
     key: DocumentKey
     references: tuple[object, ...]
-    stored: Mapping[str, Any] = field(default_factory=dict)
+    stored: Json = field(default_factory=dict)
     seq_no: int = 0
     primary_term: int = 1
 

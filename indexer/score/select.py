@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +15,8 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.documents import DocumentKey, Json
 from saferank.mappings import SafetyFields, Status
-
-Json = Mapping[str, Any]
 
 # How long Elasticsearch keeps the frozen view between two pages.
 KEEP_ALIVE = "10m"

@@ -19,7 +19,7 @@ from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.documents import Document, DocumentKey, Json
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.outages import BUSY, is_transient
 from saferank.mappings.fields import SafetyFields
@@ -129,7 +129,7 @@ class DocumentStore:
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
         results: list[WriteResult | None] = [None] * len(records)
-        bodies: list[Mapping[str, Any]] = []
+        bodies: list[Json] = []
         for place, (document, record) in enumerate(records):
             body = record.to_document()
             bodies.append(body)
@@ -140,7 +140,7 @@ class DocumentStore:
             places = [place for place, result in enumerate(results) if result is None]
             if not places:
                 return
-            operations: list[Mapping[str, Any]] = []
+            operations: list[Json] = []
             for place in places:
                 document = records[place][0]
                 action: dict[str, Any] = {
@@ -185,7 +185,7 @@ class DocumentStore:
             raise _Busy(f"{error['type']}: {error.get('reason')}")
         return entries
 
-    def _document(self, key: DocumentKey, entry: Mapping[str, Any]) -> Document:
+    def _document(self, key: DocumentKey, entry: Json) -> Document:
         source = entry.get("_source", {})
         stored: object = next(values_at(source, self._fields.root), {})
         own = SafetyFields.INDEXER_OWNED
@@ -234,7 +234,7 @@ def _try_again(error: Exception) -> bool:
     return isinstance(error, _Busy) or is_transient(error)
 
 
-def _result(item: Mapping[str, Any]) -> WriteResult | None:
+def _result(item: Json) -> WriteResult | None:
     """Read one item of a bulk answer; None when it is to be sent again."""
     status: int = item["status"]
     if status in BUSY or _is_closed(item):
@@ -250,12 +250,12 @@ def _result(item: Mapping[str, Any]) -> WriteResult | None:
     return WriteResult(Written.UNCHANGED if item["result"] == "noop" else Written.STORED)
 
 
-def _is_closed(item: Mapping[str, Any]) -> bool:
+def _is_closed(item: Json) -> bool:
     error = item.get("error")
     return isinstance(error, Mapping) and error.get("type") == "cluster_block_exception"
 
 
-def _same(body: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+def _same(body: Json, stored: Json) -> bool:
     """Whether a record says nothing new; the time alone is nothing new."""
     return all(
         stored.get(name) == value for name, value in body.items() if name != "scored_at"

@@ -20,7 +20,7 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import JobError
-from saferank.indexer.jobs.state import ensure_state_index
+from saferank.indexer.jobs.jobs_index import ensure_jobs_index
 from saferank.indexer.score.select import Only, Selection
 
 # A producer that has not been heard of for so long is taken for dead. Clocks of machines that
@@ -157,7 +157,7 @@ class Jobs:
     def __init__(self, client: Elasticsearch, index: str) -> None:
         self.client = client
         self.index = index
-        ensure_state_index(client, index)
+        ensure_jobs_index(client, index)
 
     def get(self, id: str) -> Job:
         """Read a job.

@@ -18,7 +18,7 @@ from elasticsearch import ConflictError, Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.documents import DocumentKey
-from saferank.indexer.jobs.state import ensure_state_index
+from saferank.indexer.jobs.jobs_index import ensure_jobs_index
 from saferank.indexer.score.pipeline import Guard
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def alone_guard(
         A guard that raises ImageError: ``worker_lost`` for an image that ended two processes;
         one that may pass while another document's task looks at the same image.
     """
-    ensure_state_index(client, notes)
+    ensure_jobs_index(client, notes)
     document = f"{index}/{key.id}/{key.routing or ''}"
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The index of saferank's own state: job records, finished chunks, notes about images."""
+"""The index of the setting ``jobs_index``: job records, chunks of jobs, notes about images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAPPINGS: dict[str, Any] = {
 }
 
 
-def ensure_state_index(client: Elasticsearch, name: str) -> None:
+def ensure_jobs_index(client: Elasticsearch, name: str) -> None:
     """Create the index unless it is there, and give an older one the fields it lacks."""
     if client.indices.exists(index=name):
         [found] = client.indices.get_mapping(index=name).body.values()

@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.indexer.decode import Decoded, decode
-from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetcher
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import send
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.worker.app import create_app
-from saferank.indexer.worker.tasks import send
 from saferank.local.valkey import start_broker
 from saferank.mappings import Status
 from saferank.models import load_model

@@ -1,4 +1,4 @@
-"""Asking the broker, and saying clearly that it cannot be reached."""
+"""Reaching the broker, and saying clearly that it cannot be reached."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from saferank.errors import ServiceUnavailable
+from saferank.settings import Settings
+
+# Longer than any task may run, so that a message comes back only when its worker is gone.
+_VISIBILITY_MARGIN = 60
+
+
+def broker_app(settings: Settings) -> Celery:
+    """Make a Celery app that can send to the broker of the settings, and knows no task."""
+    app = Celery("saferank", broker=settings.broker_url, set_as_current=False)
+    app.conf.broker_transport_options = {
+        "visibility_timeout": settings.indexer.time_limit + _VISIBILITY_MARGIN,
+        # Fresh documents first when one worker serves both queues.
+        "queue_order_strategy": "priority",
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        # RabbitMQ: a task counts as sent when it is on the disk, not when it is on the wire.
+        "confirm_publish": True,
+    }
+    return app
 
 
 @contextmanager

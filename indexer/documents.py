@@ -1,4 +1,4 @@
-"""A document as the indexer sees it: its key, its images, what is stored about it."""
+"""A document as the indexer reads it: its images, and what is stored about them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from saferank.indexer.keys import DocumentKey
 from saferank.mappings.record import ImageRecord
 
 Json = Mapping[str, Any]
 """A JSON object that is only read: a query, a hit, a mapping. What is built is ``dict``."""
 
 _LONGEST_REFERENCE = 512
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentKey:
-    """What names a document in an index.
-
-    Attributes:
-        id: ``_id``.
-        routing: custom routing, or None when the document was indexed without one.
-    """
-
-    id: str
-    routing: str | None = None
-
-    def to_json(self) -> str | list[str]:
-        """Give the form in which a key travels in a message: the id, or ``[id, routing]``."""
-        return self.id if self.routing is None else [self.id, self.routing]
-
-    @classmethod
-    def from_json(cls, value: str | list[str]) -> DocumentKey:
-        """Read a key from a message."""
-        return cls(value) if isinstance(value, str) else cls(*value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import send
 from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.indexer.score.select import pages
-from saferank.indexer.worker.tasks import send
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 

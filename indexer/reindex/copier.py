@@ -14,7 +14,7 @@ import stamina
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import merged
 from saferank.indexer.score.outages import BUSY, is_transient
 from saferank.indexer.score.select import pages

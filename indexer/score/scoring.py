@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.documents import Document
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
 from saferank.indexer.score.store import DocumentStore, Written

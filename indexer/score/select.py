@@ -15,7 +15,8 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode
-from saferank.indexer.documents import DocumentKey, Json
+from saferank.indexer.documents import Json
+from saferank.indexer.keys import DocumentKey
 from saferank.mappings import SafetyFields, Status
 
 # How long Elasticsearch keeps the frozen view between two pages.

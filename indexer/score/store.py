@@ -19,7 +19,8 @@ from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer.documents import Document, DocumentKey, Json
+from saferank.indexer.documents import Document, Json
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.outages import BUSY, is_transient
 from saferank.mappings.fields import SafetyFields

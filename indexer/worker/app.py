@@ -15,15 +15,14 @@ from celery import Celery, bootsteps
 from celery.signals import worker_init
 from kombu import Exchange, Queue
 
+from saferank.indexer.brokers import broker_app
 from saferank.indexer.jobs.recovery import recover_lost_tasks
+from saferank.indexer.queue import SCORE_TASK
 from saferank.indexer.worker.sweep import SWEEP_TASK
-from saferank.indexer.worker.tasks import SCORE_TASK
 from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-# Longer than any task may run, so that a message comes back only when its worker is gone.
-_VISIBILITY_MARGIN = 60
 # Seconds after connecting in which other workers connect too, when the broker was restarted.
 _SETTLED = 10.0
 
@@ -31,7 +30,7 @@ _SETTLED = 10.0
 def create_app(settings: Settings | None = None) -> Celery:
     """Make a Celery app for saferank alone."""
     settings = settings or get_settings()
-    app = Celery("saferank", broker=settings.broker_url, set_as_current=False)
+    app = broker_app(settings)
     app.conf.update(
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
@@ -41,15 +40,6 @@ def create_app(settings: Settings | None = None) -> Celery:
         broker_connection_retry_on_startup=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_default_queue=settings.indexer.fresh_queue,
-        broker_transport_options={
-            "visibility_timeout": settings.indexer.time_limit + _VISIBILITY_MARGIN,
-            # Fresh documents first when one worker serves both queues.
-            "queue_order_strategy": "priority",
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            # RabbitMQ: a task counts as sent when it is on the disk, not when it is on the wire.
-            "confirm_publish": True,
-        },
     )
     configure(app, settings)
     app.steps["consumer"].add(RecoverAfterConnect)

@@ -17,8 +17,8 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.jobs_index import ensure_jobs_index
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Guard
 
 log = logging.getLogger(__name__)

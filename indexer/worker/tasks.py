@@ -6,90 +6,29 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from celery import Celery, Task, current_app, shared_task
+from celery import Celery, Task, shared_task
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.connection import clear_errors
 from saferank.errors import MappingError, SaferankError
-from saferank.indexer.brokers import clear_broker_errors
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
+from saferank.indexer.queue import SCORE_TASK, send
 from saferank.indexer.score.pipeline import Guard
 from saferank.indexer.score.scoring import Report, score_documents
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
-from saferank.settings import Settings, get_settings
+from saferank.settings import get_settings
 
 log = logging.getLogger(__name__)
 
-SCORE_TASK = "saferank.score"
-
 _LONGEST_DELAY = 120.0
-
-
-def queue_documents(
-    index: str,
-    keys: Iterable[DocumentKey],
-    *,
-    app: Celery | None = None,
-    settings: Settings | None = None,
-) -> int:
-    """Ask the workers to score documents: what an application calls after an upload.
-
-    Args:
-        index: the documents' index, or an alias of one.
-        keys: ids and routing.
-        app: the Celery app to send with; the current one unless given.
-        settings: those of the environment unless given.
-
-    Returns:
-        The number of tasks that were sent.
-
-    Raises:
-        ServiceUnavailable: the broker cannot be reached.
-    """
-    indexer = (settings or get_settings()).indexer
-    unique = list(dict.fromkeys(keys))
-    size = indexer.chunk_size
-    chunks = [unique[start : start + size] for start in range(0, len(unique), size)]
-    for chunk in chunks:
-        send(app or current_app, index, chunk, indexer.fresh_queue)
-    return len(chunks)
-
-
-def send(
-    app: Celery,
-    index: str,
-    keys: Sequence[DocumentKey],
-    queue: str,
-    *,
-    countdown: float | None = None,
-    job: dict[str, str] | None = None,
-    **arguments: Any,
-) -> None:
-    """Send one task; fails within seconds when the broker is away.
-
-    Raises:
-        ServiceUnavailable: the broker cannot be reached.
-    """
-    with clear_broker_errors(app):
-        app.send_task(
-            SCORE_TASK,
-            args=(index, [key.to_json() for key in keys]),
-            kwargs={**arguments, "job": job, "queued_at": time.time()},
-            queue=queue,
-            countdown=countdown,
-            ignore_result=True,
-            retry=True,
-            retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
-        )
 
 
 @shared_task(

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from saferank.cli.extras import needs_extra, parse_query
 from saferank.connection import clear_errors, connect
+from saferank.indexer.keys import DocumentKey
 from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
@@ -20,7 +21,6 @@ from saferank.settings import Settings, get_settings
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from saferank.indexer.documents import DocumentKey
     from saferank.indexer.score.scoring import Report
 
 _SHOWN = 20
@@ -56,9 +56,6 @@ def index(
         raise typer.BadParameter("give ids or --query, not both", param_hint="--query")
     if queue and anew:
         raise typer.BadParameter("only without --queue", param_hint="--anew")
-    with needs_extra("indexer"):
-        from saferank.indexer.documents import DocumentKey
-
     settings = get_settings()
     console = Console()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
@@ -89,10 +86,11 @@ def _selected(
 def _queue(
     settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
 ) -> None:
-    from saferank.indexer.worker.app import create_app
-    from saferank.indexer.worker.tasks import queue_documents
+    with needs_extra("queue"):
+        from saferank.indexer.brokers import broker_app
+        from saferank.indexer.queue import queue_documents
 
-    app = create_app(settings)
+    app = broker_app(settings)
     documents = tasks = 0
     for concrete, keys in chosen:
         tasks += queue_documents(concrete, keys, app=app, settings=settings)
@@ -107,8 +105,9 @@ def _score(
     *,
     anew: bool,
 ) -> bool:
-    from saferank.indexer.score.scoring import Report, score_documents
-    from saferank.indexer.worker.resources import make_resources
+    with needs_extra("indexer"):
+        from saferank.indexer.score.scoring import Report, score_documents
+        from saferank.indexer.worker.resources import make_resources
 
     size = settings.indexer.chunk_size
     total = Report()

@@ -27,9 +27,9 @@ from saferank.demo.page import Column, Credit, Row, render, write
 from saferank.demo.pictures import Picture, pictures
 from saferank.demo.search import search_levels
 from saferank.errors import ConfigurationError, ServiceUnavailable
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
-from saferank.indexer.worker.tasks import queue_documents
 from saferank.local.elasticsearch import VERSION
 from saferank.local.folders import cache_folder
 from saferank.mappings import SafetyFields, add_to_index

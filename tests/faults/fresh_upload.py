@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 from workers import running_worker, wait_until
 
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.ledger import Ledger
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
-from saferank.indexer.worker.tasks import queue_documents
 from saferank.local.stack import temporary_stack
 from saferank.mappings import add_to_index
 from saferank.settings import FetchSettings, IndexerSettings, Settings

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saferank.indexer.documents import Document, DocumentKey, reference_name
+from saferank.indexer.documents import Document, reference_name
+from saferank.indexer.keys import DocumentKey
 from saferank.mappings.paths import values_at
 
 

@@ -16,16 +16,16 @@ from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
 
 from saferank.errors import JobError
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState, Pace
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.scoring import Report
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.indexer.worker.sweep import SWEEP_TASK
-from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.float32 import as_probability
 from saferank.settings import Settings

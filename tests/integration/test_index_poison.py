@@ -7,7 +7,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.worker.poison import alone_guard
 from saferank.settings import Settings
 

@@ -10,7 +10,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.decode import Decoded, decode
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore

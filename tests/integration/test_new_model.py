@@ -7,7 +7,7 @@ from brightness import Brightness, brightness_pipeline, data_uri, png
 from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
 
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index, check_index

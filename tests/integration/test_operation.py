@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from workers import running_worker, wait_until
 
 from saferank.cli import app as command
-from saferank.indexer.documents import DocumentKey
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate.health import Health, live, ready
+from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
-from saferank.indexer.worker.tasks import queue_documents
 from saferank.local.processes import free_port
 from saferank.mappings import add_to_index
 from saferank.settings import Settings, get_settings

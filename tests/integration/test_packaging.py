@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import tomllib
+import uuid
 import venv
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 ROOT = Path(__file__).parents[2]
 # Package folder in the checkout → where it is installed.
@@ -101,6 +105,52 @@ def test_an_install_with_the_indexer_scores_an_image(
     assert (line["width"], line["height"]) == (64, 64)
 
 
+@pytest.fixture(scope="module")
+def queue_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interpreter of an environment with the wheel, its settings' reader and its extra queue."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [
+        *(name for name in project["dependencies"] if name.startswith("pydantic")),
+        *project["optional-dependencies"]["queue"],
+    ]
+    folder = tmp_path_factory.mktemp("queue")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    _run(python, "-m", "pip", "install", "--quiet", "--no-compile", *needed)
+    _run(python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", wheel)
+    return python
+
+
+def test_an_application_queues_documents_without_a_worker_s_packages(
+    queue_python: Path, broker_url: str
+) -> None:
+    program = """
+import importlib.util, json, sys
+from saferank.indexer.queue import queue_documents
+present = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is not None]
+print(json.dumps({"present": present, "tasks": queue_documents("images", ["1", "2"])}))
+"""
+    absent = [
+        *("PIL", "numpy", "onnx", "onnxruntime", "httpx", "httpcore"),
+        *("prometheus_client", "structlog", "stamina", "elasticsearch"),
+    ]
+    queue = f"fresh-{uuid.uuid4().hex[:8]}"
+    said = _run(
+        queue_python,
+        "-c",
+        program,
+        *absent,
+        SAFERANK_BROKER_URL=broker_url,
+        SAFERANK_INDEXER__FRESH_QUEUE=queue,
+    )
+    assert json.loads(said) == {"present": [], "tasks": 1}
+    app = Celery(broker=broker_url, set_as_current=False)
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue(queue).get(timeout=5)
+    assert message.headers["task"] == "saferank.score"
+    assert message.payload[0] == ["images", ["1", "2"]]
+
+
 def _tracked_files() -> Sequence[str]:
     return _run("git", "-C", ROOT, "ls-files").splitlines()
 
@@ -112,10 +162,16 @@ def _installed_path(source: str) -> str | None:
     return f"{PACKAGES[folder]}/{rest}"
 
 
-def _run(*command: object) -> str:
-    """Run a command outside the checkout; returns what it printed."""
+def _run(*command: object, **environment: str) -> str:
+    """Run a command outside the checkout and its import path; returns what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(part) for part in command], cwd="/", capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        cwd="/",
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -8,10 +8,10 @@ from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
 
 from saferank.errors import ServiceUnavailable
-from saferank.indexer.documents import DocumentKey
 from saferank.indexer.jobs.recovery import held_tasks
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
-from saferank.indexer.worker.tasks import queue_documents
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings
 

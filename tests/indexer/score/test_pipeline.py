@@ -13,8 +13,9 @@ from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import decode
-from saferank.indexer.documents import Document, DocumentKey
+from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetched
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Pipeline, Scored
 from saferank.mappings import SafetyRecord, Status
 from saferank.mappings.float32 import as_probability

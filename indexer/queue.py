@@ -1,0 +1,97 @@
+"""Asking the workers to score documents: the part of the indexer that an application imports.
+
+It needs Celery and saferank's settings, and none of a worker's packages: the extra ``queue``.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery import Celery, current_app
+
+from saferank.indexer.brokers import broker_app, clear_broker_errors
+from saferank.indexer.keys import DocumentKey
+from saferank.settings import Settings, get_settings
+
+SCORE_TASK = "saferank.score"
+"""The name that both sides know the task by: who sends it here, who runs it in ``worker``."""
+
+
+def queue_documents(
+    index: str,
+    documents: str | DocumentKey | Iterable[str | DocumentKey],
+    *,
+    app: Celery | None = None,
+    settings: Settings | None = None,
+) -> int:
+    """Ask the workers to score documents: what an application calls after an upload.
+
+    Args:
+        index: the documents' index, or an alias of one.
+        documents: an id or several; ``DocumentKey`` for those indexed with a custom routing.
+        app: the Celery app to send with. Without it, the application's current one; where that
+            knows of no broker, one of saferank's own for ``broker_url`` of the settings.
+        settings: those of the environment unless given.
+
+    Returns:
+        The number of tasks that were sent.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    settings = settings or get_settings()
+    size = settings.indexer.chunk_size
+    keys = _keys(documents)
+    chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
+    for chunk in chunks:
+        send(app or _default_app(settings), index, chunk, settings.indexer.fresh_queue)
+    return len(chunks)
+
+
+def send(
+    app: Celery,
+    index: str,
+    keys: Sequence[DocumentKey],
+    queue: str,
+    *,
+    countdown: float | None = None,
+    job: dict[str, str] | None = None,
+    **arguments: Any,
+) -> None:
+    """Send one task; fails within seconds when the broker is away.
+
+    Raises:
+        ServiceUnavailable: the broker cannot be reached.
+    """
+    with clear_broker_errors(app):
+        app.send_task(
+            SCORE_TASK,
+            args=(index, [key.to_json() for key in keys]),
+            kwargs={**arguments, "job": job, "queued_at": time.time()},
+            queue=queue,
+            countdown=countdown,
+            ignore_result=True,
+            retry=True,
+            retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
+        )
+
+
+def _keys(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[DocumentKey]:
+    """The keys, each once."""
+    several = [documents] if isinstance(documents, str | DocumentKey) else documents
+    keys = (DocumentKey(one) if isinstance(one, str) else one for one in several)
+    return list(dict.fromkeys(keys))
+
+
+def _default_app(settings: Settings) -> Celery:
+    # Celery always has a current app. One that nobody configured has no broker, and would try a
+    # RabbitMQ on this machine.
+    return current_app if current_app.conf.broker_write_url else _own_app(settings)
+
+
+@functools.lru_cache(maxsize=1)
+def _own_app(settings: Settings) -> Celery:
+    return broker_app(settings)

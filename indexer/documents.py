@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from saferank.indexer.keys import DocumentKey
-from saferank.mappings.record import ImageRecord
+from saferank.mappings.record import StoredRecord, reference_name
 
 Json = Mapping[str, Any]
 """A JSON object that is only read: a query, a hit, a mapping. What is built is ``dict``."""
-
-_LONGEST_REFERENCE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +36,7 @@ class Document:
         """Its references in the form in which they are stored."""
         return [reference_name(reference) for reference in self.references]
 
-    def images(self) -> Iterator[ImageRecord]:
-        """Give what is stored about its images; foreign objects are passed over."""
-        images = self.stored.get("images")
-        for values in images if isinstance(images, list) else []:
-            try:
-                yield ImageRecord.from_document(values)
-            except (TypeError, ValueError, AttributeError):
-                continue
-
-
-def reference_name(reference: object) -> str:
-    """Make a reference fit for storing and logging: a long one keeps its start and a digest."""
-    text = reference if isinstance(reference, str) else repr(reference)
-    if len(text) <= _LONGEST_REFERENCE:
-        return text
-    return f"{text[:64]}…{hashlib.sha256(text.encode()).hexdigest()}"
+    @property
+    def record(self) -> StoredRecord:
+        """What is stored, to be read by name."""
+        return StoredRecord(self.stored)

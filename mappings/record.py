@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from saferank.errors import ErrorCode
 
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
+_LONGEST_REFERENCE = 512
 
 
 class Status(StrEnum):
@@ -31,12 +33,20 @@ class Override(StrEnum):
     BLOCK = "block"
 
 
+def reference_name(reference: object) -> str:
+    """A reference as it is stored and logged: a long one keeps its start and gets a digest."""
+    text = reference if isinstance(reference, str) else repr(reference)
+    if len(text) <= _LONGEST_REFERENCE:
+        return text
+    return f"{text[:64]}…{hashlib.sha256(text.encode()).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """What is known about one image of a document.
 
     Attributes:
-        reference: how the document names the image; long ones (``data:``) are shortened.
+        reference: how the document names the image, see ``reference_name``.
         sha256: hex digest of the bytes, or None when there were none.
         probability: highest over the frames looked at, float32 value in 0..1, or None.
         error: why there is no probability, or None.
@@ -151,3 +161,48 @@ class SafetyRecord:
             "scored_at": self.scored_at.isoformat(timespec="milliseconds"),
             "images": [image.to_document() for image in self.images],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """What a document says about itself of what ``SafetyRecord`` stores, as far as it makes sense.
+
+    Other writers may have put anything there. What cannot be read counts as absent.
+
+    Attributes:
+        values: the indexer's own fields as they stand in the document.
+    """
+
+    values: Mapping[str, Any]
+
+    @property
+    def model(self) -> str | None:
+        """Identity of the model that scored the document."""
+        model = self.values.get("model")
+        return model if isinstance(model, str) else None
+
+    @property
+    def scored_at(self) -> datetime | None:
+        """When it was scored; a time without a zone is in UTC, as Elasticsearch takes it."""
+        try:
+            time = datetime.fromisoformat(self.values["scored_at"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+    @property
+    def images(self) -> Iterator[ImageRecord]:
+        """What is stored about its images."""
+        images = self.values.get("images")
+        for values in images if isinstance(images, list) else []:
+            try:
+                yield ImageRecord.from_document(values)
+            except (TypeError, ValueError, AttributeError):
+                continue
+
+    def says(self, record: SafetyRecord) -> bool:
+        """Whether it says all that a record says, but for the time."""
+        document = record.to_document()
+        del document["scored_at"]
+        same = all(self.values.get(name) == value for name, value in document.items())
+        return same and bool(self.values.get("scored_at"))

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.documents import Document, reference_name
+from saferank.indexer.documents import Document
 from saferank.indexer.operate import metrics
 from saferank.mappings.float32 import as_probability
-from saferank.mappings.record import ImageRecord, SafetyRecord
+from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name
 
 log = logging.getLogger(__name__)
 
@@ -156,81 +156,79 @@ class Pipeline:
             anew: forget what the documents say about their images.
         """
         scored_at = datetime.now(UTC)
-        by_digest = {image.sha256: image for image in known if image.sha256 is not None}
-        versions: dict[str, ImageRecord] = {}
-        for document in () if anew else documents:
-            reusable = self._reusable(document)
-            by_digest.update(reusable)
-            versions.update(
-                (image.reference, image)
-                for image in reusable.values()
-                if image.error is None and (image.etag or image.last_modified)
-            )
+        earlier = [] if anew else [image for one in documents for image in self._reusable(one)]
+        by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
         batch = _Batch(self.model, self._batch_size)
-        outcomes: dict[str, ImageRecord] = {}
-        waits: dict[str, float | None] = {}
-        references = dict.fromkeys(
-            reference
-            for document in documents
-            for reference in document.references
-            if isinstance(reference, str)
-        )
-        for reference, fetched in self._fetched(references, versions):
-            try:
-                if isinstance(fetched, Exception):
-                    raise fetched
-                if fetched is None:
-                    outcomes[reference] = versions[reference_name(reference)]
-                    continue
-                digest = hashlib.sha256(fetched.data).hexdigest()
-                outcomes[reference] = ImageRecord(
-                    reference_name(reference),
-                    digest,
-                    etag=fetched.etag,
-                    last_modified=fetched.last_modified,
-                )
-                if digest not in by_digest:
-                    by_digest[digest] = self._look(digest, fetched.data, batch, guard)
-            except Exception as error:
-                code = _code(error, reference)
-                sha256 = outcomes[reference].sha256 if reference in outcomes else None
-                outcomes[reference] = ImageRecord(reference_name(reference), sha256, error=code)
-                if code.transient:
-                    waits[reference] = getattr(error, "retry_after", None)
+        images = {
+            reference: self._image(reference, fetched, by_digest, batch, guard)
+            for reference, fetched in self._fetched(_references(documents), _versions(earlier))
+        }
         batch.flush()
-        final = {**by_digest, **batch.finished(by_digest)}
-        for reference, outcome in outcomes.items():
-            if outcome.error is None and outcome.sha256 is not None:
-                outcomes[reference] = replace(
-                    final[outcome.sha256],
-                    reference=outcome.reference,
-                    sha256=outcome.sha256,
-                    etag=outcome.etag,
-                    last_modified=outcome.last_modified,
-                )
-                error_now = outcomes[reference].error
-                if error_now is not None and error_now.transient:
-                    waits[reference] = None
         return [
-            self._assemble(document, outcomes, waits, batch.digests, scored_at)
-            for document in documents
+            self._assemble(document, images, by_digest, batch, scored_at) for document in documents
         ]
 
-    def _reusable(self, document: Document) -> dict[str, ImageRecord]:
+    def _reusable(self, document: Document) -> Iterator[ImageRecord]:
         """What is stored about images and still holds under this model."""
-        same_model = document.stored.get("model") == self.model.identity
-        return {
-            image.sha256: image
-            for image in document.images()
-            if image.sha256 is not None
-            and (
-                image.error is ErrorCode.WORKER_LOST
-                or (same_model and image.probability is not None)
-            )
-        }
+        stored = document.record
+        same_model = stored.model == self.model.identity
+        for image in stored.images:
+            known = same_model and image.probability is not None
+            if image.sha256 is not None and (known or image.error is ErrorCode.WORKER_LOST):
+                yield image
 
-    def _look(self, digest: str, data: bytes, batch: _Batch, guard: Guard | None) -> ImageRecord:
-        """Decode an image and hand its frames to the model; the probability comes later."""
+    def _fetched(
+        self, references: Iterable[str], versions: Mapping[str, ImageRecord]
+    ) -> Iterator[tuple[str, _Fetched]]:
+        """Fetch in threads, a bounded number ahead, in order."""
+
+        def fetch(reference: str) -> _Fetched:
+            version = versions.get(reference_name(reference))
+            try:
+                with metrics.stage("fetch"):
+                    if self._fetch_again is None or version is None:
+                        return self._fetch(reference)
+                    changed = self._fetch_again(reference, version)
+                    return version if changed is None else changed
+            except Exception as error:
+                return error
+
+        ahead: deque[tuple[str, Future[_Fetched]]] = deque()
+        with ThreadPoolExecutor(self._fetch_threads, thread_name_prefix="fetch") as pool:
+            for reference in references:
+                ahead.append((reference, pool.submit(fetch, reference)))
+                if len(ahead) > self._fetch_threads:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+
+    def _image(
+        self,
+        reference: str,
+        fetched: _Fetched,
+        known: Mapping[str, ImageRecord],
+        batch: _Batch,
+        guard: Guard | None,
+    ) -> _Image:
+        """Name the bytes that a reference led to, and look at them unless they are known."""
+        name, sha256 = reference_name(reference), None
+        try:
+            if isinstance(fetched, Exception):
+                raise fetched
+            if isinstance(fetched, ImageRecord):
+                return _Image(name, fetched.sha256, fetched.etag, fetched.last_modified)
+            sha256 = hashlib.sha256(fetched.data).hexdigest()
+            if sha256 not in known and sha256 not in batch.looked:
+                self._look(sha256, fetched.data, batch, guard)
+            return _Image(name, sha256, fetched.etag, fetched.last_modified)
+        except Exception as error:
+            wait = getattr(error, "retry_after", None)
+            return _Image(name, sha256, error=_code(error, name), retry_after=wait)
+
+    def _look(self, digest: str, data: bytes, batch: _Batch, guard: Guard | None) -> None:
+        """Decode an image and hand its frames to the model."""
         with nullcontext() if guard is None else guard(digest):
             with metrics.stage("decode"):
                 decoded = self._decode(data)
@@ -242,67 +240,78 @@ class Pipeline:
                 batch.add(digest, blob)
             if guard is not None:
                 batch.flush()
-        return ImageRecord(
-            "",
-            digest,
-            frames=len(decoded.frames),
-            frame_count=decoded.frame_count,
-            width=decoded.width,
-            height=decoded.height,
-            partial=decoded.partial,
+        batch.looked[digest] = _Looked(
+            len(decoded.frames),
+            decoded.frame_count,
+            decoded.width,
+            decoded.height,
+            decoded.partial,
         )
-
-    def _fetched(
-        self, references: Iterable[str], versions: Mapping[str, ImageRecord]
-    ) -> Iterator[tuple[str, FetchedImage | Exception | None]]:
-        """Fetch in threads, a bounded number ahead, in order; None stands for unchanged."""
-
-        def fetch(reference: str) -> FetchedImage | Exception | None:
-            version = versions.get(reference_name(reference))
-            try:
-                with metrics.stage("fetch"):
-                    if self._fetch_again is None or version is None:
-                        return self._fetch(reference)
-                    return self._fetch_again(reference, version)
-            except Exception as error:
-                return error
-
-        ahead: deque[tuple[str, Future[FetchedImage | Exception | None]]] = deque()
-        with ThreadPoolExecutor(self._fetch_threads, thread_name_prefix="fetch") as pool:
-            for reference in references:
-                ahead.append((reference, pool.submit(fetch, reference)))
-                if len(ahead) > self._fetch_threads:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
 
     def _assemble(
         self,
         document: Document,
-        outcomes: dict[str, ImageRecord],
-        waits: dict[str, float | None],
-        inferred: set[str],
+        images: Mapping[str, _Image],
+        known: Mapping[str, ImageRecord],
+        batch: _Batch,
         scored_at: datetime,
     ) -> Scored:
-        images = tuple(
-            outcomes[reference] if isinstance(reference, str) else _refused(reference)
+        own = [
+            images[reference] if isinstance(reference, str) else _refused(reference)
             for reference in document.references
-        )
-        texts = [reference for reference in document.references if isinstance(reference, str)]
-        asked = [waits[reference] for reference in texts if reference in waits]
+        ]
+        records = tuple(_record(image, known, batch) for image in own)
+        asked = [
+            image.retry_after
+            for image, record in zip(own, records, strict=True)
+            if record.error is not None and record.error.transient
+        ]
         return Scored(
             document,
-            SafetyRecord(self.model.identity, scored_at, images),
-            inferred=len({image.sha256 for image in images} & inferred),
+            SafetyRecord(self.model.identity, scored_at, records),
+            inferred=len({record.sha256 for record in records} & batch.digests),
             transient=bool(asked),
             retry_after=max((wait for wait in asked if wait is not None), default=None),
         )
 
 
+_Fetched = FetchedImage | ImageRecord | Exception
+"""What fetching gave: an image, the record of one that has not changed since, or an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What a reference led to: bytes, or an error.
+
+    Its record is made from this when the model is done, see ``_record``.
+    """
+
+    name: str
+    sha256: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    error: ErrorCode | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """How much of some bytes was looked at; under the names that ``ImageRecord`` has for it."""
+
+    frames: int
+    frame_count: int
+    width: int
+    height: int
+    partial: bool
+
+
 class _Batch:
-    """Collects frames of several images and gives each image its highest probability."""
+    """Collects frames of several images and gives each image its highest probability.
+
+    Attributes:
+        digests: of the images of which any frame went to the model.
+        looked: those of which all did.
+    """
 
     def __init__(self, model: Classifier, size: int) -> None:
         self._model = model
@@ -311,6 +320,7 @@ class _Batch:
         self._highest: dict[str, float] = {}
         self._failed: set[str] = set()
         self.digests: set[str] = set()
+        self.looked: dict[str, _Looked] = {}
 
     def add(self, digest: str, blob: NDArray[np.float32]) -> None:
         self.digests.add(digest)
@@ -341,23 +351,56 @@ class _Batch:
         for (digest, _), value in zip(frames, values, strict=True):
             self._highest[digest] = max(value, self._highest.get(digest, 0.0))
 
-    def finished(self, looked_at: dict[str, ImageRecord]) -> dict[str, ImageRecord]:
-        """Complete the records of the images that went through here."""
-        return {
-            digest: replace(looked_at[digest], error=ErrorCode.INTERNAL)
-            if digest in self._failed
-            else replace(looked_at[digest], probability=self._highest[digest])
-            for digest in self.digests & looked_at.keys()
-        }
+    def probability(self, digest: str) -> float | None:
+        """None when the model failed on one of the image's frames."""
+        return None if digest in self._failed else self._highest[digest]
 
 
-def _code(error: Exception, reference: str) -> ErrorCode:
+def _references(documents: Iterable[Document]) -> Iterable[str]:
+    """All that may name an image, each once."""
+    every = (reference for document in documents for reference in document.references)
+    return dict.fromkeys(reference for reference in every if isinstance(reference, str))
+
+
+def _versions(images: Iterable[ImageRecord]) -> dict[str, ImageRecord]:
+    """By reference, the images that a server can be asked about: have they changed since?"""
+    return {
+        image.reference: image
+        for image in images
+        if image.error is None and (image.etag or image.last_modified)
+    }
+
+
+def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> ImageRecord:
+    """What to store about an image, now that every frame went through the model."""
+    if image.error is not None or image.sha256 is None:
+        return ImageRecord(image.name, image.sha256, error=image.error)
+    if image.sha256 in known:
+        return replace(
+            known[image.sha256],
+            reference=image.name,
+            etag=image.etag,
+            last_modified=image.last_modified,
+        )
+    probability = batch.probability(image.sha256)
+    return ImageRecord(
+        image.name,
+        image.sha256,
+        probability,
+        error=ErrorCode.INTERNAL if probability is None else None,
+        etag=image.etag,
+        last_modified=image.last_modified,
+        **asdict(batch.looked[image.sha256]),
+    )
+
+
+def _code(error: Exception, name: str) -> ErrorCode:
     if isinstance(error, ImageError):
         return error.code
-    log.error("unexpected error for image %s", reference_name(reference), exc_info=error)
+    log.error("unexpected error for image %s", name, exc_info=error)
     return ErrorCode.INTERNAL
 
 
-def _refused(reference: object) -> ImageRecord:
+def _refused(reference: object) -> _Image:
     """A value that is no text names no image, and must not pass for 'no image'."""
-    return ImageRecord(reference_name(reference), error=ErrorCode.UNSUPPORTED_REFERENCE)
+    return _Image(reference_name(reference), error=ErrorCode.UNSUPPORTED_REFERENCE)

@@ -198,12 +198,7 @@ def _alike(document: Document, other: Document) -> bool:
 
 def _done(document: Document, model: str, since: datetime) -> bool:
     """Whether this model scored the document, as it is now, at or after the given time."""
-    stored = document.stored
-    if stored.get("model") != model or not isinstance(stored.get("scored_at"), str):
+    stored = document.record
+    if stored.model != model or stored.scored_at is None or stored.scored_at < since:
         return False
-    try:
-        scored_at = datetime.fromisoformat(stored["scored_at"])
-    except ValueError:
-        return False
-    references = [image.reference for image in document.images()]
-    return scored_at >= since and references == document.reference_names
+    return [image.reference for image in stored.images] == document.reference_names

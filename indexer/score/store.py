@@ -130,11 +130,8 @@ class DocumentStore:
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
         results: list[WriteResult | None] = [None] * len(records)
-        bodies: list[Json] = []
         for place, (document, record) in enumerate(records):
-            body = record.to_document()
-            bodies.append(body)
-            if not restamp and _same(body, document.stored):
+            if not restamp and document.record.says(record):
                 results[place] = WriteResult(Written.UNCHANGED)
 
         def write_rest() -> None:
@@ -143,7 +140,7 @@ class DocumentStore:
                 return
             operations: list[Json] = []
             for place in places:
-                document = records[place][0]
+                document, record = records[place]
                 action: dict[str, Any] = {
                     "_id": document.key.id,
                     "if_seq_no": document.seq_no,
@@ -153,7 +150,7 @@ class DocumentStore:
                     action["routing"] = document.key.routing
                 operations += [
                     {"update": action},
-                    {"doc": nested(self._fields.root, bodies[place])},
+                    {"doc": nested(self._fields.root, record.to_document())},
                 ]
             response = self._client.bulk(index=index, operations=operations)
             busy = 0
@@ -254,10 +251,3 @@ def _result(item: Json) -> WriteResult | None:
 def _is_closed(item: Json) -> bool:
     error = item.get("error")
     return isinstance(error, Mapping) and error.get("type") == "cluster_block_exception"
-
-
-def _same(body: Json, stored: Json) -> bool:
-    """Whether a record says nothing new; the time alone is nothing new."""
-    return all(
-        stored.get(name) == value for name, value in body.items() if name != "scored_at"
-    ) and bool(stored.get("scored_at"))

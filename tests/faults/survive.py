@@ -30,7 +30,6 @@ from rich.table import Table
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
-from saferank.indexer.documents import reference_name
 from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
@@ -38,6 +37,7 @@ from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index
 from saferank.mappings.float32 import as_probability
+from saferank.mappings.record import reference_name
 from saferank.settings import IndexerSettings, Settings
 
 INDEX = "pictures"

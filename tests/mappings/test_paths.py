@@ -43,3 +43,24 @@ def test_values_go_into_the_object_that_is_there() -> None:
     put_at(missing, "a.b", {"new": 2})
     assert missing == {"a": {"b": {"new": 2}}}
     assert nested("a.b", 1) == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "values"),
+    [
+        ({"image": "a"}, "image", ["a"]),
+        ({"image": ["a", "b"]}, "image", ["a", "b"]),
+        ({"image": None}, "image", []),
+        ({"image": ["a", None, "", "  "]}, "image", ["a"]),
+        ({}, "image", []),
+        ({"media": {"url": "a"}}, "media.url", ["a"]),
+        ({"media": [{"url": "a"}, {"url": ["b", "c"]}, {}]}, "media.url", ["a", "b", "c"]),
+        ({"media.url": "a"}, "media.url", ["a"]),
+        ({"media.large": {"url": "a"}}, "media.large.url", ["a"]),
+        ({"media": "a"}, "media.url", []),
+        ({"image": 0}, "image", [0]),
+        ({"image": {"url": "a"}}, "image", [{"url": "a"}]),
+    ],
+)
+def test_values_at(source: object, path: str, values: list[object]) -> None:
+    assert list(values_at(source, path)) == values

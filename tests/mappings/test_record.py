@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from saferank.errors import ErrorCode
 from saferank.mappings import ImageRecord, SafetyRecord, component_template
+from saferank.mappings.record import StoredRecord, reference_name
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -78,3 +79,34 @@ def test_image_records_read_back_as_stored(image: ImageRecord) -> None:
 def test_a_foreign_image_object_is_refused(values: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         ImageRecord.from_document(values)
+
+
+@given(st.text(min_size=600), st.text(min_size=600))
+def test_long_references_are_shortened_and_stay_apart(one: str, other: str) -> None:
+    assert len(reference_name(one)) < 200
+    assert (reference_name(one) == reference_name(other)) == (one == other)
+
+
+def test_short_references_stay_as_they_are() -> None:
+    assert reference_name("https://a/ä.png") == "https://a/ä.png"
+
+
+@pytest.mark.parametrize("images", [None, "x", 3, {"a": 1}, [None, 3, {"probability": 1}]])
+def test_foreign_image_objects_are_passed_over(images: object) -> None:
+    assert list(StoredRecord({"images": images}).images) == []
+
+
+def test_what_others_put_in_place_of_a_score_counts_as_absent() -> None:
+    for values in ({}, {"model": 3, "scored_at": 5}, {"model": None, "scored_at": "yesterday"}):
+        stored = StoredRecord(values)
+        assert (stored.model, stored.scored_at) == (None, None)
+    assert StoredRecord({"scored_at": "2026-01-02"}).scored_at == datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_the_time_alone_says_nothing_new() -> None:
+    same = record(ImageRecord("a", probability=0.5))
+    stored = StoredRecord(same.to_document())
+    assert stored.says(same)
+    assert stored.says(replace(same, scored_at=datetime.now(UTC)))
+    assert not stored.says(record(ImageRecord("a", probability=0.6)))
+    assert not StoredRecord({**stored.values, "scored_at": None}).says(same)

@@ -10,24 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as default
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ServiceUnavailable
-from saferank.indexer.score.scoring import Report
+from saferank.indexer.jobs.records import JobState
+from saferank.indexer.score.report import Outcome, Report, SideCount
 
-_OUTCOMES = (
-    "scored",
-    "failed",
-    "no_image",
-    "missing",
-    "skipped",
-    "rejected",
-    "unchanged",
-    "inferred",
-    "conflicts",
-)
+# What waits goes on in a chunk of its own, and is counted there.
+_COUNTED = [name for name in (*Outcome, *SideCount) if name is not Outcome.WAITING]
 _MOST_REASONS = 10
 
 
@@ -38,7 +31,7 @@ class Tally:
     Attributes:
         in_flight: chunks not yet finished.
         finished: chunks finished.
-        counts: documents by outcome, see ``scoring.Report``.
+        counts: documents by outcome, see ``score.report``.
         failures: failed documents by error code.
     """
 
@@ -50,8 +43,7 @@ class Tally:
     @property
     def documents(self) -> int:
         """Documents that are settled, one way or another."""
-        settled = ("scored", "failed", "no_image", "missing", "rejected")
-        return sum(self.counts.get(outcome, 0) for outcome in settled)
+        return sum(self.counts.get(outcome, 0) for outcome in Outcome if outcome.is_settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +121,12 @@ class Ledger:
             chunk_note.get("found", False)
             and not chunk_note["_source"]["done"]
             and job.get("found", False)
-            and job["_source"]["state"] != "cancelled"
+            and job["_source"]["state"] != JobState.CANCELLED
         )
 
     def close(self, chunk: ChunkOfJob, report: Report) -> None:
         """Note what became of a chunk."""
+        counts = {name.value: report.counts[name] for name in _COUNTED if report.counts[name]}
         reasons = list(report.rejected.items())[:_MOST_REASONS]
         self._client.options(ignore_status=404).update(
             index=self._index,
@@ -142,7 +135,7 @@ class Ledger:
             doc={
                 "done": True,
                 "at": datetime.now(UTC).isoformat(),
-                "counts": {name: report.counts[name] for name in _OUTCOMES if report.counts[name]},
+                "counts": counts,
                 "failures": dict(report.failures),
                 "rejected": {key.id: reason for key, reason in reasons},
             },
@@ -151,10 +144,7 @@ class Ledger:
     def tally(self, job: str, since: str) -> Tally:
         """Sum up a job's chunks as they are at this moment."""
         self._client.indices.refresh(index=self._index)
-        codes = [code.value for code in ErrorCode]
-        sums = {f"counts.{name}": name for name in _OUTCOMES} | {
-            f"failures.{code}": code for code in codes
-        }
+        sums = [f"counts.{name}" for name in _COUNTED] + [f"failures.{code}" for code in ErrorCode]
         answer = self._client.search(
             index=self._index,
             size=0,
@@ -168,20 +158,21 @@ class Ledger:
         found = answer["aggregations"]
         in_flight: int = found["open"]["doc_count"]
 
-        def summed(prefix: str, names: Iterable[str]) -> dict[str, int]:
-            values = {name: int(found[f"{prefix}.{name}"]["value"]) for name in names}
+        def summed(prefix: str, names: Iterable[StrEnum]) -> dict[str, int]:
+            values = {name.value: int(found[f"{prefix}.{name}"]["value"]) for name in names}
             return {name: value for name, value in values.items() if value}
 
         return Tally(
             in_flight,
             answer["hits"]["total"]["value"] - in_flight,
-            summed("counts", _OUTCOMES),
-            summed("failures", codes),
+            summed("counts", _COUNTED),
+            summed("failures", ErrorCode),
         )
 
     def reasons(self, job: str, since: str, most: int = _MOST_REASONS) -> dict[str, str]:
         """Give some of the documents that could not be stored, with Elasticsearch's reasons."""
-        query = {"bool": {"filter": [_of(job, since), {"range": {"counts.rejected": {"gt": 0}}}]}}
+        some = {"range": {f"counts.{Outcome.REJECTED}": {"gt": 0}}}
+        query = {"bool": {"filter": [_of(job, since), some]}}
         hits = self._client.search(index=self._index, query=query, size=most)["hits"]["hits"]
         found: dict[str, str] = {}
         for hit in hits:

@@ -76,7 +76,7 @@ class Job:
         heartbeat_at: when the owner was last heard of.
         finished_at: when it ended.
         passes: how often the index was walked through.
-        counts: documents by outcome, see ``scoring.Report``; filled in at the end.
+        counts: documents by outcome, see ``score.report``; filled in at the end.
         failures: failed documents by error code; filled in at the end.
         note: a sentence about the end.
         into: the new index, when the job copies ``index``; see ``reindex``.

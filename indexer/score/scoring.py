@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
+from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
 from saferank.mappings.record import ImageRecord, SafetyRecord
 
@@ -19,40 +18,6 @@ log = logging.getLogger(__name__)
 
 # Each round needs another writer to change the same document while it is being scored.
 _ROUNDS = 10
-
-
-@dataclass(slots=True)
-class Report:
-    """What became of a set of documents.
-
-    Attributes:
-        counts: documents by outcome: ``scored``, ``failed``, ``no_image``, ``missing`` (no such
-            document), ``skipped`` (this job did it already), ``rejected`` (not stored),
-            ``waiting`` (to be tried again); and, on the side, ``unchanged`` (of the scored,
-            failed and imageless: nothing new to store), ``inferred`` (images that went through
-            the model) and ``conflicts`` (with other writers).
-        failures: failed documents by error code.
-        missing: keys that no document has.
-        rejected: keys that Elasticsearch would not store, with its reason.
-        waiting: keys to try again.
-        wait: seconds that a server asked to wait before that, if one did.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    missing: list[DocumentKey] = field(default_factory=list)
-    rejected: dict[DocumentKey, str] = field(default_factory=dict)
-    waiting: list[DocumentKey] = field(default_factory=list)
-    wait: float | None = None
-
-    def add(self, other: Report) -> None:
-        """Add another set's outcome to this one."""
-        self.counts += other.counts
-        self.failures += other.failures
-        self.missing += other.missing
-        self.rejected |= other.rejected
-        self.waiting += other.waiting
-        self.wait = max((w for w in (self.wait, other.wait) if w is not None), default=None)
 
 
 def score_documents(
@@ -94,12 +59,12 @@ def score_documents(
     for _ in range(_ROUNDS):
         documents, missing = store.read(index, pending)
         report.missing += missing
-        report.counts["missing"] += len(missing)
+        report.counts[Outcome.MISSING] += len(missing)
         todo, still_valid = [], []
         for document in documents:
             previous = before.get(document.key)
             if since is not None and _done(document, pipeline.model.identity, since):
-                report.counts["skipped"] += 1
+                report.counts[Outcome.SKIPPED] += 1
             elif previous is not None and _alike(document, previous.document):
                 still_valid.append((document, previous.record))
             else:
@@ -118,9 +83,10 @@ def score_documents(
             break
     else:
         report.waiting += pending
-        report.counts["waiting"] += len(pending)
-    for outcome in ("scored", "failed", "no_image", "missing", "rejected"):
-        metrics.DOCUMENTS.labels(outcome).inc(report.counts[outcome])
+        report.counts[Outcome.WAITING] += len(pending)
+    for outcome in Outcome:
+        if outcome.is_settled:
+            metrics.DOCUMENTS.labels(outcome.value).inc(report.counts[outcome])
     return report
 
 
@@ -137,10 +103,10 @@ def _score(
     if not documents:
         return []
     for scored in pipeline.score(documents, known=known, guard=guard, anew=anew):
-        report.counts["inferred"] += scored.inferred
+        report.counts[SideCount.INFERRED] += scored.inferred
         if scored.transient and not last_try:
             report.waiting.append(scored.document.key)
-            report.counts["waiting"] += 1
+            report.counts[Outcome.WAITING] += 1
             if scored.retry_after is not None:
                 report.wait = max(report.wait or 0.0, scored.retry_after)
         else:
@@ -163,13 +129,13 @@ def _write(
         match result.written:
             case Written.CHANGED:
                 again.append(document.key)
-                report.counts["conflicts"] += 1
+                report.counts[SideCount.CONFLICTS] += 1
             case Written.DELETED:
                 report.missing.append(document.key)
-                report.counts["missing"] += 1
+                report.counts[Outcome.MISSING] += 1
             case Written.REJECTED:
                 report.rejected[document.key] = result.reason or ""
-                report.counts["rejected"] += 1
+                report.counts[Outcome.REJECTED] += 1
                 log.error(
                     "document %s is not stored: %s",
                     document.key.id,
@@ -177,8 +143,8 @@ def _write(
                     extra={"document": document.key.id},
                 )
             case Written.STORED | Written.UNCHANGED:
-                report.counts[record.status.value] += 1
-                report.counts["unchanged"] += result.written is Written.UNCHANGED
+                report.counts[Outcome(record.status.value)] += 1
+                report.counts[SideCount.UNCHANGED] += result.written is Written.UNCHANGED
                 if record.error is not None:
                     report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()

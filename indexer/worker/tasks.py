@@ -21,7 +21,8 @@ from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
 from saferank.indexer.queue import SCORE_TASK, send
 from saferank.indexer.score.pipeline import Guard
-from saferank.indexer.score.scoring import Report, score_documents
+from saferank.indexer.score.report import Outcome, Report
+from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
 from saferank.settings import get_settings
@@ -170,13 +171,19 @@ def _score(
     except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
         log.exception("unexpected error while scoring %s", index)
         report = _all_rejected(keys, f"unexpected error: {error!r}")
-    log.info("scored a chunk of %s: %s", index, dict(+report.counts))
+    log.info(
+        "scored a chunk of %s: %s",
+        index,
+        {name.value: count for name, count in (+report.counts).items()},
+    )
     return report
 
 
 def _all_rejected(keys: list[DocumentKey], reason: str) -> Report:
     log.error("%d documents are not scored: %s", len(keys), reason)
-    return Report(counts=Counter(rejected=len(keys)), rejected=dict.fromkeys(keys, reason))
+    return Report(
+        counts=Counter({Outcome.REJECTED: len(keys)}), rejected=dict.fromkeys(keys, reason)
+    )
 
 
 def _delay(attempt: int, asked: float | None) -> float:

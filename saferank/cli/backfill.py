@@ -14,6 +14,7 @@ from rich.table import Table
 from saferank.cli.copying import read_definition, run_copy
 from saferank.cli.extras import needs_extra, parse_query
 from saferank.connection import clear_errors, connect
+from saferank.indexer.score.report import Outcome, SideCount
 from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
@@ -120,7 +121,11 @@ def backfill(
             _foretell(client, settings, jobs, wanted)
             return
         job = run(client, settings, jobs, jobs.acquire(wanted))
-    if job.state is JobState.CANCELLED or job.counts.get("rejected") or job.counts.get("failed"):
+    if (
+        job.state is JobState.CANCELLED
+        or job.counts.get(Outcome.REJECTED)
+        or job.counts.get(Outcome.FAILED)
+    ):
         raise typer.Exit(1)
 
 
@@ -169,20 +174,20 @@ def show_job(job: Job, console: Console) -> None:
         table.add_row("took", str(job.finished_at - job.started_at).split(".")[0])
     table.add_row("walks through the index", str(job.passes))
     labels = {
-        "scored": "scored",
-        "no_image": "without an image",
-        "failed": "failed",
-        "skipped": "skipped (done meanwhile)",
-        "missing": "deleted meanwhile",
-        "rejected": "not stored",
-        "unchanged": "nothing new to store",
-        "inferred": "images through the model",
-        "conflicts": "conflicts resolved",
+        Outcome.SCORED: "scored",
+        Outcome.NO_IMAGE: "without an image",
+        Outcome.FAILED: "failed",
+        Outcome.SKIPPED: "skipped (done meanwhile)",
+        Outcome.MISSING: "deleted meanwhile",
+        Outcome.REJECTED: "not stored",
+        SideCount.UNCHANGED: "nothing new to store",
+        SideCount.INFERRED: "images through the model",
+        SideCount.CONFLICTS: "conflicts resolved",
     }
     for outcome, label in labels.items():
-        if outcome in job.counts or outcome == "scored":
+        if outcome in job.counts or outcome is Outcome.SCORED:
             table.add_row(label, f"{job.counts.get(outcome, 0):,}")
-        if outcome == "failed":
+        if outcome is Outcome.FAILED:
             for code, count in sorted(job.failures.items()):
                 table.add_row(f"  {code}", f"{count:,}")
     if job.note:
@@ -202,7 +207,7 @@ def _foretell(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job
         for job in jobs.all()
         if job.finished_at is not None
         and (seconds := (job.finished_at - job.started_at).total_seconds()) > 0
-        and (done := job.counts.get("scored", 0) + job.counts.get("failed", 0))
+        and (done := job.counts.get(Outcome.SCORED, 0) + job.counts.get(Outcome.FAILED, 0))
     ]
     if speeds:
         hours = left / speeds[0] / 3600

@@ -14,14 +14,13 @@ from rich.table import Table
 from saferank.cli.extras import needs_extra, parse_query
 from saferank.connection import clear_errors, connect
 from saferank.indexer.keys import DocumentKey
+from saferank.indexer.score.report import Outcome, Report
 from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
-
-    from saferank.indexer.score.scoring import Report
 
 _SHOWN = 20
 
@@ -106,7 +105,7 @@ def _score(
     anew: bool,
 ) -> bool:
     with needs_extra("indexer"):
-        from saferank.indexer.score.scoring import Report, score_documents
+        from saferank.indexer.score.scoring import score_documents
         from saferank.indexer.worker.resources import make_resources
 
     size = settings.indexer.chunk_size
@@ -127,17 +126,17 @@ def _score(
                 total.add(report)
                 progress.advance(bar, len(chunk))
     _show(total, console)
-    return not (total.missing or total.rejected or total.waiting or total.counts["failed"])
+    return not (total.missing or total.rejected or total.waiting or total.counts[Outcome.FAILED])
 
 
 def _show(report: Report, console: Console) -> None:
     """Print the outcome as a table, and name the documents at fault."""
     table = Table("outcome", "documents")
     table.columns[1].justify = "right"
-    for outcome in ("scored", "failed", "no_image", "missing", "rejected", "waiting"):
-        if report.counts[outcome] or outcome == "scored":
-            table.add_row(outcome, str(report.counts[outcome]))
-        if outcome == "failed":
+    for outcome in Outcome:
+        if report.counts[outcome] or outcome is Outcome.SCORED:
+            table.add_row(outcome.value, str(report.counts[outcome]))
+        if outcome is Outcome.FAILED:
             for code, count in sorted(report.failures.items()):
                 table.add_row(f"  {code}", str(count))
     console.print(table)

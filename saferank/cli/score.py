@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from saferank.errors import ConfigurationError, ErrorCode, ImageError
+from saferank.mappings.record import Status
 
 if TYPE_CHECKING:
     from saferank.models import Model
@@ -36,7 +37,7 @@ class _Line:
     image: str
     probability: float | None
     model: str
-    status: str
+    status: Status
     error: str | None
     width: int | None
     height: int | None
@@ -89,7 +90,7 @@ def score(
                 typer.echo(f"saferank: {path}: {message}", err=True)
     if not as_json:
         Console().print(_table(lines, loaded.identity))
-    if any(line.status == "failed" for line, _ in lines):
+    if any(line.status is Status.FAILED for line, _ in lines):
         raise typer.Exit(1)
 
 
@@ -113,11 +114,11 @@ def _score(
         probability = float(model.probabilities(blobs).max())
     except ImageError as error:
         failed = _Line(
-            str(path), None, model.identity, "failed", error.code.value, None, None, None
+            str(path), None, model.identity, Status.FAILED, error.code.value, None, None, None
         )
         return failed, str(error)
     scored = _Line(
-        str(path), probability, model.identity, "scored", None, width, height, len(frames)
+        str(path), probability, model.identity, Status.SCORED, None, width, height, len(frames)
     )
     return scored, None
 

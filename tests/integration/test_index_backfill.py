@@ -21,7 +21,7 @@ from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
-from saferank.indexer.score.scoring import Report
+from saferank.indexer.score.report import Report
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity

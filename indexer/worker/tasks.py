@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,29 @@ from saferank.settings import get_settings
 log = logging.getLogger(__name__)
 
 _LONGEST_DELAY = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a message asks for.
+
+    Attributes:
+        index: the documents' index.
+        keys: the documents.
+        queue: where the message came from, and where parts of it go on.
+        attempt: counts the tries for transient errors.
+        suspicious: a worker crashed over these documents.
+        sent_at: when the message was sent, in seconds since 1970; 0 when it does not say.
+        chunk: the chunk of a job that this is, if it is one.
+    """
+
+    index: str
+    keys: list[DocumentKey]
+    queue: str
+    attempt: int
+    suspicious: bool
+    sent_at: float
+    chunk: ChunkOfJob | None
 
 
 @shared_task(
@@ -58,132 +82,150 @@ def score(
         self: the task.
         index: the documents' index.
         ids: their keys, see ``DocumentKey.to_json``.
-        attempt: counts the tries for errors that may pass.
-        alone: the document's chunk ended its worker; each image is guarded.
+        attempt: counts the tries for transient errors.
+        alone: the document's chunk crashed its worker; each image is guarded.
         queued_at: when the task was sent, in seconds since 1970.
         job: the chunk of a job that this is, see ``ChunkOfJob.to_json``.
     """
-    keys = [DocumentKey.from_json(value) for value in ids]
     delivery: Any = self.request.delivery_info or {}
-    queue: str = delivery.get("routing_key") or get_settings().indexer.fresh_queue
+    work = _Work(
+        index,
+        [DocumentKey.from_json(value) for value in ids],
+        queue=delivery.get("routing_key") or get_settings().indexer.fresh_queue,
+        attempt=attempt,
+        suspicious=alone or bool(delivery.get("redelivered")),
+        sent_at=queued_at or 0.0,
+        chunk=None if job is None else ChunkOfJob(**job),
+    )
     if queued_at is not None:
-        metrics.QUEUE_SECONDS.labels(queue).observe(max(0.0, time.time() - queued_at))
-    suspicious = alone or bool(delivery.get("redelivered"))
-    chunk = None if job is None else ChunkOfJob(**job)
+        metrics.QUEUE_SECONDS.labels(work.queue).observe(max(0.0, time.time() - queued_at))
     with (
         metrics.IN_FLIGHT.track_inprogress(),
-        about(task=self.request.id, index=index, job=chunk and chunk.job),
+        about(task=self.request.id, index=index, job=work.chunk and work.chunk.job),
     ):
         try:
-            resources = process_resources()
-            ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)
-            if chunk is not None and not ledger.wanted(chunk):
-                return
-            if suspicious and len(keys) > 1:
-                log.warning("a task for %d documents came back; each goes alone", len(keys))
-                report = Report()
-                parts = [([key], f"alone{place}") for place, key in enumerate(keys)]
-                again: dict[str, Any] = {"attempt": attempt, "alone": True}
-            else:
-                guard = (
-                    alone_guard(
-                        resources.client,
-                        resources.settings.indexer.jobs_index,
-                        index,
-                        keys[0],
-                        message=queued_at or 0.0,
-                    )
-                    if suspicious
-                    else None
-                )
-                report = _score(resources, index, keys, attempt, guard, chunk)
-                parts = [(report.waiting, f"try{attempt + 1}")] if report.waiting else []
-                again = {
-                    "attempt": attempt + 1,
-                    "alone": suspicious,
-                    "countdown": _delay(attempt, report.wait),
-                }
-            _send_on(self.app, ledger, index, queue, chunk, parts, again)
-            if chunk is not None:
-                ledger.close(chunk, report)
+            _do(self.app, work)
         except (SaferankError, ApiError, TransportError) as error:
             # Nothing is wrong with the documents: they wait until the service is back.
-            log.warning("putting %d documents of %s back: %s", len(keys), index, error)
+            log.warning("putting %d documents of %s back: %s", len(ids), index, error)
             raise self.retry(
                 exc=error,
                 countdown=random.uniform(1, 10),  # noqa: S311
                 kwargs={
                     **(self.request.kwargs or {}),
-                    "alone": suspicious,
+                    "alone": work.suspicious,
                     "queued_at": time.time(),
                 },
             ) from error
 
 
-def _send_on(
-    app: Celery,
-    ledger: Ledger,
-    index: str,
-    queue: str,
-    chunk: ChunkOfJob | None,
-    parts: list[tuple[list[DocumentKey], str]],
-    arguments: dict[str, Any],
-) -> None:
-    """Send parts of a chunk on as tasks of their own; of a job's chunk, note them first."""
-    named = [None if chunk is None else chunk.part(name) for _, name in parts]
-    ledger.open([(part, len(keys)) for part, (keys, _) in zip(named, parts, strict=True) if part])
-    for part, (keys, _) in zip(named, parts, strict=True):
-        send(app, index, keys, queue, job=None if part is None else part.to_json(), **arguments)
+def _do(app: Celery, work: _Work) -> None:
+    """Do what a message asks for, unless its job no longer wants it, and note what came out."""
+    resources = process_resources()
+    ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)
+    if work.chunk is not None and not ledger.wanted(work.chunk):
+        return
+    if work.suspicious and len(work.keys) > 1:
+        report = _split(app, ledger, work)
+    else:
+        report = _score(app, ledger, resources, work)
+    if work.chunk is not None:
+        ledger.close(work.chunk, report)
 
 
-def _score(
-    resources: Resources,
-    index: str,
-    keys: list[DocumentKey],
-    attempt: int,
-    guard: Guard | None,
-    chunk: ChunkOfJob | None,
-) -> Report:
-    settings = resources.settings
-    own = (settings.field, resources.pipeline.model.identity)
-    if chunk is not None and own != (chunk.field, chunk.model):
-        return _all_rejected(
-            keys,
-            f"this worker writes {own[1]} into {own[0]!r}, and the job wants {chunk.model} in "
-            f"{chunk.field!r}; give workers with other settings queues of their own",
+def _split(app: Celery, ledger: Ledger, work: _Work) -> Report:
+    """Send each document on alone, so that only the one that crashed the worker is held up."""
+    log.warning("a task for %d documents came back; each goes alone", len(work.keys))
+    parts = {f"alone{place}": [key] for place, key in enumerate(work.keys)}
+    _send_on(app, ledger, work, parts, attempt=work.attempt, alone=True)
+    return Report()
+
+
+def _score(app: Celery, ledger: Ledger, resources: Resources, work: _Work) -> Report:
+    """Score the documents, and send those on that are to be tried again."""
+    refusal = _refusal(resources, work.chunk)
+    report = _score_safely(resources, work) if refusal is None else _all_rejected(work, refusal)
+    if report.waiting:
+        _send_on(
+            app,
+            ledger,
+            work,
+            {f"try{work.attempt + 1}": report.waiting},
+            attempt=work.attempt + 1,
+            alone=work.suspicious,
+            countdown=_delay(work.attempt, report.wait),
         )
-    try:
-        with clear_errors(settings.elasticsearch_url):
-            resources.check_index(index)
-            report = score_documents(
-                resources.pipeline,
-                resources.store,
-                index,
-                keys,
-                since=None if chunk is None else datetime.fromisoformat(chunk.since),
-                last_try=attempt >= settings.indexer.attempts,
-                guard=guard,
-            )
-    except MappingError as error:
-        report = _all_rejected(keys, str(error))
-    except (SaferankError, ApiError, TransportError):
-        raise
-    except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
-        log.exception("unexpected error while scoring %s", index)
-        report = _all_rejected(keys, f"unexpected error: {error!r}")
-    log.info(
-        "scored a chunk of %s: %s",
-        index,
-        {name.value: count for name, count in (+report.counts).items()},
-    )
     return report
 
 
-def _all_rejected(keys: list[DocumentKey], reason: str) -> Report:
-    log.error("%d documents are not scored: %s", len(keys), reason)
-    return Report(
-        counts=Counter({Outcome.REJECTED: len(keys)}), rejected=dict.fromkeys(keys, reason)
+def _send_on(
+    app: Celery,
+    ledger: Ledger,
+    work: _Work,
+    parts: Mapping[str, list[DocumentKey]],
+    **arguments: Any,
+) -> None:
+    """Send parts of a task on as tasks of their own; of a job's chunk, note them first."""
+    chunks = {} if work.chunk is None else {name: work.chunk.part(name) for name in parts}
+    ledger.open([(chunk, len(parts[name])) for name, chunk in chunks.items()])
+    for name, keys in parts.items():
+        job = chunks[name].to_json() if chunks else None
+        send(app, work.index, keys, work.queue, job=job, **arguments)
+
+
+def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:
+    """Why this worker must not work for a job; None when it may."""
+    field, model = resources.settings.field, resources.pipeline.model.identity
+    if chunk is None or (chunk.field, chunk.model) == (field, model):
+        return None
+    return (
+        f"this worker writes {model} into {field!r}, and the job wants {chunk.model} in "
+        f"{chunk.field!r}; give workers with other settings queues of their own"
     )
+
+
+def _score_safely(resources: Resources, work: _Work) -> Report:
+    """Score the documents; whatever goes wrong with them for good is in the report.
+
+    Raises:
+        SaferankError, ApiError, TransportError: a service cannot be used for now.
+    """
+    settings = resources.settings
+    try:
+        with clear_errors(settings.elasticsearch_url):
+            resources.check_index(work.index)
+            report = score_documents(
+                resources.pipeline,
+                resources.store,
+                work.index,
+                work.keys,
+                since=None if work.chunk is None else datetime.fromisoformat(work.chunk.since),
+                last_try=work.attempt >= settings.indexer.attempts,
+                guard=_guard(resources, work) if work.suspicious else None,
+            )
+    except MappingError as error:
+        report = _all_rejected(work, str(error))
+    except (SaferankError, ApiError, TransportError):
+        raise
+    except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
+        log.exception("unexpected error while scoring %s", work.index)
+        report = _all_rejected(work, f"unexpected error: {error!r}")
+    counts = {name.value: count for name, count in report.counts.items() if count}
+    log.info("scored a chunk of %s: %s", work.index, counts)
+    return report
+
+
+def _guard(resources: Resources, work: _Work) -> Guard:
+    """Guard the images of the one document that may have crashed a worker."""
+    notes = resources.settings.indexer.jobs_index
+    return alone_guard(resources.client, notes, work.index, work.keys[0], message=work.sent_at)
+
+
+def _all_rejected(work: _Work, reason: str) -> Report:
+    log.error("%d documents are not scored: %s", len(work.keys), reason)
+    report = Report(rejected=dict.fromkeys(work.keys, reason))
+    report.counts[Outcome.REJECTED] = len(work.keys)
+    return report
 
 
 def _delay(attempt: int, asked: float | None) -> float:

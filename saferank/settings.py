@@ -94,6 +94,9 @@ class IndexerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     chunk_size: Annotated[PositiveInt, Field(description="documents in one task")] = 64
+    in_flight: Annotated[
+        PositiveInt, Field(description="tasks of a job that are queued or worked on at a time")
+    ] = 64
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 16
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
     attempts: Annotated[

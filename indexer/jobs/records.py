@@ -53,8 +53,8 @@ class Pace:
         slices: parts of the index that are read in parallel.
     """
 
-    chunk_size: int = 64
-    in_flight: int = 64
+    chunk_size: int
+    in_flight: int
     rate: float | None = None
     slices: int = 1
 

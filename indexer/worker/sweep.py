@@ -40,7 +40,7 @@ def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
         field=settings.field,
         model=model_identity(settings.model),
         selection=Selection(Only(only)),
-        pace=Pace(settings.indexer.chunk_size),
+        pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_index(client, index, SafetyFields.of(settings))

@@ -44,7 +44,10 @@ def backfill(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Documents a second at most.")
     ] = None,
-    in_flight: Annotated[int, typer.Option(min=1, help="Tasks queued or worked on.")] = 64,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tasks queued or worked on, if not as in the settings."),
+    ] = None,
     chunk: Annotated[
         int | None, typer.Option(min=1, help="Documents in a task, if not as in the settings.")
     ] = None,
@@ -97,7 +100,12 @@ def backfill(
         field=settings.field,
         model=model_identity(settings.model),
         selection=Selection(Only(only), parsed),
-        pace=Pace(chunk or settings.indexer.chunk_size, in_flight, rate, slices),
+        pace=Pace(
+            chunk or settings.indexer.chunk_size,
+            in_flight or settings.indexer.in_flight,
+            rate,
+            slices,
+        ),
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)

@@ -118,7 +118,7 @@ def main() -> None:
                 field=settings.field,
                 model=model_identity(settings.model),
                 selection=Selection(),
-                pace=Pace(),
+                pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
             )
         )
         for name in ("fresh", "backfill"):

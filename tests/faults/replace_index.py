@@ -186,7 +186,7 @@ def main() -> None:
             field=settings.field,
             model=model_identity(settings.model),
             selection=Selection(),
-            pace=Pace(slices=2),
+            pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight, slices=2),
             into=new,
         )
         table = Table(title=f"{options.documents} documents, {options.rate:g} writes a second")

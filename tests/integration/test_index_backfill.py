@@ -262,7 +262,7 @@ def test_an_image_that_ends_its_worker_is_given_up_after_two(
         "TEST_POISON": hashlib.sha256(poison).hexdigest(),
     }
     with running_worker(environment, tmp_path / "log", fast=True):
-        done = backfill(jobs.acquire(replace(job, pace=Pace(chunk_size=50)))).run()
+        done = backfill(jobs.acquire(replace(job, pace=Pace(chunk_size=50, in_flight=4)))).run()
     kills = (tmp_path / "inferences.kills").read_text().count("\n")
     assert (done.counts["scored"], done.failures, kills) == (19, {"worker_lost": 2}, 2)
     assert client.get(index=index_name, id="7")["_source"]["safety"]["error"] == "worker_lost"

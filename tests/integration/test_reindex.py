@@ -70,7 +70,7 @@ def copy_job(settings: Settings, index: str, into: str) -> Job:
         field=settings.field,
         model=model_identity(settings.model),
         selection=Selection(),
-        pace=Pace(chunk_size=50, slices=2),
+        pace=Pace(chunk_size=50, in_flight=64, slices=2),
         into=into,
     )
 

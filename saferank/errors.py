@@ -181,7 +181,7 @@ class ErrorCode(StrEnum):
     WORKER_LOST = (
         "worker_lost",
         False,
-        "the image ended its worker process twice",
+        "the image crashed its worker process twice",
     )
     INTERNAL = (
         "internal",

@@ -100,7 +100,7 @@ class IndexerSettings(BaseModel):
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 16
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
     attempts: Annotated[
-        PositiveInt, Field(description="tries for an error that may pass, then it is stored")
+        PositiveInt, Field(description="tries for a transient error, then it is stored")
     ] = 3
     retry_delay: Annotated[
         PositiveFloat, Field(description="seconds before the second try; doubles, with jitter")

@@ -56,7 +56,7 @@ class DecoderProcess:
 
         Raises:
             ImageError: as the child reports, or ``decode_timeout``, or ``unreadable`` when the file
-                ended the child.
+                crashed the child.
         """
         with self._lock:
             connection = self._connect(settings)
@@ -83,7 +83,7 @@ class DecoderProcess:
             except (OSError, EOFError) as error:
                 status = self._kill()
                 raise ImageError(
-                    ErrorCode.UNREADABLE, f"the image ended its decoder (exit status {status})"
+                    ErrorCode.UNREADABLE, f"the image crashed its decoder (exit status {status})"
                 ) from error
             return pictures, reply
 

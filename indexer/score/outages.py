@@ -1,4 +1,4 @@
-"""Which errors of Elasticsearch pass by themselves, which do not, and waiting for those that do."""
+"""Which errors of Elasticsearch are transient, which are not, and waiting for those that are."""
 
 from __future__ import annotations
 

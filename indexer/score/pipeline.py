@@ -114,7 +114,7 @@ class Pipeline:
         fetch: reference → bytes; raises ImageError.
         decode: bytes → frames; raises ImageError.
         fetch_again: reference and what is known of the image → bytes, or None when it has not
-            changed; None to fetch everything anew.
+            changed; None to fetch everything again.
         batch_size: frames in one call of the model.
         fetch_threads: images fetched at once.
     """
@@ -142,7 +142,7 @@ class Pipeline:
         *,
         known: Iterable[ImageRecord] = (),
         guard: Guard | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> list[Scored]:
         """Score documents; a bad image fails its own document and no other.
 
@@ -153,10 +153,10 @@ class Pipeline:
             documents: as they were read.
             known: further records of images that this model scored.
             guard: if given, each image is decoded and scored alone inside it.
-            anew: forget what the documents say about their images.
+            force: forget what the documents say about their images.
         """
         scored_at = datetime.now(UTC)
-        earlier = [] if anew else [image for one in documents for image in self._reusable(one)]
+        earlier = [] if force else [image for one in documents for image in self._reusable(one)]
         by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
         batch = _Batch(self.model, self._batch_size)
         images = {

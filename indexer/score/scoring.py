@@ -29,12 +29,12 @@ def score_documents(
     since: datetime | None = None,
     last_try: bool = True,
     guard: Guard | None = None,
-    anew: bool = False,
+    force: bool = False,
 ) -> Report:
     """Score documents and store the result.
 
     A document that another writer changes meanwhile is read again. If its images and its score
-    are as before, the result still holds and is stored; else it is scored anew, so a late result
+    are as before, the result still holds and is stored; else it is scored again, so a late result
     never replaces a newer one.
 
     Args:
@@ -44,10 +44,10 @@ def score_documents(
         keys: the documents.
         since: documents that this model scored at or after this time are passed over; others
             get a new ``scored_at`` even when nothing else is new.
-        last_try: store an error that may pass; else report the document as waiting.
+        last_try: store a transient error too; else report the document as waiting.
         guard: see ``Pipeline.score``.
-        anew: send every image through the model, also those known by their bytes, and try those
-            again that ended workers.
+        force: send every image through the model, also those known by their bytes, and try those
+            again that crashed workers.
 
     Raises:
         MappingError: there is no such index.
@@ -75,7 +75,7 @@ def score_documents(
             for image in scored.record.images
             if image.probability is not None
         ]
-        scored = _score(pipeline, todo, known, guard, anew, report, last_try)
+        scored = _score(pipeline, todo, known, guard, force, report, last_try)
         to_write = still_valid + [(one.document, one.record) for one in scored]
         before |= {one.document.key: one for one in scored}
         pending = _write(store, index, to_write, report, restamp=since is not None)
@@ -95,14 +95,14 @@ def _score(
     documents: list[Document],
     known: list[ImageRecord],
     guard: Guard | None,
-    anew: bool,
+    force: bool,
     report: Report,
     last_try: bool,
 ) -> list[Scored]:
     finished = []
     if not documents:
         return []
-    for scored in pipeline.score(documents, known=known, guard=guard, anew=anew):
+    for scored in pipeline.score(documents, known=known, guard=guard, force=force):
         report.counts[SideCount.INFERRED] += scored.inferred
         if scored.transient and not last_try:
             report.waiting.append(scored.document.key)

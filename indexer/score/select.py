@@ -33,7 +33,7 @@ class Only(StrEnum):
     STALE = "stale"
     """Scored by another model."""
     FAILED = "failed"
-    """At least one image has no probability; those that ended workers are left out."""
+    """At least one image has no probability; those that crashed workers are left out."""
     ALL = "all"
 
 

@@ -1,8 +1,8 @@
-"""Images that end the process that looks at them.
+"""Images that crash the process that looks at them.
 
-A task that comes back had its worker end under it. Its documents then go alone, and each image is
+A task that comes back had its worker crash. Its documents then go alone, and each image is
 noted in Elasticsearch before it is looked at. A message that comes back again and finds its own
-note has ended a process a second time: the image is given up and never decoded again. Notes go by
+note has crashed a second process: the image is given up and never decoded again. Notes go by
 the image's digest, for a task's id stays the same or changes for reasons of its own.
 """
 
@@ -42,8 +42,8 @@ def alone_guard(
             note back, sends a new message; so its old note tells nothing.
 
     Returns:
-        A guard that raises ImageError: ``worker_lost`` for an image that ended two processes;
-        one that may pass while another document's task looks at the same image.
+        A guard that raises ImageError: ``worker_lost`` for an image that crashed two processes;
+        a transient one while another document's task looks at the same image.
     """
     ensure_jobs_index(client, notes)
     document = f"{index}/{key.id}/{key.routing or ''}"
@@ -63,8 +63,8 @@ def alone_guard(
         try:
             client.create(index=notes, id=note, document=about)
         except ConflictError:
-            if _ended_process(client.get(index=notes, id=note)["_source"], about):
-                log.error("image %s of %s ended two workers", digest, document)
+            if _crashed(client.get(index=notes, id=note)["_source"], about):
+                log.error("image %s of %s crashed two workers", digest, document)
                 client.index(index=notes, id=lost, document=about)
                 client.options(ignore_status=404).delete(index=notes, id=note)
                 raise _worker_lost(digest) from None
@@ -77,7 +77,7 @@ def alone_guard(
     return guard
 
 
-def _ended_process(note: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+def _crashed(note: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether a note was left by this very message; False for one that no longer matters.
 
     Raises:
@@ -97,5 +97,5 @@ def _ended_process(note: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 def _worker_lost(digest: str) -> ImageError:
     return ImageError(
         ErrorCode.WORKER_LOST,
-        f"image {digest} ended its worker twice; look at it, then score the document again",
+        f"image {digest} crashed its worker twice; look at it, then score the document again",
     )

@@ -41,9 +41,9 @@ def index(
     queue: Annotated[
         bool, typer.Option("--queue", help="Let the workers do it, and do not wait.")
     ] = False,
-    anew: Annotated[
+    force: Annotated[
         bool,
-        typer.Option("--anew", help="Look again at images that are known, or ended workers."),
+        typer.Option("--force", help="Look again at images that are known, or crashed workers."),
     ] = False,
 ) -> None:
     """Score the images of documents and store the result with them.
@@ -53,8 +53,8 @@ def index(
     parsed = parse_query(query)
     if ids and parsed is not None:
         raise typer.BadParameter("give ids or --query, not both", param_hint="--query")
-    if queue and anew:
-        raise typer.BadParameter("only without --queue", param_hint="--anew")
+    if queue and force:
+        raise typer.BadParameter("only without --queue", param_hint="--force")
     settings = get_settings()
     console = Console()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
@@ -65,7 +65,7 @@ def index(
             chosen = _selected(client, settings, name, parsed)
         if queue:
             _queue(settings, chosen, console)
-        elif not _score(settings, chosen, console, anew=anew):
+        elif not _score(settings, chosen, console, force=force):
             raise typer.Exit(1)
 
 
@@ -102,7 +102,7 @@ def _score(
     chosen: Iterable[tuple[str, list[DocumentKey]]],
     console: Console,
     *,
-    anew: bool,
+    force: bool,
 ) -> bool:
     with needs_extra("indexer"):
         from saferank.indexer.score.scoring import score_documents
@@ -121,7 +121,7 @@ def _score(
             for start in range(0, len(keys), size):
                 chunk = keys[start : start + size]
                 report = score_documents(
-                    resources.pipeline, resources.store, concrete, chunk, anew=anew
+                    resources.pipeline, resources.store, concrete, chunk, force=force
                 )
                 total.add(report)
                 progress.advance(bar, len(chunk))

@@ -1,4 +1,4 @@
-"""When an image counts as one that ended its workers, and when it does not."""
+"""When an image counts as one that crashed its workers, and when it does not."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

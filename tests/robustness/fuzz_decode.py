@@ -64,7 +64,7 @@ def main() -> int:
             outcome = "decoded"
             assert all(frame.mode == "RGB" for frame in decoded.frames)
         except ImageError as error:
-            ended = "ended its decoder" in str(error)
+            ended = "crashed its decoder" in str(error)
             outcome = "decoder process ended" if ended else str(error.code)
         except Exception as error:
             outcome = f"FAILURE {type(error).__name__}"

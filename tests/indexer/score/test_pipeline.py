@@ -135,7 +135,7 @@ def test_an_image_that_ended_workers_is_never_decoded_again_by_any_model() -> No
     [scored] = pipeline.score([document(grey(7), **stored)])
     assert scored.record.error is ErrorCode.WORKER_LOST
     assert not scored.transient
-    [again] = brightness_pipeline().score([document(grey(7), **stored)], anew=True)
+    [again] = brightness_pipeline().score([document(grey(7), **stored)], force=True)
     assert again.record.status is Status.SCORED
 
 

@@ -30,7 +30,7 @@ _TURNS = {
 
 
 def as_viewed(image: Image.Image) -> Image.Image:
-    """Give the picture as a viewer sees it: upright, opaque, eight bits, sRGB.
+    """The picture as a viewer sees it: upright, opaque, eight bits, sRGB.
 
     Args:
         image: a loaded image of any mode, with Pillow's ``info``.

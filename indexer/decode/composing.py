@@ -72,7 +72,7 @@ class Animation:
 
 
 def compose(animation: Animation) -> Iterator[Image.Image]:
-    """Give the canvas as it looks after each frame.
+    """The canvas as it looks after each frame.
 
     It is the same RGBA image each time, in sRGB, with the first frame's EXIF: copy what is to
     be kept.

@@ -19,7 +19,7 @@ _KEPT = _SEEN | {b"IEND", b"acTL", b"fcTL"}
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Give each chunk's kind and content, up to the end chunk.
+    """Each chunk's kind and content, up to the end chunk.
 
     Raises:
         ImageError: ``truncated``, when the file ends before that.

@@ -60,7 +60,7 @@ def _allowed(address: Address, settings: FetchSettings) -> bool:
 
 
 def _reached(address: Address) -> Address:
-    """Give the IPv4 host behind an IPv6 address that only wraps one (mapped, NAT64, 6to4)."""
+    """The IPv4 host behind an IPv6 address that only wraps one (mapped, NAT64, 6to4)."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

@@ -195,7 +195,7 @@ def _retry_after(response: httpcore.Response) -> float | None:
 
 
 def _unpacked(response: httpcore.Response) -> Iterator[bytes]:
-    """Give the body in chunks of bounded size, however well it is packed."""
+    """The body in chunks of bounded size, however well it is packed."""
     encoding = (_header(response, b"content-encoding") or "identity").lower().encode()
     if encoding == b"identity":
         yield from response.iter_stream()
@@ -237,7 +237,7 @@ def _coded(url: httpx.URL) -> Iterator[None]:
 
 
 def _validator(response: httpcore.Response, name: bytes) -> str | None:
-    """Give a header that will be stored with the document, unless it is absurdly long."""
+    """A header that will be stored with the document, unless it is absurdly long."""
     value = _header(response, name)
     return value if value is not None and len(value) <= _LONGEST_VALIDATOR else None
 

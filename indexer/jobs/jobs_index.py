@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
 
-# One index, told apart by `kind`: `job`, `chunk` and `image`.
+
+class Kind(StrEnum):
+    """What a document of the index is; its field ``kind``."""
+
+    JOB = "job"
+    """A job record."""
+    CHUNK = "chunk"
+    """A chunk of a job."""
+    IMAGE = "image"
+    """An image that is looked at alone, or was given up."""
+
+
 _MAPPINGS: dict[str, Any] = {
     "dynamic": "strict",
     "_meta": {"saferank": {"version": 2}},

@@ -16,6 +16,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ServiceUnavailable
+from saferank.indexer.jobs.jobs_index import Kind
 from saferank.indexer.jobs.records import JobState
 from saferank.indexer.score.report import Outcome, Report, SideCount
 
@@ -95,7 +96,7 @@ class Ledger:
             operations += [
                 {"create": {"_id": _id(chunk)}},
                 {
-                    "kind": "chunk",
+                    "kind": Kind.CHUNK.value,
                     "job": chunk.job,
                     "since": chunk.since,
                     "done": False,
@@ -181,7 +182,7 @@ class Ledger:
 
     def forget(self, job: str, *, open_only: bool = False) -> int:
         """Delete a job's chunks, or those not finished; a worker passes over them then."""
-        query: dict[str, Any] = {"bool": {"filter": [{"term": {"kind": "chunk"}}]}}
+        query: dict[str, Any] = {"bool": {"filter": [{"term": {"kind": Kind.CHUNK.value}}]}}
         query["bool"]["filter"].append({"term": {"job": job}})
         if open_only:
             query["bool"]["filter"].append({"term": {"done": False}})
@@ -207,7 +208,7 @@ def _of(job: str, since: str) -> dict[str, Any]:
     return {
         "bool": {
             "filter": [
-                {"term": {"kind": "chunk"}},
+                {"term": {"kind": Kind.CHUNK.value}},
                 {"term": {"job": job}},
                 {"term": {"since": since}},
             ]

@@ -20,7 +20,7 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import JobError
-from saferank.indexer.jobs.jobs_index import ensure_jobs_index
+from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.score.select import Only, Selection
 
 # A producer that has not been heard of for so long is taken for dead. Clocks of machines that
@@ -125,7 +125,12 @@ class Job:
         del record["version"]
         for name in ("started_at", "heartbeat_at", "finished_at"):
             record[name] = None if record[name] is None else record[name].isoformat()
-        return {"kind": "job", "state": self.state.value, "index": self.index, "record": record}
+        return {
+            "kind": Kind.JOB.value,
+            "state": self.state.value,
+            "index": self.index,
+            "record": record,
+        }
 
     @classmethod
     def from_document(cls, source: Mapping[str, Any], version: tuple[int, int]) -> Job:
@@ -183,7 +188,7 @@ class Jobs:
         self.client.indices.refresh(index=self.index)
         hits = self.client.search(
             index=self.index,
-            query={"term": {"kind": "job"}},
+            query={"term": {"kind": Kind.JOB.value}},
             size=1000,
             seq_no_primary_term=True,
         )["hits"]["hits"]

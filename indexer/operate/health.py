@@ -48,7 +48,7 @@ class Health:
         return all(check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form that ``saferank health --json`` prints."""
+        """The form that ``saferank health --json`` prints."""
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 

@@ -40,7 +40,7 @@ class Classifier(Protocol):
         """Make a blob of shape (3, H, W) from an upright RGB image."""
 
     def probabilities(self, blobs: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Give the probability in 0..1 of each of the blobs, shape (N, 3, H, W)."""
+        """The probability in 0..1 of each of the blobs, shape (N, 3, H, W)."""
 
 
 class FetchedImage(Protocol):

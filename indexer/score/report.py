@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -68,6 +69,25 @@ class Report:
     waiting: list[DocumentKey] = field(default_factory=list)
     wait: float | None = None
 
+    def add_missing(self, keys: Iterable[DocumentKey]) -> None:
+        """Note that there are no such documents."""
+        for key in keys:
+            self.counts[Outcome.MISSING] += 1
+            self.missing.append(key)
+
+    def add_rejected(self, keys: Iterable[DocumentKey], reason: str) -> None:
+        """Note that nothing is stored with documents."""
+        for key in keys:
+            self.counts[Outcome.REJECTED] += 1
+            self.rejected[key] = reason
+
+    def add_waiting(self, keys: Iterable[DocumentKey], wait: float | None = None) -> None:
+        """Note that documents are to be tried again, at least so many seconds later."""
+        for key in keys:
+            self.counts[Outcome.WAITING] += 1
+            self.waiting.append(key)
+        self._wait_at_least(wait)
+
     def add(self, other: Report) -> None:
         """Add another set's outcomes to these."""
         self.counts += other.counts
@@ -75,4 +95,8 @@ class Report:
         self.missing += other.missing
         self.rejected |= other.rejected
         self.waiting += other.waiting
-        self.wait = max((w for w in (self.wait, other.wait) if w is not None), default=None)
+        self._wait_at_least(other.wait)
+
+    def _wait_at_least(self, wait: float | None) -> None:
+        if wait is not None:
+            self.wait = max(wait, self.wait or 0.0)

@@ -12,7 +12,7 @@ from saferank.indexer.operate import metrics
 from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
 from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
-from saferank.mappings.record import ImageRecord, SafetyRecord
+from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ def score_documents(
     pending = list(dict.fromkeys(keys))
     for _ in range(_ROUNDS):
         documents, missing = store.read(index, pending)
-        report.missing += missing
-        report.counts[Outcome.MISSING] += len(missing)
+        report.add_missing(missing)
         todo, still_valid = [], []
         for document in documents:
             previous = before.get(document.key)
@@ -75,42 +74,31 @@ def score_documents(
             for image in scored.record.images
             if image.probability is not None
         ]
-        scored = _score(pipeline, todo, known, guard, force, report, last_try)
+        scored = _finished(
+            pipeline.score(todo, known=known, guard=guard, force=force), report, last_try=last_try
+        )
         to_write = still_valid + [(one.document, one.record) for one in scored]
         before |= {one.document.key: one for one in scored}
         pending = _write(store, index, to_write, report, restamp=since is not None)
         if not pending:
             break
     else:
-        report.waiting += pending
-        report.counts[Outcome.WAITING] += len(pending)
+        report.add_waiting(pending)
     for outcome in Outcome:
         if outcome.is_settled:
             metrics.DOCUMENTS.labels(outcome.value).inc(report.counts[outcome])
     return report
 
 
-def _score(
-    pipeline: Pipeline,
-    documents: list[Document],
-    known: list[ImageRecord],
-    guard: Guard | None,
-    force: bool,
-    report: Report,
-    last_try: bool,
-) -> list[Scored]:
+def _finished(scored: list[Scored], report: Report, *, last_try: bool) -> list[Scored]:
+    """Those to store now; the others are reported as waiting."""
     finished = []
-    if not documents:
-        return []
-    for scored in pipeline.score(documents, known=known, guard=guard, force=force):
-        report.counts[SideCount.INFERRED] += scored.inferred
-        if scored.transient and not last_try:
-            report.waiting.append(scored.document.key)
-            report.counts[Outcome.WAITING] += 1
-            if scored.retry_after is not None:
-                report.wait = max(report.wait or 0.0, scored.retry_after)
+    for one in scored:
+        report.counts[SideCount.INFERRED] += one.inferred
+        if one.transient and not last_try:
+            report.add_waiting([one.document.key], one.retry_after)
         else:
-            finished.append(scored)
+            finished.append(one)
     return finished
 
 
@@ -131,11 +119,9 @@ def _write(
                 again.append(document.key)
                 report.counts[SideCount.CONFLICTS] += 1
             case Written.DELETED:
-                report.missing.append(document.key)
-                report.counts[Outcome.MISSING] += 1
+                report.add_missing([document.key])
             case Written.REJECTED:
-                report.rejected[document.key] = result.reason or ""
-                report.counts[Outcome.REJECTED] += 1
+                report.add_rejected([document.key], result.reason or "")
                 log.error(
                     "document %s is not stored: %s",
                     document.key.id,

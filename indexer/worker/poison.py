@@ -17,7 +17,7 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.jobs.jobs_index import ensure_jobs_index
+from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Guard
 
@@ -54,7 +54,7 @@ def alone_guard(
         if client.exists(index=notes, id=lost):
             raise _worker_lost(digest)
         about = {
-            "kind": "image",
+            "kind": Kind.IMAGE.value,
             "document": document,
             "sha256": digest,
             "message": message,

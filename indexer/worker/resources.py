@@ -58,7 +58,7 @@ class Resources:
 
 
 def model_identity(name_or_path: str) -> str:
-    """Give the identity of a model without loading it.
+    """The identity of a model, without loading it.
 
     Raises:
         ModelError: its files are not there, or are not the right ones.
@@ -106,7 +106,7 @@ def make_resources(settings: Settings) -> Resources:
 
 
 def process_resources() -> Resources:
-    """Give this process's resources, made at the first call."""
+    """This process's resources, made at the first call."""
     return _resources_of(os.getpid())
 
 

@@ -23,7 +23,7 @@ SWEEP_TASK = "saferank.sweep"
 
 
 @shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True)
-def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
+def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> None:
     """Queue what may be in flight of an index's unscored documents, and leave.
 
     Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
@@ -32,7 +32,7 @@ def sweep(self: Task[..., None], index: str, only: str = "missing") -> None:
     Args:
         self: the task.
         index: index, alias or pattern.
-        only: ``missing``, ``stale``, ``failed`` or ``all``.
+        only: one of ``Only``.
     """
     settings = get_settings()
     wanted = Job(

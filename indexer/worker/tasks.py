@@ -22,7 +22,7 @@ from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
 from saferank.indexer.queue import SCORE_TASK, send
 from saferank.indexer.score.pipeline import Guard
-from saferank.indexer.score.report import Outcome, Report
+from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
@@ -223,8 +223,8 @@ def _guard(resources: Resources, work: _Work) -> Guard:
 
 def _all_rejected(work: _Work, reason: str) -> Report:
     log.error("%d documents are not scored: %s", len(work.keys), reason)
-    report = Report(rejected=dict.fromkeys(work.keys, reason))
-    report.counts[Outcome.REJECTED] = len(work.keys)
+    report = Report()
+    report.add_rejected(work.keys, reason)
     return report
 
 

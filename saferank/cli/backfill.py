@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from saferank.cli.copying import read_definition, run_copy
 from saferank.cli.extras import needs_extra, parse_query
+from saferank.cli.reindex import read_definition, run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
 from saferank.mappings import check_index
@@ -120,7 +120,7 @@ def backfill(
                     client, jobs, wanted, names=alias or (), definition=read_definition(definition)
                 )
             )
-            job = run_copy(client, settings, jobs, job, Limits(sample, longest_block))
+            job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
             if job.state is JobState.CANCELLED:
                 raise typer.Exit(1)
             return

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.backfill import run, show_job
-from saferank.cli.copying import run_copy
 from saferank.cli.extras import needs_extra
+from saferank.cli.reindex import run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
 
@@ -96,6 +96,6 @@ def resume(id: Id) -> None:
         if job.alive:
             Console().print(f"{id} goes on, run by {job.owner}", highlight=False)
         elif job.into is not None:
-            run_copy(jobs.client, settings, jobs, jobs.acquire(job))
+            run_reindex(jobs.client, settings, jobs, jobs.acquire(job))
         else:
             run(jobs.client, settings, jobs, jobs.acquire(job))

@@ -38,14 +38,14 @@ def read_definition(path: Path | None) -> dict[str, Any] | None:
     return parse_definition(value, str(path))
 
 
-def run_copy(
+def run_reindex(
     client: Elasticsearch,
     settings: Settings,
     jobs: Jobs,
     job: Job,
     limits: Limits | None = None,
 ) -> Job:
-    """Run a copy that this process holds, say what it is doing, and print its end."""
+    """Run a reindex that this process holds, say what it is doing, and print its end."""
     from saferank.indexer.brokers import check_broker
     from saferank.indexer.reindex.steps import Limits, Reindex
     from saferank.indexer.worker.app import create_app

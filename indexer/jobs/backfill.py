@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from celery import Celery
 from elastic_transport import TransportError
@@ -20,6 +19,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
+from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 Reporter = Callable[[Job, Tally], None]
 
-# Also how soon a job does what it is asked: to pause, go on or end.
 _BEAT = 2.0
 _POLL = 0.5
 # Small enough that slow workers come back for the next page before the frozen view expires.
@@ -47,10 +46,6 @@ _MOST_PASSES = 5
 
 class _WouldWait(Exception):
     """Everything that may be in flight is, and the caller does not wait."""
-
-
-class _Cancelled(Exception):
-    pass
 
 
 class Backfill:
@@ -80,13 +75,12 @@ class Backfill:
         self._client = client
         self._app = app
         self._settings = settings
-        self._jobs = jobs
-        self._job = job
+        self._lease = Lease(jobs, job, every=_BEAT)
         self._report = report
         self._wait = wait
         self._ledger = Ledger(client, jobs.index)
         self._tally = Tally()
-        self._beat_at = self._tallied_at = 0.0
+        self._tallied_at = 0.0
         self._progress_at = time.monotonic()
         self._next_send = time.monotonic()
         self._queued = self._lost = 0
@@ -110,13 +104,17 @@ class Backfill:
                     since = outages.since
                     outages.wait(error, progressed=since is not None and self._progress_at > since)
         except _WouldWait:
-            return self._jobs.beat(self._job, owner=None)
-        except _Cancelled:
+            return self._lease.let_go()
+        except Cancelled:
             self._ledger.forget(self._job.id, open_only=True)
             return self._finish(JobState.CANCELLED, "cancelled")
         except KeyboardInterrupt:
-            self._jobs.beat(self._job, owner=None)
+            self._lease.let_go()
             raise
+
+    @property
+    def _job(self) -> Job:
+        return self._lease.job
 
     def _work(self) -> Job:
         left_before: int | None = None
@@ -194,7 +192,7 @@ class Backfill:
         while (
             self._tally.in_flight >= self._job.pace.in_flight
             or time.monotonic() < self._next_send
-            or self._job.state is JobState.PAUSED
+            or self._lease.paused
         ):
             if not self._wait:
                 raise _WouldWait
@@ -216,7 +214,7 @@ class Backfill:
     def _keep_up(self, *, force: bool = False) -> None:
         """Renew the lease, read the ledger, tell the caller; each only when it is time."""
         now = time.monotonic()
-        if now - self._beat_at >= _BEAT:
+        if self._lease.due:
             self._beat()
         full = self._tally.in_flight >= self._job.pace.in_flight
         if force or full or now - self._tallied_at >= _BEAT:
@@ -244,10 +242,8 @@ class Backfill:
         self._tally = replace(self._tally, in_flight=0)
 
     def _beat(self, **changes: object) -> None:
-        self._job = self._jobs.beat(self._job, **changes)
-        self._beat_at = time.monotonic()
-        if self._job.state is JobState.CANCELLED:
-            raise _Cancelled
+        self._lease.beat(**changes)
+        self._lease.check_cancelled()
 
     def _finish(self, state: JobState, note: str) -> Job:
         since = self._job.started_at.isoformat()
@@ -255,18 +251,12 @@ class Backfill:
         reasons = self._ledger.reasons(self._job.id, since)
         if reasons:
             note = "; ".join([note, *(f"{id}: {reason}" for id, reason in reasons.items())])
-        self._job = self._jobs.beat(
-            self._job,
-            state=state,
-            owner=None,
-            finished_at=datetime.now(UTC),
-            counts=tally.counts,
-            failures=tally.failures,
-            note=note.strip("; "),
+        job = self._lease.finish(
+            state, note.strip("; "), counts=tally.counts, failures=tally.failures
         )
-        self._report(self._job, tally)
-        self._ledger.forget(self._job.id)
-        return self._job
+        self._report(job, tally)
+        self._ledger.forget(job.id)
+        return job
 
 
 def count_left(client: Elasticsearch, settings: Settings, job: Job) -> int:

@@ -43,7 +43,7 @@ class Copier:
         fields: names of the safety fields.
         image_field: source field with the image references.
         model: identity of the model that scores now.
-        still_ours: called right before each write; raises when another process took over.
+        still_ours: called right before each write; raises when another producer took over.
         patience: seconds to keep trying while Elasticsearch is busy.
     """
 
@@ -85,18 +85,21 @@ class Copier:
         if left:
             self._patiently(write_left)
 
-    def remove_deleted(self, *, slices: int, enough: Callable[[], None]) -> int:
+    def remove_deleted(self, *, slices: int, check: Callable[[], None]) -> int:
         """Remove from the new index what is no longer in the old one, by comparing all ids.
 
         Both must have been refreshed since the last documents were copied.
 
         Args:
             slices: parts of the index that are read in parallel.
-            enough: called at each page; raises when this may not go on.
+            check: called at each page; raises when this must stop.
+
+        Returns:
+            The number of documents removed.
         """
         removed = 0
         for page in pages(self._client, self._target, {"match_all": {}}, size=_PAGE, slices=slices):
-            enough()
+            check()
             keys = [found.key for found in page]
             gone = self._patiently(lambda keys=keys: self._gone(keys))  # type: ignore[misc]
             if gone:

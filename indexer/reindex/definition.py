@@ -92,7 +92,7 @@ def create(
         found = client.indices.get_mapping(index=index)
         if index not in found or _origin(found[index]["mappings"]) != origin:
             raise JobError(
-                f"index {index!r} exists already and was not made by this copy; choose another "
+                f"index {index!r} exists already and was not made by this reindex; choose another "
                 "name, or delete it"
             )
     else:

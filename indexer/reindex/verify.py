@@ -37,7 +37,7 @@ def verify_sample(
     fields: SafetyFields,
     *,
     size: int,
-    whole: Json | bool,
+    source_filter: Json | bool,
 ) -> int:
     """Compare random documents of two indices by a hash of all but the score.
 
@@ -47,7 +47,7 @@ def verify_sample(
         target: its copy.
         fields: names of the safety fields.
         size: documents to compare.
-        whole: see ``whole_source``.
+        source_filter: see ``whole_source``.
 
     Returns:
         The number of documents compared.
@@ -64,7 +64,8 @@ def verify_sample(
     wrong = []
     for start in range(0, len(hits), _PAGE):
         chosen = hits[start : start + _PAGE]
-        before, after = (_documents(client, index, chosen, whole) for index in (source, target))
+        before = _documents(client, source, chosen, source_filter)
+        after = _documents(client, target, chosen, source_filter)
         for hit in chosen:
             id = hit["_id"]
             if id not in after:
@@ -80,13 +81,13 @@ def verify_sample(
 
 
 def _documents(
-    client: Elasticsearch, index: str, hits: list[Json], whole: Json | bool
+    client: Elasticsearch, index: str, hits: list[Json], source_filter: Json | bool
 ) -> dict[str, Json]:
     """Read documents by id through a search, for ``mget`` may leave vectors out."""
     found = client.search(
         index=index,
         query={"ids": {"values": [hit["_id"] for hit in hits]}},
         size=len(hits) * 2,
-        source=whole,
+        source=source_filter,
     )["hits"]["hits"]
     return {hit["_id"]: hit["_source"] for hit in found}

@@ -10,7 +10,7 @@ from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
-from saferank.indexer.reindex.steps import open_abandoned
+from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import check_index

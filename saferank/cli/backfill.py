@@ -110,14 +110,19 @@ def backfill(
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         if rollback or into is not None:
-            from saferank.indexer.reindex.steps import Limits, start_copy, start_return
+            from saferank.indexer.reindex.start import start_reindex, start_rollback
+            from saferank.indexer.reindex.steps import Limits
 
             wanted = replace(wanted, into=into or "")
             job = (
-                start_return(client, jobs, wanted)
+                start_rollback(client, jobs, wanted)
                 if rollback
-                else start_copy(
-                    client, jobs, wanted, names=alias or (), definition=read_definition(definition)
+                else start_reindex(
+                    client,
+                    jobs,
+                    wanted,
+                    aliases=alias or (),
+                    definition=read_definition(definition),
                 )
             )
             job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))

@@ -28,7 +28,8 @@ from writer import Writer
 
 from saferank.indexer.jobs.records import Job, Jobs, Pace
 from saferank.indexer.reindex.merge import digest
-from saferank.indexer.reindex.steps import Reindex, start_copy, start_return
+from saferank.indexer.reindex.start import start_reindex, start_rollback
+from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
@@ -209,8 +210,8 @@ def main() -> None:
             table.add_column(column, justify="right")
         began = time.monotonic()
         for name, start in (
-            ("forward", lambda: start_copy(client, jobs, job, names=[])),
-            ("back", lambda: start_return(client, jobs, job)),
+            ("forward", lambda: start_reindex(client, jobs, job)),
+            ("back", lambda: start_rollback(client, jobs, job)),
         ):
             began = time.monotonic()
             last = ""

@@ -14,8 +14,11 @@ from writer import Writer, picture
 
 from saferank.cli import app as command
 from saferank.errors import JobError
+from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
-from saferank.indexer.reindex.steps import Reindex, open_abandoned, start_copy, start_return
+from saferank.indexer.reindex.start import start_reindex, start_rollback
+from saferank.indexer.reindex.steps import Reindex
+from saferank.indexer.reindex.writes import Writes, open_abandoned
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
@@ -64,7 +67,7 @@ def fill(client: Elasticsearch, index: str, alias: str, count: int) -> dict[str,
     return documents
 
 
-def copy_job(settings: Settings, index: str, into: str) -> Job:
+def reindex_job(settings: Settings, index: str, into: str) -> Job:
     return Job(
         index=index,
         field=settings.field,
@@ -103,7 +106,7 @@ def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_on_the_way_b
     app = create_app(indexer_settings)
     url = indexer_settings.elasticsearch_url
     with running_worker(indexer_environment, tmp_path / "worker.log", fast=True):
-        job = start_copy(client, jobs, copy_job(indexer_settings, alias, new), names=[])
+        job = start_reindex(client, jobs, reindex_job(indexer_settings, alias, new))
         assert job.id == f"{old}.into.{new}"
         with Writer(url, alias, expected, rate=100, seed=1) as writer:
             done = Reindex(client, app, indexer_settings, jobs, job).run()
@@ -123,7 +126,7 @@ def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_on_the_way_b
         with pytest.raises(AuthorizationException):  # nobody writes to the old index unseen
             client.index(index=old, document={"title": "unseen"})
 
-        back = start_return(client, jobs, copy_job(indexer_settings, alias, ""))
+        back = start_rollback(client, jobs, reindex_job(indexer_settings, alias, ""))
         with Writer(url, alias, expected, rate=100, seed=2) as writer:
             returned = Reindex(client, app, indexer_settings, jobs, back).run()
         assert writer.errors == []
@@ -147,7 +150,7 @@ def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
     expected = fill(client, old, alias, 30)
     score_by_hand(client, old, expected, model_identity(indexer_settings.model))
     app = create_app(indexer_settings)
-    wanted = copy_job(indexer_settings, alias, new)
+    wanted = reindex_job(indexer_settings, alias, new)
 
     class PowerCut(BaseException):
         pass
@@ -156,18 +159,18 @@ def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
         if phase == "verifying":
             raise PowerCut
 
-    job = start_copy(client, jobs, wanted, names=[])
+    job = start_reindex(client, jobs, wanted)
     dying = Reindex(client, app, indexer_settings, jobs, job, report=die)
     with pytest.MonkeyPatch.context() as patched:
         # A dead process opens no index and gives up no lease.
-        patched.setattr(Reindex, "_accept_writes", lambda self: None)
-        patched.setattr(Reindex, "_let_go", lambda self: None)
+        patched.setattr(Writes, "accept", lambda self: None)
+        patched.setattr(Lease, "let_go", lambda self: None)
         with pytest.raises(PowerCut):
             dying.run()
     with pytest.raises(AuthorizationException):
         client.index(index=alias, document={"title": "refused"})
     with pytest.raises(JobError, match="is run by"):
-        start_copy(client, jobs, wanted, names=[])
+        start_reindex(client, jobs, wanted)
     assert open_abandoned(client, jobs) == []  # its lease still holds
     current = jobs.get(job.id)
     jobs.beat(current, owner=None)  # as after the lease has run out
@@ -178,7 +181,7 @@ def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
     del expected["d3"]
     score_by_hand(client, old, {"later": {}}, model_identity(indexer_settings.model))
 
-    resumed = start_copy(client, jobs, wanted, names=[])
+    resumed = start_reindex(client, jobs, wanted)
     assert resumed.progress["cursors"]
     copies: list[int] = []
 
@@ -191,7 +194,7 @@ def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
     assert {id: without_score(source) for id, source in stored(client, new).items()} == expected
     assert list(client.indices.get_alias(name=alias)) == [new]
     with pytest.raises(JobError, match=f"leads to '{new}' already"):
-        start_copy(client, jobs, wanted, names=[])
+        start_reindex(client, jobs, wanted)
 
 
 def test_a_copy_that_is_not_right_does_not_get_the_alias(
@@ -204,7 +207,7 @@ def test_a_copy_that_is_not_right_does_not_get_the_alias(
     model = model_identity(indexer_settings.model)
     score_by_hand(client, old, fill(client, old, alias, 20), model)
     app = create_app(indexer_settings)
-    wanted = copy_job(indexer_settings, alias, new)
+    wanted = reindex_job(indexer_settings, alias, new)
 
     def spoil(id: str, change: dict[str, Any] | None) -> Any:
         def report(job: Job, phase: str, copied: int) -> None:
@@ -216,12 +219,12 @@ def test_a_copy_that_is_not_right_does_not_get_the_alias(
         return report
 
     client.indices.create(index=new)
-    job = start_copy(client, jobs, wanted, names=[])
-    with pytest.raises(JobError, match="exists already and was not made by this copy"):
+    job = start_reindex(client, jobs, wanted)
+    with pytest.raises(JobError, match="exists already and was not made by this reindex"):
         Reindex(client, app, indexer_settings, jobs, job).run()
     client.indices.delete(index=new)
 
-    job = start_copy(client, jobs, wanted, names=[])
+    job = start_reindex(client, jobs, wanted)
     with pytest.raises(JobError, match=r"20 documents compared, 1 are not right .d7 differs"):
         Reindex(
             client, app, indexer_settings, jobs, job, report=spoil("d7", {"title": "other"})
@@ -232,13 +235,13 @@ def test_a_copy_that_is_not_right_does_not_get_the_alias(
     strict = {"mappings": {**MAPPINGS, "properties": {"image": {"type": "integer"}}}}
     client.indices.delete(index=new)
     jobs.ask(job.id, JobState.CANCELLED)
-    job = start_copy(client, jobs, wanted, names=[], definition=strict)
+    job = start_reindex(client, jobs, wanted, definition=strict)
     with pytest.raises(JobError, match=rf"'{new}' does not take \d+ documents"):
         Reindex(client, app, indexer_settings, jobs, job).run()
     assert list(client.indices.get_alias(name=alias)) == [old]
 
     with pytest.raises(JobError, match="nothing to go back to"):
-        start_return(client, jobs, copy_job(indexer_settings, alias, ""))
+        start_rollback(client, jobs, reindex_job(indexer_settings, alias, ""))
 
 
 def score_by_hand(client: Elasticsearch, index: str, ids: Any, model: str) -> None:

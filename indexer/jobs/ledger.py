@@ -16,6 +16,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.errors import ErrorCode, ServiceUnavailable
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.jobs_index import Kind
 from saferank.indexer.jobs.records import JobState
 from saferank.indexer.score.report import Outcome, Report, SideCount
@@ -91,7 +92,7 @@ class Ledger:
 
         A chunk that is noted already stays as it is.
         """
-        operations: list[Mapping[str, Any]] = []
+        operations: list[Json] = []
         for chunk, documents in chunks:
             operations += [
                 {"create": {"_id": _id(chunk)}},

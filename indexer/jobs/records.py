@@ -20,6 +20,7 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import JobError
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.score.select import Only, Selection
 
@@ -100,7 +101,7 @@ class Job:
     failures: Mapping[str, int] = default(default_factory=dict)
     note: str = ""
     into: str | None = None
-    progress: Mapping[str, Any] = default(default_factory=dict)
+    progress: Json = default(default_factory=dict)
     version: tuple[int, int] | None = None
 
     @property
@@ -133,7 +134,7 @@ class Job:
         }
 
     @classmethod
-    def from_document(cls, source: Mapping[str, Any], version: tuple[int, int]) -> Job:
+    def from_document(cls, source: Json, version: tuple[int, int]) -> Job:
         """Read a stored object back."""
         values = dict(source["record"])
         for name in ("started_at", "heartbeat_at", "finished_at"):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
+
+from saferank.indexer.documents import Json
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +46,16 @@ def recover_lost_tasks(app: Celery) -> int:
 
 def _task_id(message: bytes) -> str | None:
     """Read a task's id from an unacknowledged message; None when the task is not ours."""
-    headers: Mapping[str, Any] = json.loads(message)[0].get("headers", {})
+    headers: Json = json.loads(message)[0].get("headers", {})
     return headers["id"] if str(headers.get("task", "")).startswith("saferank.") else None
 
 
-def held_tasks(app: Celery) -> list[Mapping[str, Any]]:
+def held_tasks(app: Celery) -> list[Json]:
     """Ask the living workers what they hold, waiting or at work: ``id``, ``name``, ``kwargs`` …
 
     They are asked in the order in which a task moves on, so that none is missed.
     """
-    held: list[Mapping[str, Any]] = []
+    held: list[Json] = []
     # A connection of its own, closed at once: one of the app's pool would stay in the middle of
     # waiting for replies, and a child forked later would wait for them forever.
     with app.connection_for_write() as connection:

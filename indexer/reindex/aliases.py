@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
 
 from saferank.errors import JobError
-
-Json = Mapping[str, Any]
+from saferank.indexer.documents import Json
 
 
 def indices_of(client: Elasticsearch, name: str) -> list[str]:

@@ -11,16 +11,14 @@ checkpoint* as it was before the refresh: below it, every copy of the shard has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.documents import Json
 from saferank.indexer.score.select import KEEP_ALIVE
-
-Json = Mapping[str, Any]
 
 NOTHING_YET = -1
 """The cursor of a shard of which nothing was read."""

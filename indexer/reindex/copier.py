@@ -7,13 +7,14 @@ its documents meanwhile. It never undoes a score, and no score undoes it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import stamina
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
+from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import merged
 from saferank.indexer.score.outages import BUSY, is_transient
@@ -21,8 +22,6 @@ from saferank.indexer.score.select import pages
 from saferank.mappings import SafetyFields
 
 log = logging.getLogger(__name__)
-
-Json = Mapping[str, Any]
 
 _NAMED = 5
 _PAGE = 5000

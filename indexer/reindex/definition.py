@@ -9,9 +9,8 @@ from typing import Any
 from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import ConfigurationError, JobError, MappingError
+from saferank.indexer.documents import Json
 from saferank.mappings import SafetyFields, add_to_index, check_index
-
-Json = Mapping[str, Any]
 
 # What Elasticsearch itself writes into an index's settings, or what belongs to one index only.
 _NOT_COPIED = ("uuid", "creation_date", "provided_name", "version", "resize", "history")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
 
 from elasticsearch import Elasticsearch
 
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Pace
 from saferank.indexer.reindex.changes import changed, checkpoints, whole_source
 from saferank.indexer.reindex.copier import Copier
@@ -18,8 +17,6 @@ from saferank.indexer.reindex.progress import Phase, Tracker
 from saferank.indexer.reindex.writes import Writes
 
 log = logging.getLogger(__name__)
-
-Json = Mapping[str, Any]
 
 
 class Follower:

@@ -8,11 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from saferank.indexer.documents import Json
 from saferank.mappings import SafetyFields
 from saferank.mappings.paths import places, put_at, remove_at, values_at
 from saferank.mappings.record import reference_name
-
-Json = Mapping[str, Any]
 
 
 def merged(

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job
 from saferank.indexer.reindex.changes import NOTHING_YET
-
-Json = Mapping[str, Any]
 
 _PAUSED_POLL = 1.0
 

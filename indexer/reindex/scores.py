@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from celery import Celery
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState
@@ -17,8 +16,6 @@ from saferank.indexer.reindex.progress import Phase, Tracker
 from saferank.indexer.score.select import Only, Selection
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
-
-Json = Mapping[str, Any]
 
 
 class Scores:

@@ -5,18 +5,16 @@ Both give a job that this process holds, for ``steps.Reindex`` to run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.reindex.aliases import indices_of
 from saferank.indexer.reindex.progress import Progress
-
-Json = Mapping[str, Any]
 
 
 def start_reindex(

@@ -21,16 +21,15 @@ was written to the new index since is brought to the old one first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import JobError, ServiceUnavailable
+from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.reindex import aliases
@@ -54,8 +53,6 @@ from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Json = Mapping[str, Any]
 
 _BEAT = 5.0
 # The last changes are copied while writes are refused; so few take less than a second.

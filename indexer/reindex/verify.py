@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
+from saferank.indexer.documents import Json
 from saferank.indexer.reindex.merge import digest
 from saferank.mappings import SafetyFields
-
-Json = Mapping[str, Any]
 
 _NAMED = 5
 _PAGE = 500

@@ -186,7 +186,7 @@ class Reindex:
         origin = uuid_of(self._client, self._source)
         if self._progress.origin not in (None, origin):
             raise JobError(
-                f"index {self._source!r} was replaced since this reindex began; cancel it with "
+                f"index {self._source!r} was created again since this reindex began; use "
                 f"'saferank jobs cancel {self._job.id}', delete {self._target!r} and start again"
             )
         self._writes.accept()
@@ -272,9 +272,9 @@ class Reindex:
             before, after = self._counts()
         if before != after:
             raise JobError(
-                f"{self._source!r} has {before} documents, its copy {self._target!r} has "
-                f"{after}; the alias was not moved. Does anything else write to the copy, or "
-                "do documents share an id under different routings?"
+                f"{self._source!r} has {before} documents and {self._target!r} has {after}; the "
+                f"alias was not moved. Does anything else write to {self._target!r}, or do "
+                "documents share an id under different routings?"
             )
         return before
 

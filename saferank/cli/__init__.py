@@ -28,6 +28,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "demo",
     "model",
     "backfill",
+    "reindex",
     "jobs",
     "search",
     "policy",

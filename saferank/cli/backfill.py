@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra, parse_query
-from saferank.cli.reindex import read_definition, run_reindex
+from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
 from saferank.mappings import check_index
@@ -40,57 +38,22 @@ def backfill(
     query: Annotated[
         str | None, typer.Option(help="An Elasticsearch query as JSON that must match too.")
     ] = None,
-    slices: Annotated[int, typer.Option(min=1, help="Parts read in parallel.")] = 1,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Documents a second at most.")
-    ] = None,
-    in_flight: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tasks queued or worked on, if not as in the settings."),
-    ] = None,
-    chunk: Annotated[
-        int | None, typer.Option(min=1, help="Documents in a task, if not as in the settings.")
-    ] = None,
+    slices: Slices = 1,
+    rate: Rate = None,
+    in_flight: InFlight = None,
+    chunk: Chunk = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many, and how long it would take.")
-    ] = False,
-    into: Annotated[
-        str | None,
-        typer.Option(help="Copy to this new index, score it, and move the alias to it."),
-    ] = None,
-    alias: Annotated[
-        list[str] | None,
-        typer.Option(help="With --into: an alias to move; INDEX itself when it is one."),
-    ] = None,
-    definition: Annotated[
-        Path | None,
-        typer.Option(help="With --into: JSON file with the new index's settings and mappings."),
-    ] = None,
-    sample: Annotated[
-        int, typer.Option(min=0, max=10_000, help="With --into: documents to compare.")
-    ] = 1000,
-    longest_block: Annotated[
-        float, typer.Option(min=1, help="With --into: seconds writes may be refused at the end.")
-    ] = 30.0,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Go back to the index before the last --into.")
     ] = False,
 ) -> None:
     """Score the documents of an index through the workers, and stay until it is done.
 
-    Starting the same again goes on where it stopped. Exits with 1 when documents could not be
-    stored or images failed.
+    Starting the same again resumes it. Exits with 1 when documents could not be stored or images
+    failed.
     """
-    if into is None and (alias or definition):
-        raise typer.BadParameter("--alias and --definition need --into")
-    if (into or rollback) and (only != "missing" or query or dry_run or (into and rollback)):
-        raise typer.BadParameter(
-            "--into and --rollback copy all documents, and go with neither --only, --query, "
-            "--dry-run nor each other"
-        )
     parsed = parse_query(query)
     with needs_extra("indexer"):
-        from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+        from saferank.indexer.jobs.records import Job, Jobs, JobState
         from saferank.indexer.score.select import Only, Selection
         from saferank.indexer.worker.resources import model_identity
 
@@ -100,40 +63,15 @@ def backfill(
         field=settings.field,
         model=model_identity(settings.model),
         selection=Selection(Only(only), parsed),
-        pace=Pace(
-            chunk or settings.indexer.chunk_size,
-            in_flight or settings.indexer.in_flight,
-            rate,
-            slices,
-        ),
+        pace=make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk),
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        if rollback or into is not None:
-            from saferank.indexer.reindex.start import start_reindex, start_rollback
-            from saferank.indexer.reindex.steps import Limits
-
-            wanted = replace(wanted, into=into or "")
-            job = (
-                start_rollback(client, jobs, wanted)
-                if rollback
-                else start_reindex(
-                    client,
-                    jobs,
-                    wanted,
-                    aliases=alias or (),
-                    definition=read_definition(definition),
-                )
-            )
-            job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
-            if job.state is JobState.CANCELLED:
-                raise typer.Exit(1)
-            return
         check_index(client, index, SafetyFields.of(settings))
         if dry_run:
-            _foretell(client, settings, jobs, wanted)
+            _print_estimate(client, settings, jobs, wanted)
             return
-        job = run(client, settings, jobs, jobs.acquire(wanted))
+        job = run_backfill(client, settings, jobs, jobs.acquire(wanted))
     if (
         job.state is JobState.CANCELLED
         or job.counts.get(Outcome.REJECTED)
@@ -142,8 +80,8 @@ def backfill(
         raise typer.Exit(1)
 
 
-def run(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job) -> Job:
-    """Run a job that this process holds, with a progress bar, and print its end."""
+def run_backfill(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job) -> Job:
+    """Run a backfill that this process holds, with a progress bar, and print its end."""
     from saferank.indexer.brokers import check_broker
     from saferank.indexer.jobs.backfill import Backfill
     from saferank.indexer.worker.app import create_app
@@ -208,7 +146,7 @@ def show_job(job: Job, console: Console) -> None:
     console.print(table, markup=False)
 
 
-def _foretell(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
+def _print_estimate(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
     """Print how many documents a job would do, and how long by the speed of the last one."""
     from saferank.indexer.jobs.backfill import count_left
 

@@ -1,4 +1,4 @@
-"""``saferank jobs``: what backfills there are, and telling them what to do."""
+"""``saferank jobs``: what backfills and reindexes there are; pausing, resuming, cancelling them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.backfill import run, show_job
+from saferank.cli.backfill import run_backfill, show_job
 from saferank.cli.extras import needs_extra
 from saferank.cli.reindex import run_reindex
 from saferank.connection import clear_errors, connect
@@ -19,7 +19,9 @@ from saferank.settings import Settings, get_settings
 if TYPE_CHECKING:
     from saferank.indexer.jobs.records import Jobs
 
-_jobs = typer.Typer(help="Backfill jobs: see, pause, resume, cancel.", no_args_is_help=True)
+_jobs = typer.Typer(
+    help="Backfills and reindexes: see, pause, resume, cancel.", no_args_is_help=True
+)
 
 Id = Annotated[str, typer.Argument(metavar="JOB", help="As 'saferank jobs list' names it.")]
 
@@ -73,7 +75,7 @@ def pause(id: Id) -> None:
 
     with _records() as (_, jobs):
         jobs.ask(id, JobState.PAUSED)
-    Console().print(f"{id} pauses; go on with 'saferank jobs resume {id}'", highlight=False)
+    Console().print(f"{id} pauses; resume it with 'saferank jobs resume {id}'", highlight=False)
 
 
 @_jobs.command()
@@ -88,14 +90,14 @@ def cancel(id: Id) -> None:
 
 @_jobs.command()
 def resume(id: Id) -> None:
-    """Let a paused job go on; when its producer is gone, run it here."""
+    """Resume a paused job; when its producer is gone, run it here."""
     from saferank.indexer.jobs.records import JobState
 
     with _records() as (settings, jobs):
         job = jobs.ask(id, JobState.RUNNING)
         if job.alive:
-            Console().print(f"{id} goes on, run by {job.owner}", highlight=False)
+            Console().print(f"{id} resumes, run by {job.owner}", highlight=False)
         elif job.into is not None:
             run_reindex(jobs.client, settings, jobs, jobs.acquire(job))
         else:
-            run(jobs.client, settings, jobs, jobs.acquire(job))
+            run_backfill(jobs.client, settings, jobs, jobs.acquire(job))

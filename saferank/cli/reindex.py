@@ -1,22 +1,93 @@
-"""What ``saferank backfill --into`` and ``--rollback`` do; ``saferank jobs resume`` goes on."""
+"""``saferank reindex``: replace a live index by a new one, or go back to the one before."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from saferank.cli.extras import needs_extra
+from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
+from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
-from saferank.settings import Settings
+from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from saferank.indexer.jobs.records import Job, Jobs
     from saferank.indexer.reindex.steps import Limits
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(reindex)
+
+
+def reindex(
+    index: Annotated[str, typer.Argument(help="The index, or an alias that leads to it alone.")],
+    into: Annotated[
+        str | None,
+        typer.Option(help="Copy to this new index, score it, and move the alias to it."),
+    ] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the index that the alias led to before.")
+    ] = False,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="With --into: an alias to move; INDEX itself when it is one."),
+    ] = None,
+    definition: Annotated[
+        Path | None,
+        typer.Option(help="With --into: JSON file with the new index's settings and mappings."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, max=10_000, help="Documents to compare.")] = 1000,
+    longest_block: Annotated[
+        float, typer.Option(min=1, help="Seconds for which writes may be refused at the end.")
+    ] = 30.0,
+    slices: Slices = 1,
+    rate: Rate = None,
+    in_flight: InFlight = None,
+    chunk: Chunk = None,
+) -> None:
+    """Replace a live index by a new one, without losing a write, or go back to the one before.
+
+    Starting the same again resumes it. Exits with 1 when it was cancelled.
+    """
+    if (into is None) is not rollback:
+        raise typer.BadParameter("give either --into or --rollback")
+    if rollback and (alias or definition):
+        raise typer.BadParameter("--alias and --definition need --into")
+    with needs_extra("indexer"):
+        from saferank.indexer.jobs.records import Job, Jobs, JobState
+        from saferank.indexer.reindex.start import start_reindex, start_rollback
+        from saferank.indexer.reindex.steps import Limits
+        from saferank.indexer.score.select import Selection
+        from saferank.indexer.worker.resources import model_identity
+
+    settings = get_settings()
+    wanted = Job(
+        index=index,
+        field=settings.field,
+        model=model_identity(settings.model),
+        selection=Selection(),
+        pace=make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk),
+        into=into,
+    )
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        jobs = Jobs(client, settings.indexer.jobs_index)
+        if rollback:
+            job = start_rollback(client, jobs, wanted)
+        else:
+            new = read_definition(definition)
+            job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
+        job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
+    if job.state is JobState.CANCELLED:
+        raise typer.Exit(1)
 
 
 def read_definition(path: Path | None) -> dict[str, Any] | None:

@@ -278,21 +278,21 @@ def test_the_command_moves_an_alias_and_goes_back(
     get_settings.cache_clear()
     runner = CliRunner()
     try:
-        assert runner.invoke(command, ["backfill", alias, "--alias", "x"]).exit_code == 2
-        arguments = ["backfill", old, "--into", new, "--alias", alias]
+        assert runner.invoke(command, ["reindex", alias, "--alias", "x"]).exit_code == 2
+        arguments = ["reindex", old, "--into", new, "--alias", alias]
         result = runner.invoke(command, [*arguments, "--definition", str(definition)])
         assert result.exit_code == 0, result.output
         assert f"{alias} now leads to {new}: 10 documents, 10 compared" in result.output
         assert list(client.indices.get_alias(name=alias)) == [new]
         client.index(index=alias, id="since", document={"year": 2026}, refresh=True)
         client.delete(index=alias, id="since", refresh=True)
-        result = runner.invoke(command, ["backfill", alias, "--rollback"])
+        result = runner.invoke(command, ["reindex", alias, "--rollback"])
         assert result.exit_code == 0, result.output
         assert list(client.indices.get_alias(name=alias)) == [old]
         # A way back that was interrupted after the move is completed, not turned round.
         returned = jobs.get(f"{new}.into.{old}")
         jobs.beat(returned, state=JobState.RUNNING)
-        result = runner.invoke(command, ["backfill", alias, "--rollback"])
+        result = runner.invoke(command, ["reindex", alias, "--rollback"])
         assert list(client.indices.get_alias(name=alias)) == [old]
         assert jobs.get(returned.id).state is JobState.DONE
         assert {f"{old}.into.{new}", f"{new}.into.{old}"} <= {job.id for job in jobs.all()}

@@ -89,7 +89,7 @@ class Backfill:
         """Work until the job is done or cancelled, through outages of the services.
 
         Returns:
-            The job as it is then; still ``running`` only if told not to wait.
+            The job as it is then; still ``running`` only without ``wait``.
 
         Raises:
             JobError: another producer took over, or a service stayed away too long.
@@ -212,7 +212,7 @@ class Backfill:
             self._keep_up(force=True)
 
     def _keep_up(self, *, force: bool = False) -> None:
-        """Renew the lease, read the ledger, tell the caller; each only when it is time."""
+        """Renew the lease, read the ledger, report to the caller; each only when it is time."""
         now = time.monotonic()
         if self._lease.due:
             self._beat()
@@ -231,7 +231,7 @@ class Backfill:
         """Nothing came back for a while: return what dead workers hold, give up what is gone."""
         self._progress_at = time.monotonic()
         if queue_length(self._app, self._settings.indexer.backfill_queue):
-            return  # first, since it is quick
+            return  # they wait for a worker; asked first, since it is quick
         if recover_lost_tasks(self._app):
             return
         jobs = [(task.get("kwargs") or {}).get("job") for task in held_tasks(self._app)]
@@ -248,11 +248,12 @@ class Backfill:
     def _finish(self, state: JobState, note: str) -> Job:
         since = self._job.started_at.isoformat()
         tally = self._ledger.tally(self._job.id, since)
-        reasons = self._ledger.reasons(self._job.id, since)
-        if reasons:
-            note = "; ".join([note, *(f"{id}: {reason}" for id, reason in reasons.items())])
+        notes = [note] if note else []
+        notes += [
+            f"{id}: {reason}" for id, reason in self._ledger.reasons(self._job.id, since).items()
+        ]
         job = self._lease.finish(
-            state, note.strip("; "), counts=tally.counts, failures=tally.failures
+            state, "; ".join(notes), counts=tally.counts, failures=tally.failures
         )
         self._report(job, tally)
         self._ledger.forget(job.id)

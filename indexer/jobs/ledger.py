@@ -67,11 +67,11 @@ class ChunkOfJob:
     model: str
 
     def part(self, name: str) -> ChunkOfJob:
-        """Name a chunk that some of this chunk's documents go on in; the same name each time."""
+        """A chunk of its own for some of this chunk's documents; the same one each time."""
         return replace(self, chunk=f"{self.chunk}.{name}")
 
     def to_json(self) -> dict[str, str]:
-        """Give the form in which it travels."""
+        """The form in which it travels."""
         return asdict(self)
 
 
@@ -172,7 +172,7 @@ class Ledger:
         )
 
     def reasons(self, job: str, since: str, most: int = _MOST_REASONS) -> dict[str, str]:
-        """Give some of the documents that could not be stored, with Elasticsearch's reasons."""
+        """Some of the documents that could not be stored, with Elasticsearch's reasons."""
         some = {"range": {f"counts.{Outcome.REJECTED}": {"gt": 0}}}
         query = {"bool": {"filter": [_of(job, since), some]}}
         hits = self._client.search(index=self._index, query=query, size=most)["hits"]["hits"]

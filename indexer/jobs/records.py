@@ -1,8 +1,8 @@
-"""Job records: what a backfill is for, how far it is, and who runs it.
+"""Job records: what a backfill or a reindex is for, how far it is, and who runs it.
 
-A job's id says what it does (``products.safety.missing``), so starting the same again goes on
-with the unfinished one. Only one producer runs a job: it holds a lease, written with the version
-that it read, and renewed by a heartbeat.
+A job's id says what it does (``products.safety.missing``), so starting the same again resumes the
+unfinished one. Only one process runs a job, its *producer*: it holds a lease, written with the
+version that it read, and renewed by a heartbeat (see ``lease``).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Job:
         counts: documents by outcome, see ``score.report``; filled in at the end.
         failures: failed documents by error code; filled in at the end.
         note: a sentence about the end.
-        into: the new index, when the job copies ``index``; see ``reindex``.
-        progress: what a copy needs to go on after a crash.
+        into: the new index, when the job is a reindex.
+        progress: what a reindex needs to resume after a crash, see ``reindex.progress``.
         version: ``(seq_no, primary_term)`` that was read; None for a record not stored yet.
     """
 
@@ -121,7 +121,7 @@ class Job:
         )
 
     def to_document(self) -> dict[str, Any]:
-        """Give the JSON object to store."""
+        """The JSON object to store."""
         record = asdict(self)
         del record["version"]
         for name in ("started_at", "heartbeat_at", "finished_at"):
@@ -147,7 +147,7 @@ class Job:
 
 
 def _now() -> datetime:
-    """Give the time as Elasticsearch keeps it: in milliseconds."""
+    """The time as Elasticsearch keeps it, in milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -200,7 +200,7 @@ class Jobs:
         return sorted(jobs, key=lambda job: job.started_at, reverse=True)
 
     def acquire(self, wanted: Job) -> Job:
-        """Start a job, or go on with it when it is unfinished and its producer is gone.
+        """Start a job, or resume it when it is unfinished and its producer is gone.
 
         Returns:
             The job with this process as its owner.
@@ -265,7 +265,10 @@ class Jobs:
         while True:
             job = self.get(id)
             if job.state.finished:
-                raise JobError(f"job {id!r} is {job.state}; start it again with 'backfill'")
+                command = "backfill" if job.into is None else "reindex"
+                raise JobError(
+                    f"job {id!r} is {job.state}; start it again with 'saferank {command}'"
+                )
             try:
                 return self._write(replace(job, state=state))
             except ConflictError:

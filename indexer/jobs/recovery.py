@@ -22,7 +22,11 @@ _ANSWER_TIME = 1.0
 
 
 def recover_lost_tasks(app: Celery) -> int:
-    """Put back the saferank tasks that nobody works on; gives their number."""
+    """Put the saferank tasks that nobody works on back into their queues.
+
+    Returns:
+        Their number.
+    """
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1)
         if connection.transport.driver_type != "redis":

@@ -29,7 +29,7 @@ class Page:
     """Changed documents of one shard.
 
     Attributes:
-        hits: as Elasticsearch gives them, with ``_source`` and ``_routing``.
+        hits: as Elasticsearch returns them, with ``_source`` and ``_routing``.
         cursor: all writes of the shard up to this number are in this page or earlier ones.
     """
 
@@ -107,9 +107,9 @@ def changed(
 
 
 def whole_source(client: Elasticsearch, index: str) -> Json | bool:
-    """Give what to ask for as ``_source`` so that nothing of a document is left out.
+    """What to ask for as ``_source``, so that nothing of a document is left out.
 
-    Newer versions leave vectors out unless told otherwise; older ones do not know the option.
+    Newer versions leave vectors out unless asked not to; older ones do not know the option.
     """
     everything = {"exclude_vectors": False}
     try:

@@ -108,7 +108,7 @@ class Copier:
         return removed
 
     def _write(self, hits: list[Json]) -> list[Json]:
-        """Try to store documents; give those to try again."""
+        """Try to store documents; return those to try again."""
         wanted = [_location(hit["_id"], hit.get("_routing")) for hit in hits]
         entries = self._client.mget(
             index=self._target,
@@ -152,7 +152,7 @@ class Copier:
         return again
 
     def _gone(self, keys: list[DocumentKey]) -> list[DocumentKey]:
-        """Tell which documents the old index had no more when it was last refreshed."""
+        """The documents that the old index no longer had when it was last refreshed."""
         if any(key.routing is not None for key in keys):
             docs = [_location(key.id, key.routing) for key in keys]
             entries = self._client.mget(

@@ -112,9 +112,9 @@ def create(
 
 
 def restore_pipeline(client: Elasticsearch, index: str, definition: Json) -> None:
-    """Give the new index its final pipeline, once the copies no longer have to pass it."""
-    wanted = definition.get("settings", {})
-    pipeline = wanted.get("index", {}).get("final_pipeline", wanted.get("index.final_pipeline"))
+    """Set the new index's final pipeline, which the copied documents must not pass again."""
+    settings = definition.get("settings", {})
+    pipeline = settings.get("index", {}).get("final_pipeline", settings.get("index.final_pipeline"))
     if pipeline is not None:
         client.indices.put_settings(index=index, settings={"index.final_pipeline": pipeline})
 
@@ -138,7 +138,7 @@ def note_origin(client: Elasticsearch, index: str, origin: str) -> None:
 
 
 def uuid_of(client: Elasticsearch, index: str) -> str:
-    """Give the uuid that tells an index from a later one of the same name."""
+    """The uuid that tells an index from a later one of the same name."""
     settings = client.indices.get_settings(index=index)
     uuid: str = settings[index]["settings"]["index"]["uuid"]
     return uuid

@@ -17,7 +17,7 @@ from saferank.mappings.record import reference_name
 def merged(
     source: Json, copied: Json | None, *, fields: SafetyFields, image_field: str, model: str
 ) -> dict[str, Any]:
-    """Give the document to store in the new index.
+    """The document to store in the new index.
 
     A score counts only for the very images that the document refers to now. Of the scores in
     both indices, one by the wanted model is better, then the later one. If none counts, the
@@ -47,7 +47,7 @@ def merged(
 
 
 def owned(source: Json, fields: SafetyFields) -> dict[str, Any]:
-    """Give the values of a document's safety object that the indexer owns."""
+    """The values of a document's safety object that the indexer owns."""
     found: dict[str, Any] = {}
     for safety in values_at(source, fields.root):
         if isinstance(safety, Mapping):
@@ -64,7 +64,7 @@ def without_score(source: Json, fields: SafetyFields) -> dict[str, Any]:
 
 
 def digest(source: Json, fields: SafetyFields) -> str:
-    """Give the SHA-256 of everything in a document but the score, whatever its order of keys."""
+    """The SHA-256 of everything in a document but the score, whatever its order of keys."""
     document = without_score(source, fields)
     # Without a score, an object that held nothing else is as good as none.
     parts = fields.root.split(".")

@@ -2,9 +2,9 @@
 
     python tests/faults/replace_index.py [--documents 5000] [--rate 200]
 
-While ``backfill --into`` runs, a client writes through the alias (new documents, changes,
+While the reindex runs, a client writes through the alias (new documents, changes,
 decisions, deletes), and searches go through it at a strict level, at which neither a document
-with the word ``hidden`` nor an unscored one may appear. Then all of it again on the way back.
+with the word ``hidden`` nor an unscored one may appear. Then all of it again in a rollback.
 """
 
 from __future__ import annotations

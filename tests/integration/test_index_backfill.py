@@ -153,7 +153,7 @@ def test_pause_resume_cancel(
         jobs.ask(job.id, JobState.PAUSED)
 
 
-def test_a_job_goes_on_where_a_dead_producer_left_it(
+def test_a_job_resumes_where_a_dead_producer_left_it(
     client: Elasticsearch,
     index_name: str,
     indexer_environment: Environment,

@@ -93,7 +93,7 @@ def without_score(document: dict[str, Any]) -> dict[str, Any]:
     return kept | ({"safety": {"override": safety["override"]}} if "override" in safety else {})
 
 
-def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_on_the_way_back(
+def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_in_a_rollback(
     client: Elasticsearch,
     jobs: Jobs,
     names: tuple[str, str, str],
@@ -140,7 +140,7 @@ def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_on_the_way_b
     assert all("probability" in found[id]["safety"] for id in untouched)
 
 
-def test_a_copy_goes_on_after_its_producer_died_while_it_refused_writes(
+def test_a_reindex_resumes_after_its_producer_died_while_it_refused_writes(
     client: Elasticsearch,
     jobs: Jobs,
     names: tuple[str, str, str],
@@ -259,7 +259,7 @@ def score_by_hand(client: Elasticsearch, index: str, ids: Any, model: str) -> No
         client.update(index=index, id=id, doc={"safety": safety}, refresh=True)
 
 
-def test_the_command_moves_an_alias_and_goes_back(
+def test_the_command_moves_an_alias_and_rolls_back(
     client: Elasticsearch,
     jobs: Jobs,
     names: tuple[str, str, str],
@@ -289,7 +289,7 @@ def test_the_command_moves_an_alias_and_goes_back(
         result = runner.invoke(command, ["reindex", alias, "--rollback"])
         assert result.exit_code == 0, result.output
         assert list(client.indices.get_alias(name=alias)) == [old]
-        # A way back that was interrupted after the move is completed, not turned round.
+        # A rollback that was interrupted after the move is completed, not turned round.
         returned = jobs.get(f"{new}.into.{old}")
         jobs.beat(returned, state=JobState.RUNNING)
         result = runner.invoke(command, ["reindex", alias, "--rollback"])

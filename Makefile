@@ -34,8 +34,9 @@ types: $(READY)
 	$(BIN)/mypy --strict examples tests/typing/front_door.py
 	$(BIN)/basedpyright
 
-imports: $(READY)
+imports: $(READY)  ## Check the layers, and print the floors of the rooms.
 	$(BIN)/lint-imports
+	$(BIN)/python tools/import_floors.py
 
 caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its folder.
 	@deploy/build_caffe.sh $(BIN)/python

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         UnsafeRequest,
     )
-    from saferank.indexer.documents import DocumentKey
-    from saferank.indexer.worker.tasks import queue_documents
+    from saferank.indexer.keys import DocumentKey
+    from saferank.indexer.queue import queue_documents
     from saferank.mappings.fields import SafetyFields
     from saferank.models.model import Model, load_model
     from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
@@ -86,8 +86,8 @@ _HOMES = {
         "ConfigurationError ContextError ErrorCode ImageError JobError MappingError ModelError "
         "PolicyError SaferankError SaferankWarning ServiceUnavailable UnsafeRequest"
     ),
-    "saferank.indexer.documents": "DocumentKey",
-    "saferank.indexer.worker.tasks": "queue_documents",
+    "saferank.indexer.keys": "DocumentKey",
+    "saferank.indexer.queue": "queue_documents",
     "saferank.mappings.fields": "SafetyFields",
     "saferank.models.model": "Model load_model",
     "saferank.ranker.client.client": "AsyncSafeSearch SafeSearch",

@@ -16,9 +16,6 @@ from saferank.indexer.reindex.changes import NOTHING_YET
 
 _PAUSED_POLL = 1.0
 
-# The record has names of its own for some; one that was stored earlier must stay readable.
-_STORED_AS = {"aliases": "names", "rollback": "back", "rollback_cursors": "return_cursors"}
-
 
 class Phase(StrEnum):
     """What a reindex is doing, as people are shown it."""
@@ -67,15 +64,13 @@ class Progress:
 
     def to_record(self) -> dict[str, Any]:
         """The JSON object to store as the job's ``progress``."""
-        return {_STORED_AS.get(name, name): value for name, value in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def of(cls, job: Job) -> Progress:
         """The progress that a job's record has; what is not noted yet has its default."""
-        stored = {one.name: _STORED_AS.get(one.name, one.name) for one in fields(cls)}
-        return cls(
-            **{name: job.progress[key] for name, key in stored.items() if key in job.progress}
-        )
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: job.progress[name] for name in names & job.progress.keys()})
 
     def summary(self, target: str) -> str:
         """A sentence about a reindex into ``target`` that has come to its end."""

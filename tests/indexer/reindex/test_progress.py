@@ -38,13 +38,6 @@ def test_a_young_job_has_made_no_progress() -> None:
     assert Progress.of(job({})) == Progress()
 
 
-def test_records_of_earlier_names_stay_readable() -> None:
-    stored = {"names": ["products"], "back": True, "return_cursors": {"0": 3}, "cursors": {"0": 7}}
-    assert Progress.of(job(stored)) == Progress(
-        aliases=["products"], rollback=True, rollback_cursors={"0": 3}, cursors={"0": 7}
-    )
-
-
 def test_the_summary_says_what_came_out() -> None:
     moved = Progress(aliases=["a", "b"], documents=10, compared=9, block_seconds=0.25)
     assert moved.summary("new") == (

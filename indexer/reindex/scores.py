@@ -60,7 +60,7 @@ class Scores:
 
         Raises:
             Cancelled: the reindex is to end.
-            JobError: the backfill was cancelled, or it cannot go on.
+            JobError: the backfill was cancelled, or a service stayed away too long.
         """
         self._tracker.phase = Phase.SCORING
         reindex = self._lease.job

@@ -38,30 +38,40 @@ class FetchSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout: Annotated[
-        PositiveFloat, Field(description="seconds for one image, redirects included")
+        PositiveFloat, Field(description="seconds for one image, look-up and redirects included")
     ] = 20.0
-    max_bytes: Annotated[PositiveInt, Field(description="bytes of one image")] = 32 * 1024 * 1024
-    max_redirects: NonNegativeInt = 5
-    user_agent: str = "saferank"
+    max_bytes: Annotated[PositiveInt, Field(description="most bytes of one image")] = (
+        32 * 1024 * 1024
+    )
+    max_redirects: Annotated[
+        NonNegativeInt, Field(description="redirects that are followed for one image")
+    ] = 5
+    user_agent: Annotated[
+        str, Field(description="how workers introduce themselves; put an address to write to in it")
+    ] = "saferank"
     proxy: Annotated[
         str | None,
         Field(description="proxy for http(s); it then decides which addresses may be reached"),
     ] = None
-    per_host: Annotated[PositiveInt, Field(description="requests to one host at a time")] = 4
+    per_host: Annotated[
+        PositiveInt, Field(description="requests to one host at a time, of each worker process")
+    ] = 4
     per_host_rate: Annotated[
-        PositiveFloat | None, Field(description="requests a second to one host; no limit if unset")
+        PositiveFloat | None,
+        Field(description="requests a second to one host, of each worker process"),
     ] = None
     allow_private_addresses: Annotated[
-        bool, Field(description="fetch from loopback and private networks")
+        bool, Field(description="fetch from loopback and private networks, too")
     ] = False
     allowed_networks: Annotated[
-        tuple[IPvAnyNetwork, ...], Field(description="networks to fetch from whatever they are")
+        tuple[IPvAnyNetwork, ...],
+        Field(description="networks to fetch from whatever they are, such as `10.1.0.0/16`"),
     ] = ()
     file_roots: Annotated[
         tuple[Path, ...], Field(description="folders that file references may lead into")
     ] = ()
     stores: Annotated[
-        tuple[str, ...], Field(description="fsspec protocols that may be read, such as s3")
+        tuple[str, ...], Field(description="fsspec protocols that may be read, such as `s3`")
     ] = ()
 
     @field_validator("stores")
@@ -77,12 +87,16 @@ class DecodeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_pixels: Annotated[PositiveInt, Field(description="width x height, checked first")] = (
-        50_000_000
-    )
-    max_frames: Annotated[PositiveInt, Field(description="frames looked at in an animation")] = 16
-    max_frame_count: Annotated[PositiveInt, Field(description="frames in an animation")] = 10_000
-    timeout: Annotated[PositiveFloat, Field(description="seconds for one image")] = 20.0
+    max_pixels: Annotated[
+        PositiveInt, Field(description="most pixels, width × height, of an image and of each frame")
+    ] = 50_000_000
+    max_frames: Annotated[
+        PositiveInt, Field(description="frames of an animation that are looked at")
+    ] = 16
+    max_frame_count: Annotated[
+        PositiveInt, Field(description="most frames that an animation may have")
+    ] = 10_000
+    timeout: Annotated[PositiveFloat, Field(description="seconds for decoding one image")] = 20.0
     allow_partial: Annotated[
         bool, Field(description="score what is there of a file that ends early")
     ] = False
@@ -109,13 +123,18 @@ class IndexerSettings(BaseModel):
         PositiveFloat, Field(description="seconds a task waits for a busy Elasticsearch")
     ] = 60.0
     time_limit: Annotated[
-        PositiveInt, Field(description="seconds; a task that takes longer is killed and split")
+        PositiveInt,
+        Field(description="seconds for one task; it is killed then, and its documents go singly"),
     ] = 300
     child_memory_mb: Annotated[
         PositiveInt, Field(description="resident MB above which a child process is replaced")
     ] = 1500
-    fresh_queue: str = "saferank.fresh"
-    backfill_queue: str = "saferank.backfill"
+    fresh_queue: Annotated[
+        str, Field(description="queue of uploads, which workers empty first")
+    ] = "saferank.fresh"
+    backfill_queue: Annotated[str, Field(description="queue of backfills and sweeps")] = (
+        "saferank.backfill"
+    )
     jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
     sweep: Annotated[
         tuple[str, ...], Field(description="indices whose unscored documents beat has scored")
@@ -134,10 +153,16 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    elasticsearch_url: str = "http://127.0.0.1:9200"
-    elasticsearch_api_key: str | None = None
-    broker_url: str = "redis://127.0.0.1:6379/0"
-    model: Annotated[str, Field(description="a built-in name, or the path of a model.toml")] = (
+    elasticsearch_url: Annotated[str, Field(description="where Elasticsearch answers")] = (
+        "http://127.0.0.1:9200"
+    )
+    elasticsearch_api_key: Annotated[
+        str | None, Field(description="API key for Elasticsearch, if it wants one")
+    ] = None
+    broker_url: Annotated[
+        str, Field(description="Celery's broker: `redis://` (Valkey, too) or `amqp://` (RabbitMQ)")
+    ] = "redis://127.0.0.1:6379/0"
+    model: Annotated[str, Field(description="a built-in name, or the path of a `model.toml`")] = (
         "open_nsfw"
     )
     field: Annotated[str, Field(description="object field that holds the scores")] = "safety"
@@ -148,7 +173,7 @@ class Settings(BaseSettings):
         str, Field(description="source field with the image reference, or a list of them")
     ] = "image"
     log_format: Annotated[
-        Literal["text", "json"], Field(description="how workers log; json is an object a line")
+        Literal["text", "json"], Field(description="how workers log; `json` is one object a line")
     ] = "text"
     policy: Annotated[Path, Field(description="the safe-search policy")] = Path("policy.yaml")
     fetch: FetchSettings = FetchSettings()

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from saferank.mappings.float32 import as_float32, shortest
@@ -25,6 +26,11 @@ Threshold = Annotated[
 ]
 
 
+def _no_default(schema: JsonDict) -> None:
+    """What holds without the key depends on another key, which a schema cannot say."""
+    schema.pop("default", None)
+
+
 class Level(BaseModel):
     """One level: hides from probability ``hide_from`` on, demotes from ``demote_from`` on.
 
@@ -35,19 +41,36 @@ class Level(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     demote_from: Annotated[
-        Threshold | None, Field(description="demote from this probability on")
+        Threshold | None,
+        Field(
+            description="documents with this probability or a higher one are demoted; below "
+            "`hide_from`"
+        ),
     ] = None
-    hide_from: Annotated[Threshold | None, Field(description="hide from this probability on")] = (
-        None
-    )
+    hide_from: Annotated[
+        Threshold | None,
+        Field(description="documents with this probability or a higher one are hidden"),
+    ] = None
     unscored: Annotated[
-        Treatment, Field(description="documents that have no probability (yet)")
+        Treatment,
+        Field(description="documents that have no probability; required beside a threshold"),
     ] = Treatment.SHOW
     failed: Annotated[
-        Treatment, Field(description="documents with an image that has no probability")
+        Treatment,
+        Field(
+            description="documents with an image that could not be scored; as `unscored` unless "
+            "given",
+            json_schema_extra=_no_default,
+        ),
     ] = Treatment.SHOW
-    no_image: Annotated[Treatment, Field(description="documents without an image")] = Treatment.SHOW
-    blocked: Annotated[Treatment, Field(description="documents that a person has blocked")] = (
+    no_image: Annotated[
+        Treatment,
+        Field(
+            description="documents without an image; as `unscored` unless given",
+            json_schema_extra=_no_default,
+        ),
+    ] = Treatment.SHOW
+    blocked: Annotated[Treatment, Field(description="documents with `override: block`")] = (
         Treatment.HIDE
     )
 
@@ -110,5 +133,16 @@ class Demotion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    curve: CurveName = CurveName.EXPONENTIAL
-    floor: Annotated[float, Field(strict=True, ge=1e-6, le=1, allow_inf_nan=False)] = 0.1
+    curve: Annotated[
+        CurveName, Field(description="how the factor falls from 1 to `floor` in the demoted band")
+    ] = CurveName.EXPONENTIAL
+    floor: Annotated[
+        float,
+        Field(
+            strict=True,
+            ge=1e-6,
+            le=1,
+            allow_inf_nan=False,
+            description="the factor at the end of the demoted band",
+        ),
+    ] = 0.1

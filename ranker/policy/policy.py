@@ -53,17 +53,21 @@ AllowedValues = Annotated[
 class ContextRule(BaseModel):
     """One entry under ``contexts``: for requests with these attributes, this level."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="context rule")
 
     when: Annotated[
         dict[AttributeName, AllowedValues],
-        Field(description="attribute: value, or a list of values; none: matches every request"),
+        Field(
+            description="attribute: value, or list of values. The entry matches when every "
+            "attribute has one of its values; an attribute that the context lacks does not match. "
+            "Without `when` it matches every request"
+        ),
     ] = {}
-    level: Annotated[LevelName, Field(description="the level unless the user asks for another")]
+    level: Annotated[LevelName, Field(description="the level unless the user chose another")]
     at_least: Annotated[
-        LevelName | None, Field(description="the loosest level that the user may ask for")
+        LevelName | None, Field(description="the loosest level that the user can have here")
     ] = None
-    locked: Annotated[bool, Field(strict=True, description="ignore what the user asks for")] = False
+    locked: Annotated[bool, Field(strict=True, description="ignore what the user chose")] = False
 
     def matches(self, context: Mapping[str, str]) -> bool:
         """Whether every attribute under ``when`` has one of its values."""
@@ -82,27 +86,45 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1]
-    field: Annotated[FieldName, Field(description="object field that holds the scores")] = "safety"
+    version: Annotated[Literal[1], Field(description="version of this format")]
+    field: Annotated[
+        FieldName, Field(description="object field of the documents that holds the scores")
+    ] = "safety"
     override_field: Annotated[
         FieldName | None,
-        Field(description="object field of people's decisions, when it is another one"),
+        Field(
+            description="object field that holds people's decisions; as `field` unless given. It "
+            "lets a second object hold the scores of a new model while the decisions stay where "
+            "they are"
+        ),
     ] = None
     model: Annotated[
         str | None,
-        Field(min_length=1, description="identity that scores must have; others do not count"),
+        Field(
+            min_length=1,
+            description="the `safety.model` that scores must have. A document scored by another "
+            "counts as unscored. Without it any score counts",
+        ),
     ] = None
     levels: Annotated[
-        dict[LevelName, Level], Field(min_length=1, description="from loosest to strictest")
+        dict[LevelName, Level],
+        Field(min_length=1, description="the levels, from loosest to strictest"),
     ]
-    demotion: Demotion = Demotion()
+    demotion: Annotated[Demotion, Field(description="how far demoted documents fall")] = Demotion()
     attributes: Annotated[
         dict[AttributeName, AllowedValues | None] | None,
-        Field(description="the attributes a context may have, each with its values if limited"),
+        Field(
+            description="what a context may contain: attribute: its values, or nothing for any. "
+            "Without it: the attributes that occur under `when`"
+        ),
     ] = None
     contexts: Annotated[
         tuple[ContextRule, ...],
-        Field(min_length=1, description="the first that matches decides; the last matches all"),
+        Field(
+            min_length=1,
+            description="which level holds for which request: the first entry that matches "
+            "decides, and the last one must match everything",
+        ),
     ]
 
     _decisions: dict[tuple[int, str | None], Decision] = PrivateAttr(default_factory=dict)

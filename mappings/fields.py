@@ -43,40 +43,40 @@ class SafetyFields:
 
     @property
     def probability(self) -> str:
-        """``float``: highest probability over the document's images and frames, 0..1."""
+        """A ``float``, the highest probability over the document's images and frames, 0..1."""
         return f"{self.root}.probability"
 
     @property
     def model(self) -> str:
-        """``keyword``: identity of the model and preprocessing that gave the probability."""
+        """A ``keyword``, the identity of the model and preprocessing that gave the probability."""
         return f"{self.root}.model"
 
     @property
     def status(self) -> str:
-        """``keyword``: ``scored``, ``failed`` or ``no_image``."""
+        """A ``keyword``, one of ``scored``, ``failed`` and ``no_image``."""
         return f"{self.root}.status"
 
     @property
     def error(self) -> str:
-        """``keyword``: an ``ErrorCode`` when an image failed."""
+        """A ``keyword``, an ``ErrorCode`` when an image failed."""
         return f"{self.root}.error"
 
     @property
     def scored_at(self) -> str:
-        """``date``: when the probability was computed."""
+        """A ``date``, when the probability was computed."""
         return f"{self.root}.scored_at"
 
     @property
     def images(self) -> str:
-        """Not indexed: one entry an image."""
+        """One entry an image, not indexed."""
         return f"{self.root}.images"
 
     @property
     def override(self) -> str:
-        """``keyword``: a human's ``allow`` or ``block``; never written by the indexer."""
+        """A ``keyword``, a human's ``allow`` or ``block``; never written by the indexer."""
         return f"{self.override_root or self.root}.override"
 
     @property
     def deciding(self) -> tuple[str, str, str, str]:
-        """The fields that decide what a level does: probability, model, status and override."""
+        """Probability, model, status and override, which decide what a level does."""
         return self.probability, self.model, self.status, self.override

@@ -49,7 +49,7 @@ class Model:
         """Probability of the positive class for each blob.
 
         Args:
-            blobs: (N, 3, H, W) float32 as `preprocess` gives them; N may be 0.
+            blobs: (N, 3, H, W) float32 as ``preprocess`` gives them; N may be 0.
 
         Returns:
             (N,) float32, each in 0..1.

@@ -42,18 +42,7 @@ _FOR_HELPERS = names("_otel")
 
 
 class _SafeClient(Generic[Client]):
-    """What the plain and the asynchronous client share.
-
-    Args:
-        client: does the work; any options on it (retries, headers, timeouts) hold.
-        policy: says which level holds for which context.
-        require_context: refuse a call without a context, instead of using the policy's last rule.
-        context: holds for calls that give none of their own.
-        level: holds for every call, whatever its context; for tools that compare levels.
-
-    Raises:
-        ContextError: there is no such level.
-    """
+    """What the plain and the asynchronous client share."""
 
     bulk = Planned(reads.bulk)
     clear_scroll = Planned(searches.clear_scroll)
@@ -196,7 +185,18 @@ class _SafeClient(Generic[Client]):
 
 
 class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
-    """A safe client over ``elasticsearch.Elasticsearch``."""
+    """A safe client over ``elasticsearch.Elasticsearch``.
+
+    Args:
+        client: does the work; any options on it (retries, headers, timeouts) hold.
+        policy: says which level holds for which context.
+        require_context: refuse a call without a context, instead of using the policy's last rule.
+        context: holds for calls that give none of their own.
+        level: holds for every call, whatever its context; for tools that compare levels.
+
+    Raises:
+        ContextError: there is no such level.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -206,7 +206,10 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
 
 class AsyncSafeSearch(_SafeClient[AsyncElasticsearch], AsyncRunner):
-    """A safe client over ``elasticsearch.AsyncElasticsearch``; its calls are awaited."""
+    """A safe client over ``elasticsearch.AsyncElasticsearch``; its calls are awaited.
+
+    It is made like ``SafeSearch`` and has the same methods.
+    """
 
     async def __aenter__(self) -> Self:
         return self

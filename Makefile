@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports caffe test-caffe test-robustness fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports reference caffe test-caffe test-robustness fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,16 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy --strict tools
 	$(BIN)/mypy --strict examples tests/typing/front_door.py
 	$(BIN)/basedpyright
 
 imports: $(READY)  ## Check the layers, and print the floors of the rooms.
 	$(BIN)/lint-imports
 	$(BIN)/python tools/import_floors.py
+
+reference: $(READY)  ## Write anew what docs/reference/ takes from the code.
+	$(BIN)/python tools/reference_pages.py
 
 caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its folder.
 	@deploy/build_caffe.sh $(BIN)/python

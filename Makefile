@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports reference caffe test-caffe test-robustness fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ test-unit: $(READY)  ## Run the tests that need no service.
 test-rabbitmq: $(READY)  ## Run the tests of workers with RabbitMQ (Debian: rabbitmq-server) as the broker.
 	$(BIN)/python tests/faults/on_rabbitmq.py
 
-check: lint types imports test  ## Run everything that must pass before a change is merged.
+check: lint types imports docs test  ## Run everything that must pass before a change is merged.
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -31,13 +31,18 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/mypy --strict tools
+	$(BIN)/mypy --strict docs/conf.py tools
 	$(BIN)/mypy --strict examples tests/typing/front_door.py
 	$(BIN)/basedpyright
 
 imports: $(READY)  ## Check the layers, and print the floors of the rooms.
 	$(BIN)/lint-imports
 	$(BIN)/python tools/import_floors.py
+
+docs: $(READY)  ## Build the documentation as a site in build/docs.
+	$(BIN)/python tools/reference_pages.py --check
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+	@echo "Open build/docs/index.html."
 
 reference: $(READY)  ## Write anew what docs/reference/ takes from the code.
 	$(BIN)/python tools/reference_pages.py
@@ -71,5 +76,5 @@ $(READY): pyproject.toml
 	@echo "Setting up $(VENV); this takes a minute or two the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -qq --editable ".[all]" --group dev
+	$(BIN)/python -m pip install -qq --editable ".[all]" --group dev --group docs
 	@touch $@

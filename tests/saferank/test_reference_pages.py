@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 from reference_pages import PAGES, REFERENCE, filled
 
+import saferank
 from saferank.cli import app
 from saferank.ranker import SafeSearch
 from saferank.settings import SETTINGS_FILE, Settings
@@ -99,6 +100,11 @@ def test_every_command_is_listed_with_its_options(name: str) -> None:
         for option in [*parameter.opts, *parameter.secondary_opts]:
             assert f"`{option}`" in section or parameter.param_type_name == "argument"
         assert parameter.help in section.replace("`", "")
+
+
+@pytest.mark.parametrize("name", saferank.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    assert re.search(rf"^\.\. \S+:: saferank\.{name}\b", page("python.md"), re.M)
 
 
 def test_every_call_of_a_safe_client_is_listed() -> None:

@@ -44,7 +44,7 @@ docs: $(READY)  ## Build the documentation as a site in build/docs.
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 	@echo "Open build/docs/index.html."
 
-reference: $(READY)  ## Write anew what docs/reference/ takes from the code.
+reference: $(READY)  ## Write again what docs/reference/ takes from the code.
 	$(BIN)/python tools/reference_pages.py
 
 caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its folder.

@@ -1,4 +1,7 @@
-"""The names of the safety fields: the one place that spells them."""
+"""The names of the safety fields that code reads or writes, and whose each of them is.
+
+Their types, and the fields that only people write, stand in ``safety.component_template.json``.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
 
 
 def _path(files: ModelFiles) -> Path:
-    # The converter's own source is part of the key: a new version of it converts anew.
+    # The converter's own source is part of the key: a new version of it converts again.
     key = hashlib.sha256(f"{files.prototxt_sha256} {files.weights_sha256}".encode())
     for source in sorted(_CONVERTER.rglob("*.py")):
         key.update(source.read_bytes())

@@ -56,6 +56,7 @@ class Model:
 
         Raises:
             ModelError: the blobs do not fit, or the net gave something that is no probability.
+            ConfigurationError: the description does not fit the net's output.
         """
         if len(blobs) == 0:
             return np.empty(0, np.float32)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _Size = tuple[PositiveInt, PositiveInt]
 
+# As Yahoo's own code, which leaves it to Pillow. Another quality is another preprocessing.
+_JPEG_QUALITY = 75
+
 
 class Input(BaseModel):
     """How an image becomes the input blob.
@@ -64,11 +67,11 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _through_jpeg(image: Image.Image) -> Image.Image:
-    """Save as JPEG with Pillow's defaults (quality 75, chroma halved) and read it again."""
+    """Save as JPEG, with Pillow's default of halved chroma, and read it again."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG")
+    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return Image.open(buffer).convert("RGB")
 
 

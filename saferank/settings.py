@@ -107,7 +107,9 @@ class IndexerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    chunk_size: Annotated[PositiveInt, Field(description="documents in one task")] = 64
+    chunk_size: Annotated[
+        PositiveInt, Field(description="documents in one task, of uploads and of backfills")
+    ] = 64
     in_flight: Annotated[
         PositiveInt, Field(description="tasks of a job that are queued or worked on at a time")
     ] = 64
@@ -124,7 +126,7 @@ class IndexerSettings(BaseModel):
     ] = 60.0
     time_limit: Annotated[
         PositiveInt,
-        Field(description="seconds for one task; it is killed then, and its documents go singly"),
+        Field(description="seconds for a task; then it is killed, and its documents go one by one"),
     ] = 300
     child_memory_mb: Annotated[
         PositiveInt, Field(description="resident MB above which a child process is replaced")
@@ -132,12 +134,13 @@ class IndexerSettings(BaseModel):
     fresh_queue: Annotated[
         str, Field(description="queue of uploads, which workers empty first")
     ] = "saferank.fresh"
-    backfill_queue: Annotated[str, Field(description="queue of backfills and sweeps")] = (
+    backfill_queue: Annotated[str, Field(description="queue of backfills' and sweeps' tasks")] = (
         "saferank.backfill"
     )
     jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
     sweep: Annotated[
-        tuple[str, ...], Field(description="indices whose unscored documents beat has scored")
+        tuple[str, ...],
+        Field(description="indices that Celery beat sweeps: their unscored documents are scored"),
     ] = ()
     sweep_every: Annotated[PositiveFloat, Field(description="seconds between sweeps")] = 300.0
 

@@ -118,7 +118,7 @@ class Backfill:
 
     def _work(self) -> Job:
         left_before: int | None = None
-        clean_passes = 0
+        passes = 0
         if not self._job.passes:
             self._ledger.forget(self._job.id)  # of an earlier job of the same name
         while True:
@@ -127,10 +127,10 @@ class Backfill:
             left = count_left(self._client, self._settings, self._job)
             if left == 0:
                 return self._finish(JobState.DONE, "")
-            # Where tasks were lost, that nothing was gained says nothing about the documents.
+            # No progress means that the rest cannot be done, unless it was tasks that got lost.
             stuck = left_before is not None and left >= left_before and not self._lost
             self._lost = 0
-            if stuck or clean_passes == _MOST_PASSES:
+            if stuck or passes == _MOST_PASSES:
                 return self._finish(
                     JobState.DONE, f"{left} documents still match; see what was rejected"
                 )
@@ -138,7 +138,7 @@ class Backfill:
             for index, keys in self._chunks():
                 self._await_room()
                 self._send(index, keys)
-            left_before, clean_passes = left, clean_passes + 1
+            left_before, passes = left, passes + 1
 
     def _chunks(self) -> Iterator[tuple[str, list[DocumentKey]]]:
         """Walk through the index, in chunks that each belong to one concrete index."""

@@ -72,7 +72,7 @@ class Job:
         pace: how fast.
         state: where it is.
         started_at: a document scored since is done.
-        total: documents to do at the start.
+        total: documents to do at the start; of a reindex, those copied so far.
         owner: who runs it, or None.
         heartbeat_at: when the owner was last heard of.
         finished_at: when it ended.

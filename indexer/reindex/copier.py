@@ -42,7 +42,8 @@ class Copier:
         fields: names of the safety fields.
         image_field: source field with the image references.
         model: identity of the model that scores now.
-        still_ours: called right before each write; raises when another producer took over.
+        still_ours: called right before each write; waits while the job is paused, and raises
+            when it was cancelled or another producer took over.
         patience: seconds to keep trying while Elasticsearch is busy.
     """
 

@@ -58,7 +58,7 @@ _BEAT = 5.0
 # The last changes are copied while writes are refused; so few take less than a second.
 _FEW = 500
 _MOST_ROUNDS = 20
-# A round that copies more than this part of what the one before did brings nothing any more.
+# Rounds end when one copies more than this part of what the one before it copied.
 _SHRINKS = 0.8
 _MOST_BLOCKS = 3
 

@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is the end of a document's way: the skipped had theirs, the waiting will."""
+        """Whether it is final and counted here: the skipped were counted in a task before."""
         return self not in (Outcome.SKIPPED, Outcome.WAITING)
 
 

@@ -1,6 +1,6 @@
 """What a layer's conversion function gets, and the registry of these functions.
 
-Adding a layer type is one function in ``layers/``:
+Adding a layer type is one function in a file of ``layers/``, old or new:
 
     @converts("AbsVal")
     def absval(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
@@ -8,7 +8,10 @@ Adding a layer type is one function in ``layers/``:
         return [Tensor(graph.op("Abs", x.value), x.shape)]
 
 It computes the shapes of the tops by Caffe's rules, adds the nodes, and returns one tensor a top.
-What is wrong with the layer is reported by `Layer.fail`.
+What is wrong with the layer is reported by `Layer.fail`, what Caffe does and ONNX cannot by
+`Layer.refuse`. A type with weights is listed in ``binding.py``, one that is no part of a deployed
+net in ``deploy.py``, and an old name that is not just another spelling in ``upgrade.py``. Each type
+has a folder in ``tests/models/layers/`` and a row in ``docs/reference/caffe-layers.md``.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ linear         1 - (1 - f) * t     continuous
 step           f                   the same for the whole band
 =============  ==================  ============================================
 
-A new curve is a name in ``CurveName`` and an entry in ``CURVES``. Its query must be *one* function
-of ``function_score`` that needs no script: what Elasticsearch has are the decay functions ``exp``,
-``linear`` and ``gauss``, and a constant ``weight``.
+A new curve is a name in ``CurveName``, an entry in ``CURVES`` and a row in
+``docs/explanation/demotion.md``; ``make reference`` adds the name to the policy's page. Its query
+must be *one* function of ``function_score`` that needs no script: what Elasticsearch has are the decay
+functions ``exp``, ``linear`` and ``gauss``, and a constant ``weight``. So there is no sigmoid.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Curve:
     Attributes:
         number: (depth in the band, floor) -> factor.
         query: (field, start of the band, width of the band, floor) -> a function of
-            ``function_score`` with the same value on the band.
+            ``function_score`` with the same value on the band, and 1 below it unless constant.
         is_constant: the factor is the same everywhere in the band.
     """
 

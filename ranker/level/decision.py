@@ -71,7 +71,7 @@ class Decision:
         model: identity that scores must have to count, or None when any counts.
         context_rule: number of the entry under ``contexts`` that decided, from 1; None when the
             level was given by name.
-        locked: whether the user's own choice was ignored.
+        locked: whether the user's own choice, if there is one, is ignored.
         requested: the user's own choice, or None.
     """
 
@@ -168,7 +168,10 @@ class Decision:
 
     @cached_property
     def cache_key(self) -> str:
-        """Equal for decisions that lead to the same results, different for all others."""
+        """Decisions with equal keys show the same hits, in the same order, with the same scores.
+
+        What a response says of the context rule may differ.
+        """
         parts = (
             self.fields.probability,
             self.fields.override,

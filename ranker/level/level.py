@@ -115,7 +115,7 @@ class Level(BaseModel):
         return tuple(state for state in states if getattr(self, state) is treatment)
 
     def hides_less_than(self, looser: Level) -> str | None:
-        """Name of the first rule by which this level shows what ``looser`` hides, or None."""
+        """Name of a key by which this level shows what ``looser`` hides, or None."""
         if looser.hide_from is not None and (
             self.hide_from is None or self.hide_from > looser.hide_from
         ):

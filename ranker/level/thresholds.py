@@ -1,7 +1,8 @@
 """Where a probability lies between the thresholds of a level: in numbers, queries and ES|QL.
 
 A threshold belongs to the range above it: a probability equal to ``hide_from`` is hidden. That is
-said here and nowhere else. Both sides of each comparison are float32 values.
+decided here and nowhere else; pages and descriptions say it in words ("from … on"). Both sides of
+each comparison are float32 values.
 
 ======  ===========================================
 below   no threshold is reached

@@ -237,7 +237,7 @@ class Policy(BaseModel):
         return self._decide(level, None, False, None)
 
     def cache_key(self, context: Mapping[str, str] | None = None) -> str:
-        """A part of the key for any cache of results: equal keys mean equal results.
+        """A part of the key for any cache of results: equal keys mean equal hits.
 
         Raises:
             ContextError: as ``resolve``.

@@ -23,7 +23,7 @@ class Row:
         name: id of the document.
         title: its title.
         probability: as stored, or None.
-        outcome: ``shown``, ``demoted`` or ``hidden``.
+        action: ``shown``, ``demoted`` or ``hidden``.
         why: the reason in words.
         factor: what the relevance was multiplied by; None when hidden.
         score: the resulting score; None when hidden.
@@ -34,7 +34,7 @@ class Row:
     name: str
     title: str
     probability: float | None
-    outcome: str
+    action: str
     why: str
     factor: float | None
     score: float | None
@@ -52,7 +52,7 @@ class Column:
     """The search at one level: its ranked hits, and what it hid, in the order of ``off``."""
 
     level: str
-    rules: str
+    in_words: str
     demote_from: float | None
     hide_from: float | None
     hits: tuple[Row, ...]
@@ -61,7 +61,7 @@ class Column:
     @property
     def demoted(self) -> int:
         """How many hits were demoted."""
-        return sum(row.outcome == "demoted" for row in self.hits)
+        return sum(row.action == "demoted" for row in self.hits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,6 @@ def _table(words: str, columns: Sequence[Column]) -> Table:
 def _place(row: Row) -> Text:
     if row.rank is None:
         return Text("hidden", style="red")
-    if row.outcome == "demoted":
+    if row.action == "demoted":
         return Text(f"x {row.factor:.2f}  {row.rank:>2}", style="yellow")
     return Text(f"{row.rank:>2}", style="green" if row.moved > 0 else "")

@@ -47,7 +47,7 @@ def _column(
             name=hit["_id"],
             title=hit["_source"]["title"],
             probability=explanation.probability,
-            outcome=str(explanation.action),
+            action=str(explanation.action),
             why=_why(explanation),
             factor=explanation.factor,
             score=hit["_score"] if hit["_id"] in ranks else None,
@@ -56,12 +56,12 @@ def _column(
         )
         for hit, explanation in zip(both, explanations, strict=True)
     ]
-    rules = policy.levels[level]
+    thresholds = policy.levels[level]
     return Column(
         level=level,
-        rules=_in_words(rules),
-        demote_from=rules.demote_from,
-        hide_from=rules.hide_from,
+        in_words=_in_words(thresholds),
+        demote_from=thresholds.demote_from,
+        hide_from=thresholds.hide_from,
         hits=tuple(rows[: len(hits)]),
         hidden=tuple(rows[len(hits) :]),
     )
@@ -74,14 +74,14 @@ def _why(explanation: Explanation) -> str:
     return str(explanation.rule).replace("_", " ")
 
 
-def _in_words(rules: Level) -> str:
+def _in_words(level: Level) -> str:
     parts = []
-    if rules.demote_from is not None:
-        parts.append(f"demoted from probability {rules.demote_from:.3g} on")
-    if rules.hide_from is not None:
-        parts.append(f"hidden from {rules.hide_from:.3g} on")
+    if level.demote_from is not None:
+        parts.append(f"demoted from probability {level.demote_from:.3g} on")
+    if level.hide_from is not None:
+        parts.append(f"hidden from {level.hide_from:.3g} on")
     if not parts:
         return "Everything is shown, in order of relevance."
-    parts.append(f"unscored: {rules.unscored}")
+    parts.append(f"unscored: {level.unscored}")
     text = ", ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

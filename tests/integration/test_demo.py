@@ -56,7 +56,7 @@ def test_every_document_is_accounted_for_at_each_level(columns: list[Column]) ->
             assert row.probability is not None
             assert column.hide_from is not None
             assert row.probability >= column.hide_from
-            assert row.outcome == "hidden"
+            assert row.action == "hidden"
 
 
 def test_scores_are_relevance_times_factor(columns: list[Column]) -> None:

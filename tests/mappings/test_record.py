@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.errors import ErrorCode
-from saferank.mappings import ImageRecord, SafetyRecord, component_template
+from saferank.mappings import ImageRecord, SafetyFields, SafetyRecord, component_template
 from saferank.mappings.record import StoredRecord, reference_name
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -46,9 +46,10 @@ def test_no_image_is_neither_scored_nor_failed() -> None:
     assert document["probability"] is None
 
 
-def test_a_document_holds_exactly_the_mapped_fields_that_are_not_decisions() -> None:
+def test_a_document_holds_exactly_the_fields_that_scoring_owns_and_all_are_mapped() -> None:
     mapped = component_template()["template"]["mappings"]["properties"]["safety"]["properties"]
-    assert set(record().to_document()) == {n for n in mapped if not n.startswith("override")}
+    assert set(record().to_document()) == set(SafetyFields.INDEXER_OWNED)
+    assert set(SafetyFields.INDEXER_OWNED) < set(mapped)
 
 
 def test_time_has_a_zone_and_milliseconds() -> None:

@@ -1,25 +1,7 @@
 """Conversion of each layer type, by family; importing this package fills the registry."""
 
-from saferank.models.caffe.layers import (
-    activations,
-    convolution,
-    elementwise,
-    normalisation,
-    pooling,
-    reduction,
-    shapes,
-    sources,
-    unsupported,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "activations",
-    "convolution",
-    "elementwise",
-    "normalisation",
-    "pooling",
-    "reduction",
-    "shapes",
-    "sources",
-    "unsupported",
-]
+for _family in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_family.name}")

@@ -10,8 +10,8 @@ step           f                   the same for the whole band
 
 A new curve is a name in ``CurveName``, an entry in ``CURVES`` and a row in
 ``docs/explanation/demotion.md``; ``make reference`` adds the name to the policy's page. Its query
-must be *one* function of ``function_score`` that needs no script: what Elasticsearch has are the decay
-functions ``exp``, ``linear`` and ``gauss``, and a constant ``weight``. So there is no sigmoid.
+must be *one* function of ``function_score`` that needs no script: what Elasticsearch has are the
+decay functions ``exp``, ``linear`` and ``gauss``, and a constant ``weight``; so no sigmoid.
 """
 
 from __future__ import annotations

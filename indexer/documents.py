@@ -23,6 +23,7 @@ class Document:
         stored: the indexer's own fields as they are stored; empty when it was never scored.
         seq_no: the version that was read; a write is conditional on it.
         primary_term: as ``seq_no``.
+        index: the concrete index that it was read from.
     """
 
     key: DocumentKey
@@ -30,6 +31,12 @@ class Document:
     stored: Json = field(default_factory=dict)
     seq_no: int = 0
     primary_term: int = 1
+    index: str = ""
+
+    @property
+    def place(self) -> tuple[str, DocumentKey]:
+        """What tells it from all others, also from one of the same id in another index."""
+        return self.index, self.key
 
     @property
     def reference_names(self) -> list[str]:

@@ -12,6 +12,7 @@
     ├── UnsafeRequest           a request part that cannot be made safe; carries its key
     ├── MappingError            an index lacks the safety fields, or has them differently
     ├── ServiceUnavailable      Elasticsearch or the broker does not answer
+    │   └── IndexBlocked        an index refuses writes for now; carries its name
     └── JobError                a backfill or a reindex cannot go on
 
 A message is one sentence or two: what was wrong, where, and what to do.
@@ -89,6 +90,18 @@ class MappingError(SaferankError):
 
 class ServiceUnavailable(SaferankError):
     """Elasticsearch or the broker does not answer."""
+
+
+class IndexBlocked(ServiceUnavailable):
+    """An index refuses writes: its disk is full, it is being maintained, or it was replaced.
+
+    Attributes:
+        index: its name.
+    """
+
+    def __init__(self, index: str, message: str) -> None:
+        self.index = index
+        super().__init__(message)
 
 
 class JobError(SaferankError):

@@ -107,9 +107,10 @@ class Ledger:
         if operations:
             answer = self._client.bulk(index=self._index, operations=operations)
             for item in answer["items"]:
-                if item["create"]["status"] not in (201, 409):
+                (result,) = item.values()
+                if result["status"] not in (201, 409):
                     raise ServiceUnavailable(
-                        f"Elasticsearch does not take a note of a chunk: {item['create']['error']}"
+                        f"Elasticsearch does not take a note of a chunk: {result['error']}"
                     )
 
     def forget_chunk(self, chunk: ChunkOfJob) -> None:

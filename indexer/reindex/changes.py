@@ -14,14 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from elasticsearch import BadRequestError, Elasticsearch
+from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.documents import Json
+from saferank.indexer.score.parts import MOST_BYTES, TOO_MANY, json_size
 from saferank.indexer.score.select import KEEP_ALIVE
 
 NOTHING_YET = -1
 """The cursor of a shard of which nothing was read."""
+# Before anything is known of the documents' sizes.
+_FIRST_PAGE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def changed(
         after: cursor reached before.
         upto: the shard's checkpoint.
         source: see ``whole_source``.
-        size: documents in a page.
+        size: documents in a page, at most; fewer where they are large.
 
     Yields:
         Pages in the order of the numbers; the last one's cursor is ``upto``.
@@ -89,21 +92,38 @@ def changed(
     view = client.open_point_in_time(
         index=index, keep_alive=KEEP_ALIVE, preference=f"_shards:{shard}"
     )["id"]
+    asked = min(size, _FIRST_PAGE)
     try:
         while after < upto:
-            hits = client.search(
-                pit={"id": view, "keep_alive": KEEP_ALIVE},
-                query={"range": {"_seq_no": {"gt": after, "lte": upto}}},
-                sort=[{"_seq_no": "asc"}],
-                source=source,
-                size=size,
-                seq_no_primary_term=True,
-                track_total_hits=False,
-            )["hits"]["hits"]
-            after = hits[-1]["_seq_no"] if len(hits) == size else upto
+            try:
+                hits = client.search(
+                    pit={"id": view, "keep_alive": KEEP_ALIVE},
+                    query={"range": {"_seq_no": {"gt": after, "lte": upto}}},
+                    sort=[{"_seq_no": "asc"}],
+                    source=source,
+                    size=asked,
+                    seq_no_primary_term=True,
+                    track_total_hits=False,
+                    allow_partial_search_results=False,
+                )["hits"]["hits"]
+            except ApiError as error:
+                # So many at once may be more than Elasticsearch has memory for.
+                if error.status_code != TOO_MANY or asked == 1:
+                    raise
+                asked //= 2
+                continue
+            after = hits[-1]["_seq_no"] if len(hits) == asked else upto
+            asked = _next_page(hits, size)
             yield Page(hits, after)
     finally:
         client.options(ignore_status=404).close_point_in_time(id=view)
+
+
+def _next_page(hits: list[Json], most: int) -> int:
+    """How many documents to ask for after a page: as many as such a request may hold."""
+    total = sum(json_size(hit["_source"]) for hit in hits)
+    fitting = MOST_BYTES * len(hits) // max(total, 1)
+    return max(1, min(fitting, 2 * len(hits), most))
 
 
 def whole_source(client: Elasticsearch, index: str) -> Json | bool:

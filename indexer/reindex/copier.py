@@ -7,17 +7,18 @@ its documents meanwhile. It never undoes a score, and no score undoes it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import stamina
-from elasticsearch import Elasticsearch
+from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import JobError
+from saferank.errors import JobError, ServiceUnavailable
 from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import merged
-from saferank.indexer.score.outages import BUSY, is_transient
+from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
+from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
 from saferank.indexer.score.select import pages
 from saferank.mappings import SafetyFields
 
@@ -73,6 +74,7 @@ class Copier:
 
         Raises:
             JobError: the new index refuses a document.
+        ServiceUnavailable: Elasticsearch stayed busy for longer than ``patience``.
         """
         left = list(hits)
 
@@ -110,14 +112,9 @@ class Copier:
 
     def _write(self, hits: list[Json]) -> list[Json]:
         """Try to store documents; return those to try again."""
-        wanted = [_location(hit["_id"], hit.get("_routing")) for hit in hits]
-        entries = self._client.mget(
-            index=self._target,
-            docs=wanted,
-            source_includes=[self._image_field, self._fields.root],
-        )["docs"]
+        entries = in_halves(self._read, hits)
         _check_readable(entries)
-        operations: list[Json] = []
+        operations: list[tuple[Json, bytes, bytes]] = []
         for hit, entry in zip(hits, entries, strict=True):
             action = _location(hit["_id"], hit.get("_routing"))
             found = entry.get("found", False)
@@ -131,16 +128,12 @@ class Copier:
                 image_field=self._image_field,
                 model=self._model,
             )
-            operations += [{"index" if found else "create": action}, document]
-        self._still_ours()
-        # They went through the ingest pipeline when they were first indexed.
-        items = self._client.bulk(index=self._target, operations=operations, pipeline="_none")[
-            "items"
-        ]
+            line = to_json({"index" if found else "create": action})
+            operations.append((hit, line, to_json(document)))
         again, refused = [], []
-        for hit, item in zip(hits, items, strict=True):
-            (result,) = item.values()
-            if result["status"] in BUSY or result["status"] == 409:
+        for hit, result in self._send(operations):
+            blocked = result.get("error", {}).get("type") == BLOCK
+            if result["status"] in BUSY or result["status"] == 409 or blocked:
                 again.append(hit)
             elif result["status"] >= 400:
                 refused.append((hit["_id"], result["error"]))
@@ -151,6 +144,37 @@ class Copier:
                 "correct them or the new mapping, then start again"
             )
         return again
+
+    def _read(self, hits: Sequence[Json]) -> list[Json]:
+        """Read what the new index has of documents."""
+        found: list[Json] = self._client.mget(
+            index=self._target,
+            docs=[_location(hit["_id"], hit.get("_routing")) for hit in hits],
+            source_includes=[self._image_field, self._fields.root],
+        )["docs"]
+        return found
+
+    def _send(self, operations: list[tuple[Json, bytes, bytes]]) -> Iterator[tuple[Json, Json]]:
+        """Send writes in bulks that are not too large; give each document's answer."""
+
+        def send(some: Sequence[tuple[Json, bytes, bytes]]) -> list[tuple[Json, Json]]:
+            self._still_ours()
+            lines: list[Any] = [line for _, *both in some for line in both]
+            # They went through the ingest pipeline when they were first indexed.
+            items = self._client.bulk(index=self._target, operations=lines, pipeline="_none")
+            answers = [result for item in items["items"] for result in item.values()]
+            return [(hit, answer) for (hit, *_), answer in zip(some, answers, strict=True)]
+
+        for part in by_bytes(operations, lambda one: len(one[1]) + len(one[2])):
+            try:
+                yield from in_halves(send, part)
+            except ApiError as error:
+                if error.status_code != TOO_LARGE:
+                    raise
+                raise JobError(
+                    f"a document for {self._target!r} is refused as too large (413); raise "
+                    "'http.max_content_length', or the limit of the proxy, and start again"
+                ) from error
 
     def _gone(self, keys: list[DocumentKey]) -> list[DocumentKey]:
         """The documents that the old index no longer had when it was last refreshed."""
@@ -180,15 +204,25 @@ class Copier:
     def _delete(self, keys: list[DocumentKey]) -> None:
         operations = [{"delete": _location(key.id, key.routing)} for key in keys]
         items = self._client.bulk(index=self._target, operations=operations)["items"]
-        if any(item["delete"]["status"] not in (200, 404) for item in items):
-            raise _Again("deletes were turned away")
+        statuses = {result["status"] for item in items for result in item.values()}
+        if statuses - {200, 404}:
+            raise _Again(f"deletes were turned away: {sorted(statuses)}")
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
-        for attempt in stamina.retry_context(
-            on=_try_again, attempts=None, timeout=self._patience, wait_initial=0.05, wait_max=5.0
-        ):
-            with attempt:
-                return call()
+        try:
+            for attempt in stamina.retry_context(
+                on=_try_again,
+                attempts=None,
+                timeout=self._patience,
+                wait_initial=0.05,
+                wait_max=5.0,
+            ):
+                with attempt:
+                    return call()
+        except _Again as error:
+            raise ServiceUnavailable(
+                f"index {self._target!r} did not take all writes for {self._patience:g} s: {error}"
+            ) from error
         raise AssertionError("unreachable")
 
 

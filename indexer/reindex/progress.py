@@ -11,7 +11,7 @@ from typing import Any
 
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Lease
-from saferank.indexer.jobs.records import Job
+from saferank.indexer.jobs.records import Job, Jobs
 from saferank.indexer.reindex.changes import NOTHING_YET
 
 _PAUSED_POLL = 1.0
@@ -79,6 +79,14 @@ class Progress:
             f"{moved} to {target}: {self.documents} documents, {self.compared} compared; "
             f"writes were refused for {self.block_seconds:.2f} s"
         )
+
+
+def replaced_by(jobs: Jobs, index: str) -> str | None:
+    """The index that a reindex or rollback put in an index's place; None if it is in use."""
+    for job in jobs.all():  # the newest first
+        if index in (job.index, job.into) and Progress.of(job).moved_at:
+            return job.into if job.index == index else None
+    return None
 
 
 class Tracker:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.reindex.merge import digest
+from saferank.indexer.score.parts import in_halves
 from saferank.mappings import SafetyFields
 
 _NAMED = 5
-_PAGE = 500
+_PAGE = 100
 
 
 def count(client: Elasticsearch, index: str) -> int:
@@ -80,10 +83,16 @@ def _documents(
     client: Elasticsearch, index: str, hits: list[Json], source_filter: Json | bool
 ) -> dict[str, Json]:
     """Read documents by id through a search, for ``mget`` may leave vectors out."""
-    found = client.search(
-        index=index,
-        query={"ids": {"values": [hit["_id"] for hit in hits]}},
-        size=len(hits) * 2,
-        source=source_filter,
-    )["hits"]["hits"]
-    return {hit["_id"]: hit["_source"] for hit in found}
+
+    def search(some: Sequence[Json]) -> list[Json]:
+        answer = client.search(
+            index=index,
+            query={"ids": {"values": [hit["_id"] for hit in some]}},
+            size=len(some) * 2,
+            source=source_filter,
+            allow_partial_search_results=False,
+        )
+        found: list[Json] = answer["hits"]["hits"]
+        return found
+
+    return {hit["_id"]: hit["_source"] for hit in in_halves(search, hits)}

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # What a busy or restarting cluster answers: too many requests, no shard to serve it.
 BUSY = frozenset({429, 502, 503, 504})
+# A block on writes: of a full disk (429), of a reindex or for maintenance (403). It is lifted.
+BLOCK = "cluster_block_exception"
 
 PATIENCE = 15 * 60.0
 """Seconds without progress after which a job ends."""
@@ -24,13 +26,13 @@ _PAUSE = 2.0
 def is_transient(error: Exception) -> bool:
     """Whether the same request may well succeed in a moment."""
     if isinstance(error, ApiError):
-        return error.status_code in BUSY
+        return error.status_code in BUSY or error.error == BLOCK
     return isinstance(error, (TransportConnectionError, ConnectionTimeout))
 
 
 def is_lasting(error: Exception) -> bool:
     """Whether waiting does not help: a refused query, no access, no such index."""
-    if not isinstance(error, ApiError):
+    if not isinstance(error, ApiError) or error.error == BLOCK:
         return False
     return error.status_code in (400, 401, 403) or error.error == "index_not_found_exception"
 

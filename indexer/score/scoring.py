@@ -40,7 +40,7 @@ def score_documents(
     Args:
         pipeline: what scores.
         store: where the documents are.
-        index: the documents' index.
+        index: the documents' index, alias or data stream.
         keys: the documents.
         since: documents that this model scored at or after this time are passed over; others
             get a new ``scored_at`` even when nothing else is new.
@@ -51,17 +51,18 @@ def score_documents(
 
     Raises:
         MappingError: there is no such index.
+        IndexBlocked: an index refuses writes.
         ServiceUnavailable: Elasticsearch cannot be used.
     """
     report = Report()
-    before: dict[DocumentKey, Scored] = {}
+    before: dict[tuple[str, DocumentKey], Scored] = {}
     pending = list(dict.fromkeys(keys))
     for _ in range(_ROUNDS):
         documents, missing = store.read(index, pending)
         report.add_missing(missing)
         todo, still_valid = [], []
         for document in documents:
-            previous = before.get(document.key)
+            previous = before.get(document.place)
             if since is not None and _done(document, pipeline.model.identity, since):
                 report.counts[Outcome.SKIPPED] += 1
             elif previous is not None and _alike(document, previous.document):
@@ -78,7 +79,7 @@ def score_documents(
             pipeline.score(todo, known=known, guard=guard, force=force), report, last_try=last_try
         )
         to_write = still_valid + [(one.document, one.record) for one in scored]
-        before |= {one.document.key: one for one in scored}
+        before |= {one.document.place: one for one in scored}
         pending = _write(store, index, to_write, report, restamp=since is not None)
         if not pending:
             break

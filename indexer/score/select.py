@@ -133,7 +133,13 @@ def pages(
                 body["slice"] = {"id": part, "max": slices}
             if cursors[part] is not None:
                 body["search_after"] = cursors[part]
-            answer = client.search(source=False, filter_path=_NEEDED, **body)
+            answer = client.search(
+                source=False,
+                filter_path=_NEEDED,
+                # A shard that does not answer must not pass for one without documents.
+                allow_partial_search_results=False,
+                **body,
+            )
             hits: list[Json] = answer.get("hits", {}).get("hits", [])
             return hits
 

@@ -3,12 +3,16 @@
 A write changes the indexer's own fields and only if the document is still the version that was
 read. So it never creates a document, never brings a deleted one back, never undoes another
 writer's change, and needs no script on the cluster.
+
+A document is read by its id through the name that the caller gave. That does not go through a
+data stream's name, nor through an alias of several indices, nor without a custom routing; what is
+not found so is looked for by a query. It is written to the concrete index where it was found.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -16,13 +20,15 @@ from typing import Any, TypeVar
 import stamina
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
-from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
+from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import MappingError, ServiceUnavailable
+from saferank.errors import IndexBlocked, MappingError, ServiceUnavailable
 from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
-from saferank.indexer.score.outages import BUSY, is_transient
+from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
+from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
+from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.paths import nested, values_at
 from saferank.mappings.record import SafetyRecord
@@ -30,6 +36,18 @@ from saferank.mappings.record import SafetyRecord
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Answers to a read by id that say: not through this name, or not without a routing.
+_NOT_BY_ID = frozenset(
+    {
+        "illegal_argument_exception",
+        "index_not_found_exception",
+        "index_closed_exception",
+        "routing_missing_exception",
+    }
+)
+# Of the statuses 4xx, those that say nothing about the request itself.
+_ACCESS = frozenset({401, 403})
 
 
 class Written(Enum):
@@ -39,7 +57,7 @@ class Written(Enum):
     UNCHANGED = "unchanged"
     """The same was stored already."""
     CHANGED = "changed"
-    """The document is another version by now; read it again."""
+    """The document is another version by now, or in another index; read it again."""
     DELETED = "deleted"
     REJECTED = "rejected"
     """Elasticsearch will not take it, whatever the score."""
@@ -57,8 +75,12 @@ class _Busy(Exception):
     """Some items were turned away for now."""
 
 
-class _Closed(_Busy):
-    """The index refuses writes: for a second while an alias moves, or because it was replaced."""
+class _Blocked(_Busy):
+    """An index refuses writes: for a second while an alias moves, or for longer."""
+
+    def __init__(self, index: str, reason: str) -> None:
+        self.index = index
+        super().__init__(reason)
 
 
 class DocumentStore:
@@ -83,33 +105,31 @@ class DocumentStore:
         self._fields = fields
         self._image_field = image_field
         self._patience = patience
+        self._blocked: set[str] = set()
 
     def read(
         self, index: str, keys: Sequence[DocumentKey]
     ) -> tuple[list[Document], list[DocumentKey]]:
         """Read the newest version of documents, also of those not yet searchable.
 
+        Args:
+            index: index, alias or data stream; it may lead to several indices.
+            keys: the documents. One that several documents have, in several indices or under
+                several routings, means all of them.
+
         Returns:
             The documents that exist, and the keys of those that do not.
 
         Raises:
-            MappingError: there is no such index.
+            MappingError: there is no such index, or it cannot be read.
+            IndexBlocked: the index refused writes before, and still does.
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
         if not keys:
             return [], []
-        wanted = [
-            {"_id": key.id} if key.routing is None else {"_id": key.id, "routing": key.routing}
-            for key in keys
-        ]
         with metrics.stage("read"):
-            entries = self._patiently(lambda: self._mget(index, wanted))
-        documents, missing = [], []
-        for key, entry in zip(keys, entries, strict=True):
-            if entry.get("found"):
-                documents.append(self._document(key, entry))
-            else:
-                missing.append(key)
+            documents, missing = self._patiently(index, lambda: self._read(index, keys))
+        self._check_accept(documents)
         return documents, missing
 
     def write(
@@ -122,11 +142,12 @@ class DocumentStore:
         """Store records, in the order given.
 
         Args:
-            index: the documents' index.
+            index: as the documents were read through.
             records: what to store for each document that was read.
             restamp: write a new ``scored_at`` even if nothing else is new.
 
         Raises:
+            IndexBlocked: the index refused writes for longer than ``patience``.
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
         results: list[WriteResult | None] = [None] * len(records)
@@ -135,52 +156,120 @@ class DocumentStore:
                 results[place] = WriteResult(Written.UNCHANGED)
 
         def write_rest() -> None:
-            places = [place for place, result in enumerate(results) if result is None]
-            if not places:
-                return
-            operations: list[Json] = []
-            for place in places:
-                document, record = records[place]
-                action: dict[str, Any] = {
-                    "_id": document.key.id,
-                    "if_seq_no": document.seq_no,
-                    "if_primary_term": document.primary_term,
-                }
-                if document.key.routing is not None:
-                    action["routing"] = document.key.routing
-                operations += [
-                    {"update": action},
-                    {"doc": nested(self._fields.root, record.to_document())},
-                ]
-            response = self._client.bulk(index=index, operations=operations)
-            busy = 0
-            closed = any(_is_closed(item["update"]) for item in response["items"])
-            for place, item in zip(places, response["items"], strict=True):
-                results[place] = _result(item["update"])
-                busy += results[place] is None
-            if busy:
-                metrics.STORE_RETRIES.labels("busy").inc(busy)
-                kind = _Closed if closed else _Busy
-                raise kind(f"{busy} of {len(places)} writes were turned away")
+            lines = {
+                place: self._lines(*records[place])
+                for place, result in enumerate(results)
+                if result is None
+            }
+            turned_away: list[_Busy] = []
+            for part in by_bytes([*lines], lambda place: sum(map(len, lines[place]))):
+                turned_away += in_halves(lambda some: self._send(index, some, lines, results), part)
+            if turned_away:
+                metrics.STORE_RETRIES.labels("busy").inc(len(turned_away))
+                blocks = (error for error in turned_away if isinstance(error, _Blocked))
+                raise next(blocks, turned_away[0])
 
         with metrics.stage("write"):
-            self._patiently(write_rest)
+            self._patiently(index, write_rest)
         return [result for result in results if result is not None]
 
-    def _mget(self, index: str, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-        response = self._client.mget(
-            index=index, docs=wanted, source_includes=[self._image_field, self._fields.root]
-        )
-        entries: list[dict[str, Any]] = response["docs"]
+    def _lines(self, document: Document, record: SafetyRecord) -> tuple[bytes, bytes]:
+        """What a bulk says of one document."""
+        action = {
+            **_location(document.index, document.key),
+            "if_seq_no": document.seq_no,
+            "if_primary_term": document.primary_term,
+        }
+        update = {"doc": nested(self._fields.root, record.to_document())}
+        return to_json({"update": action}), to_json(update)
+
+    def _send(
+        self,
+        index: str,
+        places: Sequence[int],
+        lines: Mapping[int, tuple[bytes, bytes]],
+        results: list[WriteResult | None],
+    ) -> list[_Busy]:
+        """Send one bulk and note the results; give what is to be sent again."""
+        operations: list[Any] = [line for place in places for line in lines[place]]
+        try:
+            items = self._client.bulk(operations=operations)["items"]
+        except ApiError as error:
+            if error.status_code != TOO_LARGE or len(places) > 1:
+                raise
+            size = len(lines[places[0]][1])
+            reason = f"its record of {size:,} bytes is refused as too large (413); raise the limit"
+            results[places[0]] = WriteResult(Written.REJECTED, reason)
+            return []
+        turned_away: list[_Busy] = []
+        for place, item in zip(places, items, strict=True):
+            # Elasticsearch may answer an update under another name than "update".
+            (answer,) = item.values()
+            try:
+                results[place] = _result(answer)
+            except _Blocked as block:
+                if self._leads_to(index, block.index):
+                    self._blocked.add(block.index)
+                    turned_away.append(block)
+                else:
+                    results[place] = WriteResult(Written.CHANGED)
+            except _Busy as busy:
+                turned_away.append(busy)
+        return turned_away
+
+    def _read(
+        self, index: str, keys: Sequence[DocumentKey]
+    ) -> tuple[list[Document], list[DocumentKey]]:
+        entries = self._get([_location(index, key) for key in keys])
+        documents, unknown = [], []
+        for key, entry in zip(keys, entries, strict=True):
+            if entry.get("found"):
+                documents.append(self._document(key, entry))
+            else:
+                unknown.append(key)
+        elsewhere = self._find(index, unknown)
+        documents += elsewhere
+        found = {document.key for document in elsewhere}
+        found |= {DocumentKey(key.id) for key in found}
+        return documents, [key for key in unknown if key not in found]
+
+    def _find(self, index: str, keys: Sequence[DocumentKey]) -> list[Document]:
+        """Look for documents by a query, whichever index and routing they have."""
+        if not keys:
+            return []
+        # What was written in the last second is not searchable yet.
+        self._client.indices.refresh(index=index)
+        query = {"ids": {"values": [key.id for key in keys]}}
+        asked = set(keys)
+        places = [
+            (one.index, one.key)
+            for page in pages(self._client, index, query, size=len(keys))
+            for one in page
+            if one.key in asked or DocumentKey(one.key.id) in asked
+        ]
+        entries = self._get([_location(*place) for place in places])
+        return [
+            self._document(key, entry)
+            for (_, key), entry in zip(places, entries, strict=True)
+            if entry.get("found")
+        ]
+
+    def _get(self, locations: Sequence[Json]) -> list[Json]:
+        """Read by id; an entry that cannot be read so counts as not found."""
+        if not locations:
+            return []
+
+        def get(some: Sequence[Json]) -> list[Json]:
+            found: list[Json] = self._client.mget(
+                docs=some, source_includes=[self._image_field, self._fields.root]
+            )["docs"]
+            return found
+
+        entries = in_halves(get, locations)
         for entry in entries:
             error = entry.get("error")
-            if error is None:
-                continue
-            if error["type"] == "index_not_found_exception":
-                raise MappingError(f"there is no index {index!r}; correct the name, or create it")
-            if error["type"] == "routing_missing_exception":
-                continue  # without its routing there is no such document
-            raise _Busy(f"{error['type']}: {error.get('reason')}")
+            if error is not None and error["type"] not in _NOT_BY_ID:
+                raise _Busy(f"{error['type']}: {error.get('reason')}")
         return entries
 
     def _document(self, key: DocumentKey, entry: Json) -> Document:
@@ -195,9 +284,41 @@ class DocumentStore:
             else {},
             entry["_seq_no"],
             entry["_primary_term"],
+            entry["_index"],
         )
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _check_accept(self, documents: Iterable[Document]) -> None:
+        """See, before work is done in vain, whether indices that refused writes still do.
+
+        Raises:
+            IndexBlocked: one does.
+        """
+        for index in {document.index for document in documents} & self._blocked:
+            if self._blocks(index).get(index):
+                raise IndexBlocked(index, f"index {index!r} still refuses writes")
+            self._blocked.discard(index)
+
+    def _leads_to(self, name: str, index: str) -> bool:
+        return name == index or index in self._blocks(name)
+
+    def _blocks(self, name: str) -> dict[str, list[str]]:
+        """The concrete indices that a name leads to, each with its blocks."""
+        try:
+            found = self._client.indices.get_settings(
+                index=name, name="index.blocks.*,index.uuid", flat_settings=True
+            )
+        except ApiError as error:
+            return {name: [BLOCK]} if error.error == BLOCK else {}
+        return {
+            index: [
+                setting
+                for setting, value in entry["settings"].items()
+                if setting.startswith("index.blocks.") and value == "true"
+            ]
+            for index, entry in found.items()
+        }
+
+    def _patiently(self, index: str, call: Callable[[], T]) -> T:
         """Call again, with growing pauses, while Elasticsearch is busy or away."""
         try:
             for attempt in stamina.retry_context(
@@ -207,47 +328,75 @@ class DocumentStore:
                     if attempt.num > 1:
                         metrics.STORE_RETRIES.labels("request").inc()
                     return call()
-        except NotFoundError as error:
-            raise MappingError(f"there is no such index: {error}") from error
-        except _Closed as error:
-            raise MappingError(
-                f"the index has refused writes for {self._patience:g} s; score the documents "
-                "through the alias if it was replaced by a new index"
+        except _Blocked as error:
+            raise IndexBlocked(
+                error.index,
+                f"index {error.index!r} has refused writes for {self._patience:g} s ({error}); "
+                "its documents wait until it takes them again",
             ) from error
         except _Busy as error:
             raise ServiceUnavailable(
                 f"Elasticsearch stayed too busy for {self._patience:g} s ({error}); "
                 "lower the rate of the backfill, or give the cluster more room"
             ) from error
-        except BadRequestError as error:
-            raise MappingError(f"Elasticsearch refuses the request: {error}") from error
-        except (TransportConnectionError, ConnectionTimeout, ApiError) as error:
-            raise ServiceUnavailable(
-                f"Elasticsearch did not serve a request for {self._patience:g} s: {error}"
-            ) from error
+        except ApiError as error:
+            if is_transient(error):
+                raise self._away(error) from error
+            if error.status_code in _ACCESS or error.status_code >= 500:
+                raise ServiceUnavailable(f"Elasticsearch refuses for now: {error}") from error
+            raise MappingError(_refusal(index, error)) from error
+        except (TransportConnectionError, ConnectionTimeout) as error:
+            raise self._away(error) from error
         raise AssertionError("unreachable")
+
+    def _away(self, error: Exception) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"Elasticsearch did not serve a request for {self._patience:g} s: {error}"
+        )
+
+
+def _location(index: str, key: DocumentKey) -> dict[str, str]:
+    location = {"_index": index, "_id": key.id}
+    return location if key.routing is None else {**location, "routing": key.routing}
+
+
+def _refusal(index: str, error: ApiError) -> str:
+    """What is wrong with an index that cannot be read, and what to do."""
+    match error.error:
+        case "index_not_found_exception":
+            return f"there is no index {index!r}; correct the name, or create it"
+        case "index_closed_exception":
+            return f"index {index!r} is closed; open it, then score what has no score"
+        case "illegal_argument_exception" if ":" in index:
+            return f"{index!r} is an index of another cluster; score it from there"
+    return f"Elasticsearch refuses the request for {index!r}: {error}"
 
 
 def _try_again(error: Exception) -> bool:
     return isinstance(error, _Busy) or is_transient(error)
 
 
-def _result(item: Json) -> WriteResult | None:
-    """Read one item of a bulk answer; None when it is to be sent again."""
+def _result(item: Json) -> WriteResult:
+    """Read one item of a bulk answer.
+
+    Raises:
+        _Busy: it is to be sent again.
+        ServiceUnavailable: this process may not write there.
+    """
     status: int = item["status"]
-    if status in BUSY or _is_closed(item):
-        return None
-    if status == 409:
+    if status < 400:
+        return WriteResult(Written.UNCHANGED if item["result"] == "noop" else Written.STORED)
+    error = item["error"]
+    reason = f"{error['type']}: {error.get('reason')}"
+    if error["type"] == BLOCK:
+        raise _Blocked(item["_index"], reason)
+    if status in BUSY:
+        raise _Busy(reason)
+    if status in _ACCESS:
+        raise ServiceUnavailable(f"Elasticsearch refuses a write ({reason}); allow it")
+    if status == 409 or error["type"] == "index_not_found_exception":
         return WriteResult(Written.CHANGED)
     if status == 404:
         return WriteResult(Written.DELETED)
-    if status >= 400:
-        error = item["error"]
-        cause = error.get("caused_by", {}).get("reason", "")
-        return WriteResult(Written.REJECTED, f"{error['type']}: {error['reason']} {cause}".strip())
-    return WriteResult(Written.UNCHANGED if item["result"] == "noop" else Written.STORED)
-
-
-def _is_closed(item: Json) -> bool:
-    error = item.get("error")
-    return isinstance(error, Mapping) and error.get("type") == "cluster_block_exception"
+    cause = error.get("caused_by", {}).get("reason", "")
+    return WriteResult(Written.REJECTED, f"{reason} {cause}".strip())

@@ -15,12 +15,14 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.connection import clear_errors
-from saferank.errors import MappingError, SaferankError
+from saferank.errors import IndexBlocked, MappingError, SaferankError
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
+from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
 from saferank.indexer.queue import SCORE_TASK, send
+from saferank.indexer.reindex.progress import replaced_by
 from saferank.indexer.score.pipeline import Guard
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
@@ -31,6 +33,9 @@ from saferank.settings import get_settings
 log = logging.getLogger(__name__)
 
 _LONGEST_DELAY = 120.0
+# Seconds until a task that was put back comes again, at random between the two.
+_SOON = (1.0, 10.0)
+_LATER = (30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ def score(
             log.warning("putting %d documents of %s back: %s", len(ids), index, error)
             raise self.retry(
                 exc=error,
-                countdown=random.uniform(1, 10),  # noqa: S311
+                # A block on writes lasts; what is only away or busy may be back in a moment.
+                countdown=random.uniform(*_LATER if isinstance(error, IndexBlocked) else _SOON),  # noqa: S311
                 kwargs={
                     **(self.request.kwargs or {}),
                     "alone": work.suspicious,
@@ -134,8 +140,8 @@ def _do(app: Celery, work: _Work) -> None:
 
 
 def _split(app: Celery, ledger: Ledger, work: _Work) -> Report:
-    """Send each document on alone, so that only the one that crashed the worker is held up."""
-    log.warning("a task for %d documents came back; each goes alone", len(work.keys))
+    """Send each document on alone, so that only the one that is at fault is held up."""
+    log.warning("each of %d documents goes on alone", len(work.keys))
     parts = {f"alone{place}": [key] for place, key in enumerate(work.keys)}
     _send_on(app, ledger, work, parts, attempt=work.attempt, alone=True)
     return Report()
@@ -144,7 +150,15 @@ def _split(app: Celery, ledger: Ledger, work: _Work) -> Report:
 def _score(app: Celery, ledger: Ledger, resources: Resources, work: _Work) -> Report:
     """Score the documents, and send those on that are to be tried again."""
     refusal = _refusal(resources, work.chunk)
-    report = _score_safely(resources, work) if refusal is None else _all_rejected(work, refusal)
+    try:
+        report = _score_safely(resources, work) if refusal is None else _all_rejected(work, refusal)
+    except (SaferankError, ApiError, TransportError):
+        raise
+    except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
+        log.exception("unexpected error while scoring %s", work.index)
+        if len(work.keys) > 1:
+            return _split(app, ledger, work)
+        report = _after_fault(resources, work, error)
     if report.waiting:
         _send_on(
             app,
@@ -185,7 +199,7 @@ def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:
 
 
 def _score_safely(resources: Resources, work: _Work) -> Report:
-    """Score the documents; whatever goes wrong with them for good is in the report.
+    """Score the documents; what Elasticsearch will never take is in the report.
 
     Raises:
         SaferankError, ApiError, TransportError: a service cannot be used for now.
@@ -205,13 +219,24 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
             )
     except MappingError as error:
         report = _all_rejected(work, str(error))
-    except (SaferankError, ApiError, TransportError):
-        raise
-    except Exception as error:  # a fault of ours: neither loop on it nor lose sight of it
-        log.exception("unexpected error while scoring %s", work.index)
-        report = _all_rejected(work, f"unexpected error: {error!r}")
+    except IndexBlocked as error:
+        new = replaced_by(Jobs(resources.client, settings.indexer.jobs_index), error.index)
+        if new is None:
+            raise
+        report = _all_rejected(
+            work, f"index {error.index!r} was replaced by {new!r}; name their alias when you queue"
+        )
     counts = {name.value: count for name, count in report.counts.items() if count}
     log.info("scored a chunk of %s: %s", work.index, counts)
+    return report
+
+
+def _after_fault(resources: Resources, work: _Work, error: Exception) -> Report:
+    """Try a document again that a fault of ours kept from being scored, but not for ever."""
+    if work.attempt >= resources.settings.indexer.attempts:
+        return _all_rejected(work, f"unexpected error: {error!r}")
+    report = Report()
+    report.add_waiting(work.keys)
     return report
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery, current_app
 
 from saferank.indexer.brokers import broker_app, clear_broker_errors
+from saferank.indexer.installation import installation_of_settings
 from saferank.indexer.keys import DocumentKey
 from saferank.settings import Settings, get_settings
 
@@ -47,7 +48,13 @@ def queue_documents(
     keys = _keys(documents)
     chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
     for chunk in chunks:
-        send(app or _default_app(settings), index, chunk, settings.indexer.fresh_queue)
+        send(
+            app or _default_app(settings),
+            index,
+            chunk,
+            settings.indexer.fresh_queue,
+            installation=installation_of_settings(settings),
+        )
     return len(chunks)
 
 
@@ -57,11 +64,22 @@ def send(
     keys: Sequence[DocumentKey],
     queue: str,
     *,
+    installation: str | None,
     countdown: float | None = None,
     job: dict[str, str] | None = None,
     **arguments: Any,
 ) -> None:
     """Send one task; fails within seconds when the broker is away.
+
+    Args:
+        app: sends it.
+        index: the documents' index.
+        keys: the documents.
+        queue: where to.
+        installation: whose task it is, see ``installation``; None where that is not known.
+        countdown: seconds until it is done, at least.
+        job: the chunk of a job that it is.
+        arguments: further ones of the task.
 
     Raises:
         ServiceUnavailable: the broker cannot be reached.
@@ -70,7 +88,12 @@ def send(
         app.send_task(
             SCORE_TASK,
             args=(index, [key.to_json() for key in keys]),
-            kwargs={**arguments, "job": job, "queued_at": time.time()},
+            kwargs={
+                **arguments,
+                "installation": installation,
+                "job": job,
+                "queued_at": time.time(),
+            },
             queue=queue,
             countdown=countdown,
             ignore_result=True,

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from celery import Celery
 from elastic_transport import TransportError
@@ -19,6 +20,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
+from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
 from saferank.indexer.jobs.records import Job, Jobs, JobState
@@ -119,6 +121,7 @@ class Backfill:
     def _work(self) -> Job:
         left_before: int | None = None
         passes = 0
+        indices: dict[str, str] = {}
         if not self._job.passes:
             self._ledger.forget(self._job.id)  # of an earlier job of the same name
         while True:
@@ -127,18 +130,31 @@ class Backfill:
             left = count_left(self._client, self._settings, self._job)
             if left == 0:
                 return self._finish(JobState.DONE, "")
+            if indices != (indices := self._indices()):
+                # An alias that moved leads to other documents: what was counted is not theirs.
+                left_before, passes = None, 0
             # No progress means that the rest cannot be done, unless it was tasks that got lost.
             stuck = left_before is not None and left >= left_before and not self._lost
             self._lost = 0
             if stuck or passes == _MOST_PASSES:
-                return self._finish(
-                    JobState.DONE, f"{left} documents still match; see what was rejected"
-                )
+                note = f"{left} documents are left; see what was rejected, or start it again"
+                return self._finish(JobState.DONE, note, left=left)
             self._beat(passes=self._job.passes + 1, total=self._job.total or left)
             for index, keys in self._chunks():
                 self._await_room()
                 self._send(index, keys)
             left_before, passes = left, passes + 1
+
+    def _indices(self) -> dict[str, str]:
+        """The concrete indices that are walked through, and what tells each from a later one."""
+        found = self._client.indices.get_settings(
+            index=self._job.index, name="index.uuid", flat_settings=True
+        )
+        return {name: entry["settings"]["index.uuid"] for name, entry in found.items()}
+
+    @cached_property
+    def _installation(self) -> str | None:
+        return installation_of(self._client, self._settings.indexer.jobs_index)
 
     def _chunks(self) -> Iterator[tuple[str, list[DocumentKey]]]:
         """Walk through the index, in chunks that each belong to one concrete index."""
@@ -175,6 +191,7 @@ class Backfill:
                 index,
                 keys,
                 self._settings.indexer.backfill_queue,
+                installation=self._installation,
                 job=chunk.to_json(),
             )
         except ServiceUnavailable:
@@ -245,7 +262,7 @@ class Backfill:
         self._lease.beat(**changes)
         self._lease.check_cancelled()
 
-    def _finish(self, state: JobState, note: str) -> Job:
+    def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
         since = self._job.started_at.isoformat()
         tally = self._ledger.tally(self._job.id, since)
         notes = [note] if note else []
@@ -253,7 +270,7 @@ class Backfill:
             f"{id}: {reason}" for id, reason in self._ledger.reasons(self._job.id, since).items()
         ]
         job = self._lease.finish(
-            state, "; ".join(notes), counts=tally.counts, failures=tally.failures
+            state, "; ".join(notes), counts=tally.counts, failures=tally.failures, left=left
         )
         self._report(job, tally)
         self._ledger.forget(job.id)

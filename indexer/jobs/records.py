@@ -22,6 +22,7 @@ from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
+from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.select import Only, Selection
 
 # A producer that has not been heard of for so long is taken for dead. Clocks of machines that
@@ -79,6 +80,7 @@ class Job:
         passes: how often the index was walked through.
         counts: documents by outcome, see ``score.report``; filled in at the end.
         failures: failed documents by error code; filled in at the end.
+        left: documents that the job should have done and did not; filled in at the end.
         note: a sentence about the end.
         into: the new index, when the job is a reindex.
         progress: what a reindex needs to resume after a crash, see ``reindex.progress``.
@@ -99,6 +101,7 @@ class Job:
     passes: int = 0
     counts: Mapping[str, int] = default(default_factory=dict)
     failures: Mapping[str, int] = default(default_factory=dict)
+    left: int = 0
     note: str = ""
     into: str | None = None
     progress: Json = default(default_factory=dict)
@@ -110,6 +113,12 @@ class Job:
         if self.into is not None:
             return f"{self.index}.into.{self.into}"
         return f"{self.index}.{self.field}.{self.selection.name}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is done, nothing is left, and no image failed."""
+        failed = self.counts.get(Outcome.FAILED, 0)
+        return self.state is JobState.DONE and not self.left and not failed
 
     @property
     def alive(self) -> bool:

@@ -15,6 +15,7 @@ from elasticsearch import Elasticsearch
 from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.fetch import Fetched, Fetcher
+from saferank.indexer.installation import installation_of
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import check_index
@@ -43,6 +44,15 @@ class Resources:
     store: DocumentStore
     pipeline: Pipeline
     _checked: dict[str, float] = field(default_factory=dict)
+    _installation: str | None = None
+
+    def is_ours(self, installation: str | None) -> bool:
+        """Whether a task is for this installation, as far as that is known."""
+        if installation in (None, self._installation):
+            return True
+        # Asked again each time: another cluster may have taken the place of the one we knew.
+        self._installation = installation_of(self.client, self.settings.indexer.jobs_index)
+        return self._installation in (None, installation)
 
     def check_index(self, index: str) -> None:
         """See, at most once a minute, that an index has the safety fields.

@@ -15,7 +15,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.connection import clear_errors
-from saferank.errors import IndexBlocked, MappingError, SaferankError
+from saferank.errors import IndexBlocked, MappingError, SaferankError, ServiceUnavailable
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
@@ -49,6 +49,7 @@ class _Work:
         attempt: counts the tries for transient errors.
         suspicious: a worker crashed over these documents.
         sent_at: when the message was sent, in seconds since 1970; 0 when it does not say.
+        installation: whose task it is, if that is known.
         chunk: the chunk of a job that this is, if it is one.
     """
 
@@ -58,6 +59,7 @@ class _Work:
     attempt: int
     suspicious: bool
     sent_at: float
+    installation: str | None
     chunk: ChunkOfJob | None
 
 
@@ -79,6 +81,7 @@ def score(
     attempt: int = 1,
     alone: bool = False,
     queued_at: float | None = None,
+    installation: str | None = None,
     job: dict[str, str] | None = None,
 ) -> None:
     """Score documents.
@@ -90,6 +93,7 @@ def score(
         attempt: counts the tries for transient errors.
         alone: the document's chunk crashed its worker; each image is guarded.
         queued_at: when the task was sent, in seconds since 1970.
+        installation: whose task it is, see ``installation``; None where that is not known.
         job: the chunk of a job that this is, see ``ChunkOfJob.to_json``.
     """
     delivery: Any = self.request.delivery_info or {}
@@ -100,6 +104,7 @@ def score(
         attempt=attempt,
         suspicious=alone or bool(delivery.get("redelivered")),
         sent_at=queued_at or 0.0,
+        installation=installation,
         chunk=None if job is None else ChunkOfJob(**job),
     )
     if queued_at is not None:
@@ -128,6 +133,7 @@ def score(
 def _do(app: Celery, work: _Work) -> None:
     """Do what a message asks for, unless its job no longer wants it, and note what came out."""
     resources = process_resources()
+    _check_ours(resources, work)
     ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)
     if work.chunk is not None and not ledger.wanted(work.chunk):
         return
@@ -137,6 +143,20 @@ def _do(app: Celery, work: _Work) -> None:
         report = _score(app, ledger, resources, work)
     if work.chunk is not None:
         ledger.close(work.chunk, report)
+
+
+def _check_ours(resources: Resources, work: _Work) -> None:
+    """See that a task is for this installation.
+
+    Raises:
+        ServiceUnavailable: it is for another; it goes back to the queue, where that finds it.
+    """
+    if not resources.is_ours(work.installation):
+        raise ServiceUnavailable(
+            f"this is a task of another installation ({work.installation}) that shares the queue "
+            f"{work.queue!r}; give each queues of its own with SAFERANK_INDEXER__FRESH_QUEUE and "
+            "SAFERANK_INDEXER__BACKFILL_QUEUE"
+        )
 
 
 def _split(app: Celery, ledger: Ledger, work: _Work) -> Report:
@@ -184,7 +204,15 @@ def _send_on(
     ledger.open([(chunk, len(parts[name])) for name, chunk in chunks.items()])
     for name, keys in parts.items():
         job = chunks[name].to_json() if chunks else None
-        send(app, work.index, keys, work.queue, job=job, **arguments)
+        send(
+            app,
+            work.index,
+            keys,
+            work.queue,
+            installation=work.installation,
+            job=job,
+            **arguments,
+        )
 
 
 def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:

@@ -48,12 +48,12 @@ def backfill(
 ) -> None:
     """Score the documents of an index through the workers, and stay until it is done.
 
-    Starting the same again resumes it. Exits with 1 when documents could not be stored or images
-    failed.
+    Starting the same again resumes it. Exits with 1 when documents are left, images failed, or it
+    was cancelled.
     """
     parsed = parse_query(query)
     with needs_extra("indexer"):
-        from saferank.indexer.jobs.records import Job, Jobs, JobState
+        from saferank.indexer.jobs.records import Job, Jobs
         from saferank.indexer.score.select import Only, Selection
         from saferank.indexer.worker.resources import model_identity
 
@@ -72,11 +72,7 @@ def backfill(
             _print_estimate(client, settings, jobs, wanted)
             return
         job = run_backfill(client, settings, jobs, jobs.acquire(wanted))
-    if (
-        job.state is JobState.CANCELLED
-        or job.counts.get(Outcome.REJECTED)
-        or job.counts.get(Outcome.FAILED)
-    ):
+    if not job.complete:
         raise typer.Exit(1)
 
 
@@ -141,6 +137,8 @@ def show_job(job: Job, console: Console) -> None:
         if outcome is Outcome.FAILED:
             for code, count in sorted(job.failures.items()):
                 table.add_row(f"  {code}", f"{count:,}")
+    if job.left:
+        table.add_row("left", f"{job.left:,}")
     if job.note:
         table.add_row("note", job.note)
     console.print(table, markup=False)

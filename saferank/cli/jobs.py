@@ -90,7 +90,10 @@ def cancel(id: Id) -> None:
 
 @_jobs.command()
 def resume(id: Id) -> None:
-    """Resume a paused job; when its producer is gone, run it here."""
+    """Resume a paused job; when its producer is gone, run it here.
+
+    Exits as ``saferank backfill`` does when it ran a backfill.
+    """
     from saferank.indexer.jobs.records import JobState
 
     with _records() as (settings, jobs):
@@ -99,5 +102,5 @@ def resume(id: Id) -> None:
             Console().print(f"{id} resumes, run by {job.owner}", highlight=False)
         elif job.into is not None:
             run_reindex(jobs.client, settings, jobs, jobs.acquire(job))
-        else:
-            run_backfill(jobs.client, settings, jobs, jobs.acquire(job))
+        elif not run_backfill(jobs.client, settings, jobs, jobs.acquire(job)).complete:
+            raise typer.Exit(1)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,8 +223,8 @@ def test_what_cannot_be_stored_ends_the_job_with_its_reason(
     fill(client, index_name, 15)
     with running_worker(indexer_environment, tmp_path / "log", fast=True):
         done = backfill(jobs.acquire(job)).run()
-    assert (done.counts["scored"], done.passes) == (15, 2)
-    assert "1 documents still match" in done.note
+    assert (done.counts["scored"], done.passes, done.left) == (15, 2, 1)
+    assert "1 documents are left" in done.note
     assert "bad: document_parsing_exception" in done.note
 
 
@@ -360,3 +361,94 @@ def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
         wait_until(
             lambda: "safety" in client.get(index=index_name, id="0")["_source"], "the next sweep"
         )
+
+
+def test_an_alias_that_moves_leaves_nothing_unscored_behind_it(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    old, new = f"{index_name}-1", f"{index_name}-2"
+    for name in (old, new):
+        fill(client, name, 100)
+    client.indices.put_alias(index=old, name=index_name)
+    held = jobs.acquire(job)
+    ledger = Ledger(client, jobs.index)
+
+    def move() -> None:
+        since = held.started_at.isoformat()
+        wait_until(lambda: ledger.tally(job.id, since).documents > 20, "the first chunks")
+        actions = [
+            {"remove": {"index": old, "alias": index_name}},
+            {"add": {"index": new, "alias": index_name}},
+        ]
+        client.indices.update_aliases(actions=actions)
+
+    environment = {**indexer_environment, "TEST_SECONDS": "0.02"}
+    try:
+        with running_worker(environment, tmp_path / "log", fast=True):
+            moving = threading.Thread(target=move)
+            moving.start()
+            done = backfill(held).run()
+            moving.join()
+        client.indices.refresh(index=new)
+        query = {"term": {FIELDS.status: "scored"}}
+        assert client.count(index=new, query=query)["count"] == 100
+        assert done.complete
+    finally:
+        client.indices.delete(index=[old, new])
+
+
+def test_two_installations_that_share_their_queues_lose_nothing(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    tmp_path: Path,
+) -> None:
+    own = indexer_settings.indexer.jobs_index
+    others = {}
+    for name in (own, f"{own}-other"):
+        indexer = indexer_settings.indexer.model_copy(update={"jobs_index": name})
+        others[name] = indexer_settings.model_copy(update={"indexer": indexer})
+    fill(client, index_name, 60)
+    fill(client, f"{index_name}-other", 60)
+    done: list[Job] = []
+
+    def run(settings: Settings, index: str) -> None:
+        records = Jobs(client, settings.indexer.jobs_index)
+        held = records.acquire(replace(job, index=index))
+        done.append(Backfill(client, create_app(settings), settings, records, held).run())
+
+    with ExitStack() as stack:
+        stack.callback(client.indices.delete, index=[f"{index_name}-other", f"{own}-other"])
+        threads = []
+        for (name, settings), index in zip(
+            others.items(), (index_name, f"{index_name}-other"), strict=True
+        ):
+            environment = {**indexer_environment, "SAFERANK_INDEXER__JOBS_INDEX": name}
+            stack.enter_context(running_worker(environment, tmp_path / name, fast=True))
+            threads.append(threading.Thread(target=run, args=(settings, index)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [one.complete for one in done] == [True, True]
+    assert {one.counts["scored"] for one in done} == {60}
+    assert "of another installation" in (tmp_path / own).read_text()
+
+
+def test_a_job_is_complete_only_when_nothing_is_left(job: Job) -> None:
+    done = replace(job, state=JobState.DONE)
+    assert done.complete
+    assert not replace(done, left=1).complete
+    assert not replace(done, counts={"failed": 1}).complete
+    assert not replace(done, state=JobState.CANCELLED).complete
+    # Turned away at first and stored later: nothing is left.
+    assert replace(done, counts={"rejected": 1, "scored": 1}).complete

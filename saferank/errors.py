@@ -92,18 +92,6 @@ class ServiceUnavailable(SaferankError):
     """Elasticsearch or the broker does not answer."""
 
 
-class IndexBlocked(ServiceUnavailable):
-    """An index refuses writes: its disk is full, it is being maintained, or it was replaced.
-
-    Attributes:
-        index: its name.
-    """
-
-    def __init__(self, index: str, message: str) -> None:
-        self.index = index
-        super().__init__(message)
-
-
 class JobError(SaferankError):
     """A backfill or a reindex cannot go on."""
 
@@ -165,6 +153,11 @@ class ErrorCode(StrEnum):
         "too_large",
         False,
         "more bytes, pixels or frames than the limits allow",
+    )
+    TOO_MANY_IMAGES = (
+        "too_many_images",
+        False,
+        "the document has more images than the limit allows, and this one is beyond it",
     )
     NOT_AN_IMAGE = (
         "not_an_image",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_settings import (
@@ -30,6 +31,10 @@ from pydantic_settings import (
 from saferank.errors import ConfigurationError
 
 SETTINGS_FILE = "saferank.toml"
+
+
+# Of a task's time; in the rest, what is scored is stored.
+_PART_OF_TASK = 0.9
 
 
 class FetchSettings(BaseModel):
@@ -115,6 +120,9 @@ class IndexerSettings(BaseModel):
     ] = 64
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 16
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
+    max_images: Annotated[
+        PositiveInt, Field(description="images of one document; those beyond fail")
+    ] = 256
     attempts: Annotated[
         PositiveInt, Field(description="tries for a transient error, then it is stored")
     ] = 3
@@ -183,6 +191,22 @@ class Settings(BaseSettings):
     decode: DecodeSettings = DecodeSettings()
     indexer: IndexerSettings = IndexerSettings()
 
+    @model_validator(mode="after")
+    def _an_image_fits_into_a_task(self) -> Self:
+        if self.seconds_to_start <= 0:
+            needed = (self.fetch.timeout + self.decode.timeout) / _PART_OF_TASK
+            raise ValueError(
+                f"indexer.time_limit of {self.indexer.time_limit} s is too short for one image: "
+                f"fetch.timeout and decode.timeout need more than {needed:.0f} s"
+            )
+        return self
+
+    @property
+    def seconds_to_start(self) -> float:
+        """For how long a task may start on images, so that it ends before its time limit."""
+        one_image = self.fetch.timeout + self.decode.timeout
+        return _PART_OF_TASK * self.indexer.time_limit - one_image
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -208,6 +232,7 @@ def get_settings() -> Settings:
     except PydanticValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        where = f"setting {name!r}" if name else "settings"  # none: they contradict each other
         raise ConfigurationError(
-            f"setting {name!r}: {first['msg']}; set SAFERANK_* or {SETTINGS_FILE}"
+            f"{where}: {first['msg']}; set SAFERANK_* or {SETTINGS_FILE}"
         ) from error

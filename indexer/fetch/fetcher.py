@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.fetch.data_uri import read_data_uri
@@ -15,6 +16,14 @@ from saferank.indexer.fetch.stores import read_store
 from saferank.settings import FetchSettings
 
 __all__ = ["Fetched", "Fetcher"]
+
+
+def host_of(reference: str) -> str:
+    """The host that serves an image; empty for a file, a data URI, and what cannot be read."""
+    try:
+        return (urlsplit(reference.strip()).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 class Fetcher:

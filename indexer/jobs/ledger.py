@@ -70,6 +70,13 @@ class ChunkOfJob:
         """A chunk of its own for some of this chunk's documents; the same one each time."""
         return replace(self, chunk=f"{self.chunk}.{name}")
 
+    def rest(self) -> ChunkOfJob:
+        """A chunk for what there was no time for; its id does not grow when that has a rest too."""
+        before, _, number = self.chunk.rpartition(".rest")
+        if before and number.isdecimal():
+            return replace(self, chunk=f"{before}.rest{int(number) + 1}")
+        return self.part("rest1")
+
     def to_json(self) -> dict[str, str]:
         """The form in which it travels."""
         return asdict(self)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,13 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from saferank.errors import ErrorCode, ImageError
+from saferank.errors import ErrorCode, ImageError, ServiceUnavailable
 from saferank.indexer.documents import Document
 from saferank.indexer.operate import metrics
+from saferank.indexer.score.lanes import Lanes
 from saferank.mappings.float32 import as_probability
 from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name
 
 log = logging.getLogger(__name__)
+
+# Seconds after which what is complete goes out, where there is nothing else to do.
+_TICK = 0.5
+# Seconds after which a lane that is behind all others counts as slow.
+_SLOW = 1.5
 
 
 class Classifier(Protocol):
@@ -84,7 +90,10 @@ class DecodedImage(Protocol):
 
 
 Guard = Callable[[str], AbstractContextManager[None]]
-"""Entered with an image's digest around what may end the process; may raise ImageError."""
+"""Entered with a digest, of a reference or of its bytes, around what may end the process.
+
+May raise ImageError, for that image, and ServiceUnavailable.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,10 @@ class Pipeline:
             changed; None to fetch everything again.
         batch_size: frames in one call of the model.
         fetch_threads: images fetched at once.
+        lane: what a reference shares with others that are slow or away with it: its host.
+        lane_width: images fetched at once in one lane.
+        max_images: of one document; those beyond fail.
+        time_of_image: seconds that fetching one takes at most.
     """
 
     def __init__(
@@ -128,6 +141,10 @@ class Pipeline:
         fetch_again: Callable[[str, ImageRecord], FetchedImage | None] | None = None,
         batch_size: int = 16,
         fetch_threads: int = 8,
+        lane: Callable[[str], str] = lambda reference: "",
+        lane_width: int = 8,
+        max_images: int = 256,
+        time_of_image: float = 20.0,
     ) -> None:
         self.model = model
         self._fetch = fetch
@@ -135,6 +152,10 @@ class Pipeline:
         self._decode = decode
         self._batch_size = batch_size
         self._fetch_threads = fetch_threads
+        self._lane = lane
+        self._lane_width = lane_width
+        self._max_images = max_images
+        self._time_of_image = time_of_image
 
     def score(
         self,
@@ -155,18 +176,79 @@ class Pipeline:
             guard: if given, each image is decoded and scored alone inside it.
             force: forget what the documents say about their images.
         """
+        groups = self.stream(documents, known=known, guard=guard, force=force)
+        scored = {place: one for group in groups for place, one in group.items()}
+        return [scored[place] for place in range(len(documents))]
+
+    def stream(
+        self,
+        documents: Sequence[Document],
+        *,
+        known: Iterable[ImageRecord] = (),
+        guard: Guard | None = None,
+        force: bool = False,
+        until: float = math.inf,
+    ) -> Iterator[dict[int, Scored]]:
+        """Score documents as ``score`` does, and give them as they are done.
+
+        With a time in ``until``, not all may come: no image is fetched any more after it, nor when
+        one lane is left of several and is slow. At least one document comes; its images that were
+        not fetched fail as ``timeout`` then.
+
+        Args:
+            documents: as they were read.
+            known: further records of images that this model scored.
+            guard: if given, each image is fetched, decoded and scored alone inside it.
+            force: forget what the documents say about their images.
+            until: on the monotonic clock.
+
+        Yields:
+            The outcomes by the documents' places.
+        """
         scored_at = datetime.now(UTC)
         earlier = [] if force else [image for one in documents for image in self._reusable(one)]
         by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
         batch = _Batch(self.model, self._batch_size)
-        images = {
-            reference: self._image(reference, fetched, by_digest, batch, guard)
-            for reference, fetched in self._fetched(_references(documents), _versions(earlier))
-        }
-        batch.flush()
-        return [
-            self._assemble(document, images, by_digest, batch, scored_at) for document in documents
-        ]
+        images = {} if force else _lost(documents)
+        waiting = dict(enumerate(documents))
+
+        def finished(places: Iterable[int]) -> dict[int, Scored]:
+            batch.flush()
+            return {
+                place: self._assemble(waiting.pop(place), images, by_digest, batch, scored_at)
+                for place in places
+            }
+
+        def complete() -> list[int]:
+            return [
+                place
+                for place, document in waiting.items()
+                if self._wanted([document]).keys() <= images.keys()
+            ]
+
+        wanted = {name: None for name in self._wanted(documents) if name not in images}
+        for fetched in self._fetched(
+            wanted, _versions(earlier), guard, until, lambda: len(waiting)
+        ):
+            if fetched is not None:
+                reference, found = fetched
+                images[reference] = self._image(reference, found, by_digest, batch, guard)
+            elif places := complete():
+                yield finished(places)
+        places = complete()
+        if not places and len(waiting) == len(documents):
+            places = list(waiting)[:1]
+        if places:
+            yield finished(places)
+
+    def _wanted(self, documents: Iterable[Document]) -> dict[str, None]:
+        """All that may name an image, each once, in order."""
+        return dict.fromkeys(
+            reference
+            for document in documents
+            for reference in document.references[: self._max_images]
+            if isinstance(reference, str)
+        )
 
     def _reusable(self, document: Document) -> Iterator[ImageRecord]:
         """What is stored about images and still holds under this model."""
@@ -178,14 +260,19 @@ class Pipeline:
                 yield image
 
     def _fetched(
-        self, references: Iterable[str], versions: Mapping[str, ImageRecord]
-    ) -> Iterator[tuple[str, _Fetched]]:
-        """Fetch in threads, a bounded number ahead, in order."""
+        self,
+        references: Mapping[str, None],
+        versions: Mapping[str, ImageRecord],
+        guard: Guard | None,
+        until: float,
+        count_waiting: Callable[[], int],
+    ) -> Iterator[tuple[str, _Fetched] | None]:
+        """Fetch, and give what came as it comes; None when it is time to see what is complete."""
 
         def fetch(reference: str) -> _Fetched:
-            version = versions.get(reference_name(reference))
             try:
                 with metrics.stage("fetch"):
+                    version = versions.get(reference_name(reference))
                     if self._fetch_again is None or version is None:
                         return self._fetch(reference)
                     changed = self._fetch_again(reference, version)
@@ -193,16 +280,26 @@ class Pipeline:
             except Exception as error:
                 return error
 
-        ahead: deque[tuple[str, Future[_Fetched]]] = deque()
-        with ThreadPoolExecutor(self._fetch_threads, thread_name_prefix="fetch") as pool:
-            for reference in references:
-                ahead.append((reference, pool.submit(fetch, reference)))
-                if len(ahead) > self._fetch_threads:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
+        if guard is not None:
+            yield from _one_by_one(fetch, references, guard, until)
+            return
+        lanes = Lanes(
+            fetch,
+            references,
+            lane_of=self._lane,
+            threads=self._fetch_threads,
+            width=self._lane_width,
+        )
+        began, at_first = time.monotonic(), count_waiting()
+        with lanes.running():
+            for fetched in lanes.results(_TICK):
+                yield fetched
+                now = time.monotonic()
+                slow = now - began > _SLOW and lanes.lanes_left < lanes.lanes_at_start
+                if now > until or (slow and until < math.inf and count_waiting() < at_first):
+                    lanes.stop()
+                if now > until + self._time_of_image:
+                    return  # what came has waited too long to be looked at
 
     def _image(
         self,
@@ -223,6 +320,8 @@ class Pipeline:
             if sha256 not in known and sha256 not in batch.looked:
                 self._look(sha256, fetched.data, batch, guard)
             return _Image(name, sha256, fetched.etag, fetched.last_modified)
+        except ServiceUnavailable:
+            raise  # the guard cannot take notes
         except Exception as error:
             wait = getattr(error, "retry_after", None)
             return _Image(name, sha256, error=_code(error, name), retry_after=wait)
@@ -257,8 +356,8 @@ class Pipeline:
         scored_at: datetime,
     ) -> Scored:
         own = [
-            images[reference] if isinstance(reference, str) else _refused(reference)
-            for reference in document.references
+            self._own(images, place, reference)
+            for place, reference in enumerate(document.references)
         ]
         records = tuple(_record(image, known, batch) for image in own)
         asked = [
@@ -273,6 +372,16 @@ class Pipeline:
             transient=bool(asked),
             retry_after=max((wait for wait in asked if wait is not None), default=None),
         )
+
+    def _own(self, images: Mapping[str, _Image], place: int, reference: object) -> _Image:
+        """What became of one of a document's references."""
+        name = reference_name(reference)
+        if place >= self._max_images:
+            return _Image(name, error=ErrorCode.TOO_MANY_IMAGES)
+        if not isinstance(reference, str):
+            # A value that is no text names no image, and must not pass for "no image".
+            return _Image(name, error=ErrorCode.UNSUPPORTED_REFERENCE)
+        return images.get(reference) or _Image(name, error=ErrorCode.TIMEOUT)
 
 
 _Fetched = FetchedImage | ImageRecord | Exception
@@ -356,10 +465,35 @@ class _Batch:
         return None if digest in self._failed else self._highest[digest]
 
 
-def _references(documents: Iterable[Document]) -> Iterable[str]:
-    """All that may name an image, each once."""
-    every = (reference for document in documents for reference in document.references)
-    return dict.fromkeys(reference for reference in every if isinstance(reference, str))
+def _one_by_one(
+    fetch: Callable[[str], _Fetched], references: Iterable[str], guard: Guard, until: float
+) -> Iterator[tuple[str, _Fetched]]:
+    """Fetch each inside the guard, under a digest of its reference: it may end the process too."""
+    for reference in references:
+        if time.monotonic() > until:
+            return
+        try:
+            with guard(hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()):
+                fetched = fetch(reference)
+        except ImageError as error:
+            fetched = error
+        yield reference, fetched
+
+
+def _lost(documents: Iterable[Document]) -> dict[str, _Image]:
+    """Images that crashed workers when they were fetched, so that nobody knows their bytes."""
+    lost = {
+        image.reference
+        for document in documents
+        for image in document.record.images
+        if image.error is ErrorCode.WORKER_LOST and image.sha256 is None
+    }
+    references = (one for document in documents for one in document.references)
+    return {
+        one: _Image(name, error=ErrorCode.WORKER_LOST)
+        for one in references
+        if isinstance(one, str) and (name := reference_name(one)) in lost
+    }
 
 
 def _versions(images: Iterable[ImageRecord]) -> dict[str, ImageRecord]:
@@ -399,8 +533,3 @@ def _code(error: Exception, name: str) -> ErrorCode:
         return error.code
     log.error("unexpected error for image %s", name, exc_info=error)
     return ErrorCode.INTERNAL
-
-
-def _refused(reference: object) -> _Image:
-    """A value that is no text names no image, and must not pass for 'no image'."""
-    return _Image(reference_name(reference), error=ErrorCode.UNSUPPORTED_REFERENCE)

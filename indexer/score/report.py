@@ -60,6 +60,7 @@ class Report:
         rejected: keys of which nothing is stored, with the reason.
         waiting: keys to try again.
         wait: seconds that a server asked to wait before that, if one did.
+        rest: keys that there was no time for.
     """
 
     counts: Counter[Outcome | SideCount] = field(default_factory=Counter)
@@ -68,6 +69,7 @@ class Report:
     rejected: dict[DocumentKey, str] = field(default_factory=dict)
     waiting: list[DocumentKey] = field(default_factory=list)
     wait: float | None = None
+    rest: list[DocumentKey] = field(default_factory=list)
 
     def add_missing(self, keys: Iterable[DocumentKey]) -> None:
         """Note that there are no such documents."""
@@ -88,6 +90,12 @@ class Report:
             self.waiting.append(key)
         self._wait_at_least(wait)
 
+    def add_rest(self, keys: Iterable[DocumentKey]) -> None:
+        """Note that there was no time for documents; they are to be scored at once."""
+        for key in keys:
+            self.counts[Outcome.WAITING] += 1
+            self.rest.append(key)
+
     def add(self, other: Report) -> None:
         """Add another set's outcomes to these."""
         self.counts += other.counts
@@ -95,6 +103,7 @@ class Report:
         self.missing += other.missing
         self.rejected |= other.rejected
         self.waiting += other.waiting
+        self.rest += other.rest
         self._wait_at_least(other.wait)
 
     def _wait_at_least(self, wait: float | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -30,6 +31,7 @@ def score_documents(
     last_try: bool = True,
     guard: Guard | None = None,
     force: bool = False,
+    until: float = math.inf,
 ) -> Report:
     """Score documents and store the result.
 
@@ -48,6 +50,8 @@ def score_documents(
         guard: see ``Pipeline.score``.
         force: send every image through the model, also those known by their bytes, and try those
             again that crashed workers.
+        until: when to start on no further image, on the monotonic clock; what is not done then is
+            the report's ``rest``.
 
     Raises:
         MappingError: there is no such index.
@@ -75,12 +79,15 @@ def score_documents(
             for image in scored.record.images
             if image.probability is not None
         ]
-        scored = _finished(
-            pipeline.score(todo, known=known, guard=guard, force=force), report, last_try=last_try
-        )
-        to_write = still_valid + [(one.document, one.record) for one in scored]
-        before |= {one.document.place: one for one in scored}
-        pending = _write(store, index, to_write, report, restamp=since is not None)
+        pending = _write(store, index, still_valid, report, restamp=since is not None)
+        late = dict(enumerate(todo))
+        for group in pipeline.stream(todo, known=known, guard=guard, force=force, until=until):
+            scored = _finished([*group.values()], report, last_try=last_try)
+            to_write = [(one.document, one.record) for one in scored]
+            before |= {one.document.place: one for one in scored}
+            pending += _write(store, index, to_write, report, restamp=since is not None)
+            late = {place: one for place, one in late.items() if place not in group}
+        report.add_rest(document.key for document in late.values())
         if not pending:
             break
     else:

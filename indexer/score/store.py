@@ -22,7 +22,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import IndexBlocked, MappingError, ServiceUnavailable
+from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
@@ -69,6 +69,18 @@ class WriteResult:
 
     written: Written
     reason: str | None = None
+
+
+class IndexBlocked(ServiceUnavailable):
+    """An index refuses writes: its disk is full, it is being maintained, or it was replaced.
+
+    Attributes:
+        index: its name.
+    """
+
+    def __init__(self, index: str, message: str) -> None:
+        self.index = index
+        super().__init__(message)
 
 
 class _Busy(Exception):

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from elasticsearch import ConflictError, Elasticsearch
+from elastic_transport import TransportError
+from elasticsearch import ApiError, ConflictError, Elasticsearch
 
-from saferank.errors import ErrorCode, ImageError
+from saferank.errors import ErrorCode, ImageError, ServiceUnavailable
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Guard
@@ -50,9 +51,6 @@ def alone_guard(
 
     @contextmanager
     def guard(digest: str) -> Iterator[None]:
-        note, lost = f"alone.{digest}", f"lost.{digest}"
-        if client.exists(index=notes, id=lost):
-            raise _worker_lost(digest)
         about = {
             "kind": Kind.IMAGE.value,
             "document": document,
@@ -60,21 +58,46 @@ def alone_guard(
             "message": message,
             "at": datetime.now(UTC).isoformat(),
         }
-        try:
-            client.create(index=notes, id=note, document=about)
-        except ConflictError:
-            if _crashed(client.get(index=notes, id=note)["_source"], about):
-                log.error("image %s of %s crashed two workers", digest, document)
-                client.index(index=notes, id=lost, document=about)
-                client.options(ignore_status=404).delete(index=notes, id=note)
-                raise _worker_lost(digest) from None
-            client.index(index=notes, id=note, document=about)
+        with _noted_or_unavailable():
+            _take_note(client, notes, digest, about)
         try:
             yield
         finally:
-            client.options(ignore_status=404).delete(index=notes, id=note)
+            with _noted_or_unavailable():
+                client.options(ignore_status=404).delete(index=notes, id=f"alone.{digest}")
 
     return guard
+
+
+@contextmanager
+def _noted_or_unavailable() -> Iterator[None]:
+    """Tell that no note can be taken from that something is wrong with the image."""
+    try:
+        yield
+    except (ApiError, TransportError) as error:
+        raise ServiceUnavailable(
+            f"Elasticsearch does not take a note of an image that is looked at alone: {error}"
+        ) from error
+
+
+def _take_note(client: Elasticsearch, notes: str, digest: str, about: Mapping[str, Any]) -> None:
+    """Note that this process looks at an image, unless it has crashed two before.
+
+    Raises:
+        ImageError: it has, or another document's task looks at it.
+    """
+    note, lost = f"alone.{digest}", f"lost.{digest}"
+    if client.exists(index=notes, id=lost):
+        raise _worker_lost(digest)
+    try:
+        client.create(index=notes, id=note, document=about)
+    except ConflictError:
+        if _crashed(client.get(index=notes, id=note)["_source"], about):
+            log.error("image %s of %s crashed two workers", digest, about["document"])
+            client.index(index=notes, id=lost, document=about)
+            client.options(ignore_status=404).delete(index=notes, id=note)
+            raise _worker_lost(digest) from None
+        client.index(index=notes, id=note, document=about)
 
 
 def _crashed(note: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

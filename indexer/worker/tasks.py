@@ -15,7 +15,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.connection import clear_errors
-from saferank.errors import IndexBlocked, MappingError, SaferankError, ServiceUnavailable
+from saferank.errors import MappingError, SaferankError, ServiceUnavailable
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
@@ -26,6 +26,7 @@ from saferank.indexer.reindex.progress import replaced_by
 from saferank.indexer.score.pipeline import Guard
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
+from saferank.indexer.score.store import IndexBlocked
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
 from saferank.settings import get_settings
@@ -33,6 +34,8 @@ from saferank.settings import get_settings
 log = logging.getLogger(__name__)
 
 _LONGEST_DELAY = 120.0
+# The part of a task that there was no time for.
+_REST = "rest"
 # Seconds until a task that was put back comes again, at random between the two.
 _SOON = (1.0, 10.0)
 _LATER = (30.0, 60.0)
@@ -179,6 +182,10 @@ def _score(app: Celery, ledger: Ledger, resources: Resources, work: _Work) -> Re
         if len(work.keys) > 1:
             return _split(app, ledger, work)
         report = _after_fault(resources, work, error)
+    if report.rest:
+        log.info("%d documents of %s go on later", len(report.rest), work.index)
+        parts = {_REST: report.rest}
+        _send_on(app, ledger, work, parts, attempt=work.attempt, alone=work.suspicious)
     if report.waiting:
         _send_on(
             app,
@@ -201,6 +208,8 @@ def _send_on(
 ) -> None:
     """Send parts of a task on as tasks of their own; of a job's chunk, note them first."""
     chunks = {} if work.chunk is None else {name: work.chunk.part(name) for name in parts}
+    if work.chunk is not None and _REST in parts:
+        chunks[_REST] = work.chunk.rest()
     ledger.open([(chunk, len(parts[name])) for name, chunk in chunks.items()])
     for name, keys in parts.items():
         job = chunks[name].to_json() if chunks else None
@@ -233,6 +242,7 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
         SaferankError, ApiError, TransportError: a service cannot be used for now.
     """
     settings = resources.settings
+    until = time.monotonic() + settings.seconds_to_start
     try:
         with clear_errors(settings.elasticsearch_url):
             resources.check_index(work.index)
@@ -244,6 +254,7 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
                 since=None if work.chunk is None else datetime.fromisoformat(work.chunk.since),
                 last_try=work.attempt >= settings.indexer.attempts,
                 guard=_guard(resources, work) if work.suspicious else None,
+                until=until,
             )
     except MappingError as error:
         report = _all_rejected(work, str(error))

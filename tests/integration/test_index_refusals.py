@@ -13,11 +13,10 @@ from elasticsearch import Elasticsearch
 from proxy import renamed_items, running_proxy
 from workers import running_worker, wait_until
 
-from saferank.errors import IndexBlocked
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.score.store import DocumentStore, IndexBlocked
 from saferank.indexer.worker.app import create_app
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings

@@ -50,10 +50,12 @@ def brightness_pipeline(
     *,
     decoder: Callable[[bytes], Decoded] | None = None,
     batch_size: int = 16,
+    max_images: int = 256,
 ) -> Pipeline:
     return Pipeline(
         model or Brightness(),
         Fetcher(FetchSettings()).fetch,
         decoder or (lambda data: decode(data, DecodeSettings())),
         batch_size=batch_size,
+        max_images=max_images,
     )

@@ -2,7 +2,12 @@
 
 import threading
 import time
+from contextlib import suppress
 
+import pytest
+
+from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.fetch import throttle as room
 from saferank.indexer.fetch.throttle import Throttle
 from saferank.settings import FetchSettings
 
@@ -64,3 +69,67 @@ def test_never_more_than_allowed_at_a_time():
     for thread in threads:
         thread.join()
     assert 1 <= most <= 3
+
+
+def ask(throttle, host, error=None):
+    """Whether the host was asked; the request ends with the error."""
+    asked = []
+    with suppress(ImageError), throttle.slot(host):
+        asked.append(host)
+        if error is not None:
+            raise error
+    return bool(asked)
+
+
+def silence():
+    return ImageError(ErrorCode.TIMEOUT, "no answer")
+
+
+def test_a_host_that_does_not_answer_is_left_alone_and_no_other():
+    throttle = Throttle(FetchSettings())
+    assert [ask(throttle, "silent", silence()) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert ask(throttle, "other")
+    with pytest.raises(ImageError, match="silent is left alone") as caught, throttle.slot("silent"):
+        pass
+    assert caught.value.code is ErrorCode.TIMEOUT
+
+
+@pytest.mark.parametrize("answer", [None, ImageError(ErrorCode.NOT_FOUND, "none")])
+def test_a_host_that_answers_now_and_then_is_not_away(answer):
+    throttle = Throttle(FetchSettings())
+    for _ in range(4):
+        assert ask(throttle, "a", silence())
+        assert ask(throttle, "a", silence())
+        assert ask(throttle, "a", answer)
+
+
+def test_the_pause_that_a_host_asks_for_is_kept_at_once():
+    throttle = Throttle(FetchSettings())
+    assert ask(throttle, "a", ImageError(ErrorCode.RATE_LIMITED, "slowly", retry_after=3600))
+    with pytest.raises(ImageError) as caught, throttle.slot("a"):
+        pass
+    assert caught.value.code is ErrorCode.RATE_LIMITED
+    assert 3590 < caught.value.retry_after <= 3600
+
+
+def test_one_request_finds_out_whether_a_host_is_back(monkeypatch):
+    monkeypatch.setattr(room, "_FIRST_PAUSE", 0.05)
+    throttle = Throttle(FetchSettings())
+    for _ in range(3):
+        ask(throttle, "a", silence())
+    time.sleep(0.06)
+    with throttle.slot("a"):
+        assert not ask(throttle, "a")
+    assert ask(throttle, "a")
+
+
+def test_pauses_grow_up_to_a_limit():
+    now, host = 0.0, room._Host()
+    pauses = []
+    for _ in range(12):
+        host.note(silence(), now)
+        host.note(silence(), now)  # another that was under way
+        pauses.append(host.away_for(now))
+        now = max(now + 1, host.away_until)
+    assert pauses[:5] == [0, 10, 20, 40, 80]
+    assert pauses[-1] == 300

@@ -1,5 +1,7 @@
 import hashlib
 import io
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -248,7 +250,8 @@ def test_the_guard_surrounds_each_image_alone_and_may_refuse_it() -> None:
     [scored] = brightness_pipeline(model).score(
         [document(grey(51), grey(9), grey(102))], guard=guard
     )
-    assert seen == [1, 1]
+    # Fetched and looked at, each by itself; the second was only fetched.
+    assert seen == [0, 1, 0, 0, 1]
     assert scored.record.error is ErrorCode.WORKER_LOST
     assert scored.record.probability == as_probability(0.4)
 
@@ -268,3 +271,65 @@ def test_batching_never_mixes_documents_up(levels: list[list[int]], batch_size: 
     got = [one.record.probability for one in scored]
     assert got == pytest.approx(expected, abs=1e-6)
     assert all(isinstance(one.record, SafetyRecord) for one in scored)
+
+
+def test_images_beyond_the_limit_of_a_document_fail_and_are_not_fetched() -> None:
+    model = Brightness()
+    pipeline = brightness_pipeline(model, max_images=2)
+    many, few = pipeline.score([document(grey(1), grey(2), grey(3)), document(grey(4))])
+    assert [image.error for image in many.record.images] == [None, None, ErrorCode.TOO_MANY_IMAGES]
+    assert (many.record.status, many.transient) == (Status.FAILED, False)
+    assert few.record.status is Status.SCORED
+    assert model.frames == 3
+
+
+def test_what_is_scored_in_time_comes_and_the_rest_does_not() -> None:
+    pipeline = brightness_pipeline()
+    groups = list(pipeline.stream([document(grey(1)), document(grey(2))], until=0.0))
+    assert groups
+    # At least one always comes, or a document would go round for ever.
+    only = document(*(grey(level) for level in range(200)))
+    [[scored]] = [group.values() for group in pipeline.stream([only], until=0.0)]
+    assert scored.record.error is ErrorCode.TIMEOUT
+    assert scored.transient
+    assert sum(image.probability is not None for image in scored.record.images) < 200
+
+
+def test_documents_of_a_slow_host_do_not_hold_up_the_others() -> None:
+    go = threading.Event()
+
+    def fetch(reference: str) -> Fetched:
+        if reference.startswith("slow"):
+            go.wait(30)
+        return Fetched(png(51))
+
+    pipeline = Pipeline(
+        Brightness(),
+        fetch,
+        lambda data: decode(data, DecodeSettings()),
+        lane=lambda reference: reference.partition("/")[0],
+        lane_width=4,
+    )
+    documents = [document(f"{host}/{n}") for n in range(10) for host in ("slow", "fast")]
+    groups = pipeline.stream(documents, until=time.monotonic() + 60)
+    first = next(groups)
+    assert {documents[place].references[0] for place in first} == {f"fast/{n}" for n in range(10)}
+    threading.Timer(2, go.set).start()
+    rest = [place for group in groups for place in group]
+    assert len(rest) < 10  # the others were not started any more
+
+
+def test_an_image_that_ended_workers_while_it_was_fetched_is_not_fetched_again() -> None:
+    stored = {"images": [{"reference": "http://a/", "error": "worker_lost"}]}
+    model = Brightness()
+    asked = []
+
+    def fetch(reference: str) -> Fetched:
+        asked.append(reference)
+        return Fetched(png(51))
+
+    pipeline = Pipeline(model, fetch, lambda data: decode(data, DecodeSettings()))
+    [scored] = pipeline.score([document("http://a/", **stored)])
+    assert (scored.record.error, asked) == (ErrorCode.WORKER_LOST, [])
+    [again] = pipeline.score([document("http://a/", **stored)], force=True)
+    assert again.record.status is Status.SCORED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -15,6 +16,7 @@ from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.source import why_not_scorable
 
 TEMPLATE_NAME = "saferank-safety"
 TEMPLATE_FILE = "safety.component_template.json"
@@ -50,17 +52,33 @@ def install(
     )
 
 
-def add_to_index(client: Elasticsearch, index: str, fields: SafetyFields | None = None) -> None:
+def add_to_index(
+    client: Elasticsearch,
+    index: str,
+    fields: SafetyFields | None = None,
+    *,
+    image_field: str | None = None,
+) -> None:
     """Add the safety fields to a live index or alias; nothing else of its mapping changes.
 
+    Args:
+        client: connected.
+        index: index or alias; of an alias, all its indices are meant.
+        fields: names of the safety fields.
+        image_field: source field with the image references, if it is known.
+
     Raises:
-        MappingError: there is no such index, or it maps one of the names differently.
+        MappingError: there is no such index, it maps one of the names differently, or storing a
+            score would lose something of its documents.
     """
     fields = fields or SafetyFields()
     wanted = component_template(fields)["template"]["mappings"]
-    for concrete, mapping in _mappings(client, index).items():
+    for concrete, found in _indices(client, index).items():
+        _refuse_loss(concrete, found, fields, image_field)
         conflicts = [
-            problem for missing, problem in _problems(mapping, wanted["properties"]) if not missing
+            problem
+            for missing, problem in _problems(found.mapping, wanted["properties"])
+            if not missing
         ]
         if conflicts:
             raise MappingError(
@@ -72,7 +90,7 @@ def add_to_index(client: Elasticsearch, index: str, fields: SafetyFields | None 
                 index=concrete,
                 properties=wanted["properties"],
                 # The index's own `_meta` would be replaced, so it is sent along.
-                meta={**mapping.get("_meta", {}), **wanted["_meta"]},
+                meta={**found.mapping.get("_meta", {}), **wanted["_meta"]},
             )
         except BadRequestError as error:
             raise MappingError(
@@ -80,15 +98,30 @@ def add_to_index(client: Elasticsearch, index: str, fields: SafetyFields | None 
             ) from error
 
 
-def check_index(client: Elasticsearch, index: str, fields: SafetyFields | None = None) -> None:
-    """See that an index (or each index of an alias) has the safety fields as they must be.
+def check_index(
+    client: Elasticsearch,
+    index: str,
+    fields: SafetyFields | None = None,
+    *,
+    image_field: str | None = None,
+) -> None:
+    """See that an index (or each index of an alias) can be scored and has the safety fields.
+
+    Args:
+        client: connected.
+        index: index, alias or pattern.
+        fields: names of the safety fields.
+        image_field: source field with the image references, if it is known.
 
     Raises:
-        MappingError: there is no such index, or a field is missing or mapped differently.
+        MappingError: there is no such index, a field is missing or mapped differently, or storing
+            a score would lose something of its documents.
     """
-    wanted = component_template(fields or SafetyFields())["template"]["mappings"]["properties"]
-    for concrete, mapping in _mappings(client, index).items():
-        problems = [problem for _, problem in _problems(mapping, wanted)]
+    fields = fields or SafetyFields()
+    wanted = component_template(fields)["template"]["mappings"]["properties"]
+    for concrete, found in _indices(client, index).items():
+        _refuse_loss(concrete, found, fields, image_field)
+        problems = [problem for _, problem in _problems(found.mapping, wanted)]
         if problems:
             raise MappingError(
                 f"index {concrete!r} is not ready for safety scores: {'; '.join(problems)}; "
@@ -115,14 +148,50 @@ def _nest(properties: Json, path: str, definition: Json) -> None:
     properties[last] = {**definition, "properties": {**inside, **definition["properties"]}}
 
 
-def _mappings(client: Elasticsearch, index: str) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What an index is made of, as far as it matters here."""
+
+    mapping: Json
+    settings: Json
+
+    @classmethod
+    def of(cls, found: Json) -> _Index:
+        """Read an entry of ``GET index?include_defaults``."""
+        set_to, default = (found.get(part, {}).get("index", {}) for part in _PARTS)
+        inside = {**default.get("mapping", {}), **set_to.get("mapping", {})}
+        return cls(found.get("mappings", {}), {**set_to, "mapping": inside})
+
+
+_PARTS = ("settings", "defaults")
+# All defaults of an index are some 30 kB. The uuid is there always, and so is the index then.
+_NEEDED = (
+    "*.mappings",
+    "*.settings.index.uuid",
+    "*.settings.index.mode",
+    *(f"*.{part}.index.mapping" for part in _PARTS),
+)
+
+
+def _indices(client: Elasticsearch, index: str) -> dict[str, _Index]:
+    """The indices that a name stands for."""
     try:
-        response = client.indices.get_mapping(index=index)
+        response = client.indices.get(index=index, include_defaults=True, filter_path=_NEEDED)
     except NotFoundError as error:
         raise MappingError(
             f"there is no index {index!r}; create it first, or correct the name"
         ) from error
-    return {name: entry["mappings"] for name, entry in response.body.items()}
+    if not response.body:
+        raise MappingError(f"no index matches {index!r}; correct the pattern")
+    return {name: _Index.of(found) for name, found in response.body.items()}
+
+
+def _refuse_loss(name: str, index: _Index, fields: SafetyFields, image_field: str | None) -> None:
+    """Refuse an index in which storing a score would lose something, or could not be done."""
+    own = (fields.images, *fields.deciding)
+    needed = own if image_field is None else (*own, image_field)
+    if reason := why_not_scorable(index.mapping, index.settings, needed):
+        raise MappingError(f"index {name!r} {reason}")
 
 
 def _problems(mapping: Json, wanted: Json) -> Iterator[tuple[bool, str]]:

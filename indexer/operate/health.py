@@ -99,7 +99,7 @@ def _mapping(client: Elasticsearch, index: str, settings: Settings) -> Check:
     name = f"mapping of {index}"
     try:
         with clear_errors(settings.elasticsearch_url):
-            check_index(client, index, SafetyFields.of(settings))
+            check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
     return Check(name, True, f"has the fields under {settings.field!r}")

@@ -63,7 +63,12 @@ class Resources:
             MappingError: it has not.
         """
         if time.monotonic() - self._checked.get(index, -_MAPPING_HOLDS) >= _MAPPING_HOLDS:
-            check_index(self.client, index, SafetyFields.of(self.settings))
+            check_index(
+                self.client,
+                index,
+                SafetyFields.of(self.settings),
+                image_field=self.settings.image_field,
+            )
             self._checked[index] = time.monotonic()
 
 

@@ -43,7 +43,7 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
         pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, index, SafetyFields.of(settings))
+        check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
         existing = jobs.find(wanted.id)

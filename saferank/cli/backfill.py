@@ -67,7 +67,7 @@ def backfill(
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        check_index(client, index, SafetyFields.of(settings))
+        check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
         if dry_run:
             _print_estimate(client, settings, jobs, wanted)
             return

@@ -58,7 +58,7 @@ def index(
     settings = get_settings()
     console = Console()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, name, SafetyFields.of(settings))
+        check_index(client, name, SafetyFields.of(settings), image_field=settings.image_field)
         if ids:
             chosen: Iterable[tuple[str, list[DocumentKey]]] = [(name, [*map(DocumentKey, ids)])]
         else:

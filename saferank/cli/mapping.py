@@ -34,7 +34,9 @@ def install(
             template.install(client, SafetyFields.of(settings))
             done = f"component template {template.TEMPLATE_NAME!r} is installed"
         else:
-            template.add_to_index(client, index, SafetyFields.of(settings))
+            template.add_to_index(
+                client, index, SafetyFields.of(settings), image_field=settings.image_field
+            )
             done = f"index {index!r} has the safety fields under {settings.field!r}"
     Console().print(done, markup=False, highlight=False)
 
@@ -44,7 +46,9 @@ def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None
     """See whether an index has the safety fields as they must be."""
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        template.check_index(client, index, SafetyFields.of(settings))
+        template.check_index(
+            client, index, SafetyFields.of(settings), image_field=settings.image_field
+        )
     Console().print(f"index {index!r} is ready", markup=False, highlight=False)
 
 

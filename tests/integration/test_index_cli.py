@@ -53,6 +53,27 @@ def test_an_index_without_the_fields(
     assert saferank(elasticsearch_url, "mapping", "check", index_name)[0] == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["mapping install --index", "mapping check", "health", "index", "index --queue", "backfill"],
+)
+def test_an_index_that_would_lose_a_field_is_left_alone(
+    elasticsearch_url: str, broker_url: str, client: Elasticsearch, index_name: str, command: str
+) -> None:
+    client.indices.create(
+        index=index_name,
+        mappings={"_source": {"excludes": ["body"]}, "properties": {"body": {"type": "text"}}},
+    )
+    document = {"image": data_uri(png(9)), "body": "needle"}
+    client.index(index=index_name, id="a", document=document, refresh=True)
+    settings = {"SAFERANK_BROKER_URL": broker_url, "COLUMNS": "500"}
+    code, output = saferank(elasticsearch_url, *command.split(), index_name, **settings)
+    assert code == 1
+    assert "leaves 'body' out of its documents' source" in output.replace("\n", " ")
+    assert client.count(index=index_name, query={"match": {"body": "needle"}})["count"] == 1
+    assert client.get(index=index_name, id="a")["_version"] == 1
+
+
 def test_a_stopped_elasticsearch() -> None:
     code, output = saferank(f"http://{AWAY}", "index", "any", "a")
     assert code == 1

@@ -83,3 +83,65 @@ def test_the_template_is_what_the_engine_keeps(client: Elasticsearch, index_name
     kept = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["properties"]
     assert kept["safety"]["dynamic"] == "strict"
     assert kept["safety"]["properties"]["images"] == {"type": "object", "enabled": False}
+
+
+NOT_SCORABLE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"_source": {"excludes": ["body"]}}, "'body' out"),
+    ({}, {"_source": {"includes": ["title"]}, "dynamic": "strict"}, "'body', 'shop' out"),
+    ({}, {"_source": {"excludes": ["safety"]}}, r"'safety\.images'"),
+    ({}, {"_source": {"excludes": ["image"]}}, "'image' out"),
+    ({}, {"_source": {"excludes": ["note"]}}, "'note' out"),  # in no document yet
+    ({}, {"_source": {"enabled": False}}, "no source"),
+    ({"mapping.source.mode": "disabled"}, {}, "no source"),
+    ({"mode": "time_series", "routing_path": ["shop"]}, {}, "time series"),
+    ({}, {"subobjects": False}, "subobjects"),
+]
+
+
+@pytest.mark.parametrize(("settings", "mapping", "reason"), NOT_SCORABLE)
+def test_an_index_that_scoring_would_damage_is_refused(
+    client: Elasticsearch,
+    index_name: str,
+    settings: dict[str, Any],
+    mapping: dict[str, Any],
+    reason: str,
+) -> None:
+    properties = {
+        "@timestamp": {"type": "date"},
+        "shop": {"type": "keyword", "time_series_dimension": settings.get("mode") is not None},
+        "image": {"type": "keyword"},
+        "body": {"type": "text"},
+    }
+    client.indices.create(
+        index=index_name,
+        settings={"index": settings},
+        mappings={"properties": properties, **mapping},
+    )
+    for function in (add_to_index, check_index):
+        with pytest.raises(MappingError, match=reason):
+            function(client, index_name, image_field="image")
+    assert (
+        "safety"
+        not in client.indices.get_mapping(index=index_name)[index_name]["mappings"]["properties"]
+    )
+
+
+def test_what_is_only_in_the_source_may_be_left_out(client: Elasticsearch, index_name: str) -> None:
+    """Elasticsearch 9 puts vectors back that the source leaves out."""
+    properties = {
+        "raw": {"type": "keyword", "index": False, "doc_values": False},
+        "vector": {"type": "dense_vector", "dims": 2},
+    }
+    kept = {"excludes": ["raw", "vector"]}
+    client.indices.create(index=index_name, mappings={"_source": kept, "properties": properties})
+    add_to_index(client, index_name, image_field="image")
+    client.index(index=index_name, id="1", document={"raw": "r", "vector": [1, 0]})
+    client.update(index=index_name, id="1", doc={"safety": {"status": "scored"}}, refresh=True)
+    knn = {"field": "vector", "query_vector": [1, 0], "k": 1}
+    assert client.search(index=index_name, knn=knn)["hits"]["total"]["value"] == 1
+
+
+def test_a_pattern_without_an_index_is_refused(client: Elasticsearch) -> None:
+    for function in (add_to_index, check_index):
+        with pytest.raises(MappingError, match="no index matches 'test-none-"):
+            function(client, "test-none-*")

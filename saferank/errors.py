@@ -12,7 +12,6 @@
     ├── UnsafeRequest           a request part that cannot be made safe; carries its key
     ├── MappingError            an index lacks the safety fields, or has them differently
     ├── ServiceUnavailable      Elasticsearch or the broker does not answer
-    │   └── IndexBlocked        an index refuses writes for now; carries its name
     └── JobError                a backfill or a reindex cannot go on
 
 A message is one sentence or two: what was wrong, where, and what to do.

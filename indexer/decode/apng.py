@@ -16,7 +16,9 @@ from saferank.indexer.decode.composing import Animation, Disposal, Frame
 from saferank.indexer.decode.png import SIGNATURE, chunks
 from saferank.settings import DecodeSettings
 
-_SHARED = frozenset({b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"eXIf"})
+_SHARED = frozenset(
+    {b"PLTE", b"tRNS", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"eXIf"}
+)
 _DISPOSALS = (Disposal.KEEP, Disposal.CLEAR, Disposal.RESTORE)
 
 

@@ -49,17 +49,19 @@ def serve(connection: Connection[Any, Any]) -> None:
         except ImageError as error:
             connection.send_bytes(json.dumps({"code": error.code, "message": str(error)}).encode())
             continue
+        pictures = decoded.pictures
         connection.send_bytes(
             json.dumps(
                 {
-                    "sizes": [frame.size for frame in decoded.frames],
+                    "sizes": [picture.size for picture in pictures],
+                    "alternatives": len(decoded.alternatives),
                     "frame_count": decoded.frame_count,
                     "format": decoded.format,
                 }
             ).encode()
         )
-        while decoded.frames:
-            connection.send_bytes(decoded.frames.pop(0).tobytes())
+        for picture in pictures:
+            connection.send_bytes(picture.tobytes())
 
 
 def limit_memory(settings: DecodeSettings) -> None:

@@ -8,55 +8,26 @@ a threshold were given for. (A matte that followed the image would let the image
 from __future__ import annotations
 
 import io
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
+
+from saferank.indexer.decode import colour_space
 
 _MATTE = (255, 255, 255)
 _STRIP = 4_000_000  # pixels composited at a time: bounds the memory of the intermediate copies
 _SRGB_GAMMA = 1 / 2.2
-_EXIF_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
-def as_viewed(image: Image.Image) -> Image.Image:
-    """The picture as a viewer sees it: upright, opaque, eight bits, sRGB.
+def as_shown(image: Image.Image) -> Image.Image:
+    """The picture as it is shown, but not turned: opaque, eight bits, sRGB.
 
     Args:
         image: a loaded image of any mode, with Pillow's ``info``.
     """
-    return upright(over_white(to_srgb(image)), orientation(image))
-
-
-def orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; 1 when there is none or the EXIF data are broken.
-
-    Only the file's own EXIF block counts, as in browsers. (Pillow's ``getexif`` also believes
-    XMP and ImageMagick's text chunks, which browsers do not.)
-    """
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif") or b"")
-        value = exif.get(_EXIF_ORIENTATION, 1)
-    except Exception:  # whatever is wrong with it, broken EXIF does not spoil a picture
-        return 1
-    return value if value in _TURNS else 1
-
-
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn the image by its EXIF orientation."""
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    return over_white(to_srgb(image))
 
 
 def over_white(image: Image.Image) -> Image.Image:
@@ -74,14 +45,26 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to eight-bit ``RGB`` or ``RGBA`` in sRGB."""
-    profile = image.info.get("icc_profile")
-    gamma = image.info.get("gamma") if "srgb" not in image.info else None
+    """Convert any mode to eight-bit ``RGB`` or ``RGBA`` in sRGB.
+
+    Where a file describes its colours more than once, the first of these that is of use counts:
+    code points, a profile, the mark that they are sRGB, PNG's gamma.
+    """
+    info = image.info
+    space, profile = info.get("colour_space"), info.get("icc_profile")
     image = _eight_bits(image)
-    if profile:
-        return _through_profile(image, profile)
+    if space is not None:
+        return colour_space.converted(_plain(image), space)
+    if profile and (converted := _through_profile(image, profile)) is not None:
+        return converted
     image = _plain(image)
-    return _through_gamma(image, gamma) if gamma else image
+    gamma = info.get("gamma")
+    if "srgb" in info or not gamma:
+        return image
+    if "chromaticity" not in info:
+        return _through_gamma(image, gamma)
+    space = colour_space.of_png_numbers(gamma, info["chromaticity"])
+    return image if space is None else colour_space.converted(image, space)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -102,11 +85,23 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _with_alpha(image: Image.Image) -> Image.Image:
     """Turn a transparent colour, a palette with alpha or premultiplied alpha into RGBA."""
-    transparency = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(transparency, tuple) and max(transparency) > 255:
-        # A 16-bit PNG: Pillow keeps the high bytes of the pixels, but all of the colour.
-        image.info["transparency"] = tuple(value >> 8 for value in transparency)
-    return image.convert("RGBA")
+    low = image.info.get("low_bytes")
+    if low is None:
+        return image.convert("RGBA")
+    # A 16-bit PNG: Pillow keeps the high bytes of the pixels, but all of the colour.
+    picture = image.copy()
+    picture.putalpha(_unlike(image, low, image.info["transparency"]))
+    return picture
+
+
+def _unlike(high: Image.Image, low: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """Make a mask of the pixels, of high and low bytes, that are not of a colour of 16 bits."""
+    masks = [
+        band.point([value != wanted and 255 for value in range(256)])
+        for half, shift in ((high, 8), (low, 0))
+        for band, wanted in zip(half.split(), (each >> shift & 255 for each in colour), strict=True)
+    ]
+    return reduce(ImageChops.lighter, masks)
 
 
 def _scaled_integers(image: Image.Image) -> Image.Image:
@@ -116,7 +111,7 @@ def _scaled_integers(image: Image.Image) -> Image.Image:
     low, high = cast(tuple[int, int], image.getextrema())
     if low < 0 or high > 65535:
         return _scaled_floats(np.asarray(image))
-    grey = image.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+    grey = image.point([value >> 8 for value in range(65536)], "L")  # as browsers do
     if not isinstance(transparency, int):
         return grey
     alpha = image.point([0 if value == transparency else 255 for value in range(65536)], "L")
@@ -154,16 +149,16 @@ def _through_gamma(image: Image.Image, gamma: float) -> Image.Image:
     return image.point(bands)
 
 
-def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert by the image's ICC profile; one that is broken or does not fit is ignored."""
+def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """Convert by the image's ICC profile; None when it is broken or does not fit."""
     source = _PROFILE_MODES.get(profile[16:20])
     if source is None or (source == "CMYK") != (image.mode == "CMYK"):
-        return _plain(image)
+        return None
     if source == "LAB" or image.mode == "LAB":
-        return _plain(image)
+        return None
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     if source == "L" and image.mode not in ("L", "LA"):
-        return _plain(image)
+        return None
     try:
         transform = _transform(profile, source)
         if transform is None:
@@ -171,7 +166,7 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
         colours = image if image.mode == source else image.convert(source)
         converted = _convert(colours, transform)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return _plain(image)
+        return None
     if alpha is not None:
         converted.putalpha(alpha)
     return converted

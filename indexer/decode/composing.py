@@ -16,6 +16,7 @@ from enum import Enum
 from PIL import Image
 
 from saferank.indexer.decode.colour import to_srgb
+from saferank.indexer.decode.png import open_png
 
 _NOTHING = (0, 0, 0, 0)
 
@@ -55,6 +56,13 @@ class Frame:
         """Left, top, right, bottom on the canvas."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
+    def decoded(self, name: str) -> Image.Image:
+        """Decode the frame alone, from a file of the format that Pillow calls so."""
+        data = b"".join(self.parts)
+        image = open_png(data) if name == "PNG" else Image.open(io.BytesIO(data), formats=[name])
+        image.load()
+        return image
+
 
 @dataclass(frozen=True, slots=True)
 class Animation:
@@ -64,11 +72,13 @@ class Animation:
         format: as Pillow calls it.
         size: width and height of the canvas.
         frames: at least one.
+        first_may_be_alone: whether some viewers show the first frame without the canvas.
     """
 
     format: str
     size: tuple[int, int]
     frames: list[Frame]
+    first_may_be_alone: bool = False
 
 
 def compose(animation: Animation) -> Iterator[Image.Image]:
@@ -87,11 +97,10 @@ def compose(animation: Animation) -> Iterator[Image.Image]:
             canvas.paste(saved, before.box)
         if frame.disposal is Disposal.RESTORE:
             saved = canvas.crop(frame.box)
-        with Image.open(io.BytesIO(b"".join(frame.parts)), formats=[animation.format]) as pixels:
-            pixels.load()
-            if before is None and "exif" in pixels.info:
-                canvas.info["exif"] = pixels.info["exif"]
-            _put(canvas, to_srgb(pixels), frame)
+        pixels = frame.decoded(animation.format)
+        if before is None and "exif" in pixels.info:
+            canvas.info["exif"] = pixels.info["exif"]
+        _put(canvas, to_srgb(pixels), frame)
         yield canvas
         before = frame
 

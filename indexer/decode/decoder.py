@@ -62,5 +62,9 @@ def _here_or_in_child(
 
 
 def _in_child(task: str, data: bytes, settings: DecodeSettings) -> Decoded:
-    frames, facts = _child.run(task, data, settings)
-    return Decoded(frames, facts["frame_count"], *frames[0].size, facts["format"])
+    pictures, facts = _child.run(task, data, settings)
+    count = len(pictures) - facts["alternatives"]
+    frames, others = pictures[:count], pictures[count:]
+    return Decoded(
+        frames, facts["frame_count"], *frames[0].size, facts["format"], alternatives=others
+    )

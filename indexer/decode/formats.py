@@ -27,6 +27,9 @@ COMMON = frozenset({"GIF", "JPEG", "PNG", "WEBP"})
 # the first image: sizes, layers, stereo partner, gain map.
 SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "TIFF", "WEBP"})
 
+JPEGS = frozenset({"JPEG", "MPO"})
+BOXED = frozenset({"AVIF", "HEIF"})  # files of ISO's base media boxes
+
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 

@@ -46,8 +46,8 @@ class _Reader:
 def parse(data: bytes, settings: DecodeSettings) -> Animation:
     """Take a GIF file apart, decoding nothing.
 
-    As in browsers, a canvas smaller than the first frame grows to it, and the file is over at
-    the first block of an unknown kind.
+    As in Chromium, a canvas that the first frame sticks out of grows to hold it, and the file is
+    over at the first block of an unknown kind.
 
     Raises:
         ImageError: ``truncated``, ``too_large``, or ``unreadable`` when there is no frame.
@@ -68,9 +68,22 @@ def parse(data: bytes, settings: DecodeSettings) -> Animation:
             raise
     if not frames:
         raise ImageError(ErrorCode.UNREADABLE, "the GIF file has no frame")
-    size = max(width, frames[0].width), max(height, frames[0].height)
+    first = frames[0]
+    size = max(width, first.left + first.width), max(height, first.top + first.height)
     limits.check_size(size, settings)
-    return Animation("GIF", size, frames)
+    alone = _may_be_shown_alone(first, (width, height), data)
+    return Animation("GIF", size, frames, first_may_be_alone=alone)
+
+
+def _may_be_shown_alone(first: Frame, screen: tuple[int, int], data: bytes) -> bool:
+    """Whether some viewers show the first frame without the canvas around it.
+
+    Firefox does where the screen is smaller than that frame, and in a GIF87a file. Left to the
+    canvas, a picture could be made as small a part of what is scored as one likes.
+    """
+    sticks_out = first.left + first.width > screen[0] or first.top + first.height > screen[1]
+    fills_it = (first.width, first.height) == screen
+    return sticks_out or (data.startswith(b"GIF87a") and not fills_it)
 
 
 def _frames(reader: _Reader, shared_table: bytes, settings: DecodeSettings) -> Iterator[Frame]:

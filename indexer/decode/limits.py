@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import formats
 from saferank.settings import DecodeSettings
 
 # A progressive JPEG is decoded once for every scan, and a scan can be as short as fifty bytes.
@@ -35,7 +36,7 @@ def check_scans(image: Image.Image, data: bytes) -> None:
     Raises:
         ImageError: ``too_large``.
     """
-    if image.format not in ("JPEG", "MPO"):
+    if image.format not in formats.JPEGS:
         return
     scans = data.count(_START_OF_SCAN)
     if scans * image.width * image.height > _MAX_SCANNED_PIXELS:

@@ -1,21 +1,45 @@
-"""What must hold of a PNG file before it is decoded.
+"""What must hold of a PNG file before it is decoded, and opening it.
 
 Pillow does not verify the checksums of pixel data, so a file with a hole in it (a download
-that was laid out in advance and never filled, for example) would be scored as if whole. And it
-unpacks text and keeps chunks that nobody sees, which costs memory; so they are taken out.
+that was laid out in advance and never filled, for example) would be scored as if whole. On the
+other hand it refuses a file for a broken chunk that adds to the picture (a colour profile, say)
+and that browsers pass over. And it unpacks text and keeps chunks that nobody sees, which costs
+memory. So what nobody sees is taken out before.
 """
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator
 
+from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
+
 from saferank.errors import ErrorCode, ImageError
+from saferank.indexer.decode import colour_space
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IDAT", b"fdAT"})
-_SEEN = _PIXELS | {b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"eXIf"}
-_KEPT = _SEEN | {b"IEND", b"acTL", b"fcTL"}
+_STRUCTURE = _PIXELS | {b"IHDR", b"PLTE", b"IEND", b"acTL", b"fcTL"}
+# What may be left out, and the length that the content must have; any length for None.
+_ADDED = {
+    b"cICP": 4,
+    b"cHRM": 32,
+    b"eXIf": None,
+    b"gAMA": 4,
+    b"iCCP": None,
+    b"sBIT": None,
+    b"sRGB": 1,
+    b"tRNS": None,
+}
+_COLOUR_TYPE = 25  # where it is in the file
+_GREY, _RGB, _PALETTE = 0, 2, 3
+_LEAST_TRANSPARENCY = {_GREY: 2, _RGB: 6, _PALETTE: 1}  # bytes in tRNS
+_ALSO_LATE = frozenset({b"eXIf"})  # some viewers, not browsers, read it after the pixels, too
+_FULL_PALETTE = 768  # bytes of 256 colours
+_MAX_PROFILE = 8_000_000  # bytes, unpacked; browsers' limit, too
+
+PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE  # text is taken out, so this is for profiles only
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -36,27 +60,110 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def checked_png(data: bytes) -> bytes:
-    """Verify the pixel data's checksums, and give the file without what nobody sees.
+    """Verify the pixel data's checksums, and give the file without what browsers do not see.
 
-    A file that ends within a chunk is left for the decoder to judge.
+    Left out are text and the like, and of what adds to the picture that which is broken, comes a
+    second time or after the pixels. A file that ends within a chunk is left for the decoder to
+    judge.
 
     Raises:
-        ImageError: ``unreadable``, when a checksum is wrong.
+        ImageError: ``unreadable``, when a checksum of the pixels is wrong.
     """
     view = memoryview(data)
     kept = bytearray(SIGNATURE)
+    colour_type = data[_COLOUR_TYPE] if len(data) > _COLOUR_TYPE else 0
+    met: set[bytes] = set()
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(view[position : position + 4], "big")
         kind = bytes(view[position + 4 : position + 8])
-        if kind in _PIXELS and end <= len(data):
-            stored = int.from_bytes(view[end - 4 : end], "big")
-            if zlib.crc32(view[position + 4 : end - 4]) != stored:
-                raise ImageError(
-                    ErrorCode.UNREADABLE,
-                    f"the PNG file is damaged: a checksum of its pixels is wrong (byte {position})",
-                )
-        if kind in _KEPT or end > len(data):
+        complete = end <= len(data)
+        if kind in _PIXELS and complete and not _is_whole(view[position:end]):
+            raise ImageError(
+                ErrorCode.UNREADABLE,
+                f"the PNG file is damaged: a checksum of its pixels is wrong (byte {position})",
+            )
+        if (
+            not complete
+            or kind in _STRUCTURE
+            or _is_seen(kind, view[position:end], met, colour_type)
+        ):
             kept += view[position:end]
+            met.add(kind)
         position = end
     return bytes(kept + view[position:])
+
+
+def _is_whole(chunk: memoryview) -> bool:
+    """Whether a chunk's checksum is right."""
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+
+
+def _is_seen(kind: bytes, chunk: memoryview, met: set[bytes], colour_type: int) -> bool:
+    """Whether browsers heed a chunk that adds to the picture, after those met before it."""
+    if kind not in _ADDED or kind in met or (b"IDAT" in met and kind not in _ALSO_LATE):
+        return False
+    body = chunk[8:-4]
+    if _ADDED[kind] not in (None, len(body)) or not _is_whole(chunk):
+        return False
+    if kind == b"tRNS":
+        in_order = colour_type != _PALETTE or b"PLTE" in met
+        return in_order and len(body) >= _LEAST_TRANSPARENCY.get(colour_type, 0)
+    return kind != b"iCCP" or _unpacks(body)
+
+
+def _unpacks(profile: memoryview) -> bool:
+    """Whether a profile is packed as it should be, and not beyond reason."""
+    name, _, packed = bytes(profile).partition(b"\0")
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(packed[1:], _MAX_PROFILE)
+    except zlib.error:
+        return False
+    return 0 < len(name) < 80 and packed[:1] == b"\0" and unpacker.eof
+
+
+def open_png(data: bytes) -> Image.Image:
+    """Open a checked PNG, with what Pillow does not tell of it in ``info``.
+
+    Colours that the palette lacks are its last one, as in browsers.
+    ``info["colour_space"]`` is what a cICP chunk says, and ``info["low_bytes"]`` the lower halves
+    of a picture of 16 bits a colour, where those decide what is transparent.
+    """
+    image = Image.open(io.BytesIO(data), formats=["PNG"])
+    if image.mode == "P" and image.palette is not None:
+        image.palette = ImagePalette.raw("RGB", _filled(bytes(image.palette.palette)))
+    codes = next((body for kind, body in _header(data) if kind == b"cICP"), None)
+    if codes is not None:
+        image.info["colour_space"] = colour_space.of_png_codes(codes)
+    if _is_deep(data) and image.mode == "RGB" and "transparency" in image.info:
+        image.info["low_bytes"] = _low_bytes(data)
+    return image
+
+
+def _filled(palette: bytes) -> bytes:
+    return palette + palette[-3:] * ((_FULL_PALETTE - len(palette)) // 3)
+
+
+def _header(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Give the chunks before the pixels; as many as there are in a file that ends early."""
+    try:
+        for kind, body in chunks(data):
+            if kind in _PIXELS:
+                return
+            yield kind, body
+    except ImageError:
+        return
+
+
+def _is_deep(data: bytes) -> bool:
+    return data[24:25] == b"\x10"
+
+
+def _low_bytes(data: bytes) -> Image.Image:
+    """Decode the other half of each colour: Pillow itself keeps the high bytes only."""
+    image = Image.open(io.BytesIO(data), formats=["PNG"])
+    assert isinstance(image, ImageFile.ImageFile)
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+    image.load()
+    return image

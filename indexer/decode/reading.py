@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import apng, formats, gif, limits
-from saferank.indexer.decode.colour import as_viewed
+from saferank.indexer.decode import apng, boxes, formats, gif, jpeg, limits, webp
+from saferank.indexer.decode.colour import as_shown
 from saferank.indexer.decode.composing import Animation, compose
+from saferank.indexer.decode.exif import Orientation, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import spread
-from saferank.indexer.decode.png import SIGNATURE, checked_png
+from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
 from saferank.settings import DecodeSettings
 
 
@@ -25,6 +26,7 @@ class Decoded:
 
     Attributes:
         frames: one picture, or some of an animation's, each RGB, upright, opaque, sRGB.
+        alternatives: the same as other viewers may show them: otherwise turned, for example.
         frame_count: how many frames the file has.
         width: pixels of the first picture, upright.
         height: pixels of the first picture, upright.
@@ -38,6 +40,12 @@ class Decoded:
     height: int
     format: str
     partial: bool = False
+    alternatives: list[Image.Image] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """Everything that some viewer may show: the highest probability among them counts."""
+        return self.frames + self.alternatives
 
 
 def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) -> Decoded:
@@ -56,14 +64,28 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
             data = checked_png(data)
         if (animation := _animation(data, settings)) is not None:
             return _read_animation(animation, settings)
-        image = _open(data, settings, names)
-        image.load()  # before any look at metadata: those looks hide damage
-        count = _frame_count(data, settings, names) if image.format in formats.SEQUENCES else 1
-        if count == 1:
-            frames = [as_viewed(image)]
-        else:
-            frames = _sample(_steps(_open(data, settings, names)), count, image.size, settings)
-        return Decoded(frames, count, *frames[0].size, image.format or "")
+        decoded = _read_file(webp.as_in_chromium(data), settings, names)
+        elsewhere = webp.as_elsewhere(data)
+        if elsewhere is None:
+            return decoded
+        others = _read_file(elsewhere, settings, names).pictures
+        return replace(decoded, alternatives=decoded.alternatives + others)
+
+
+def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Decoded:
+    """Decode what Pillow puts together as browsers do."""
+    image = _open(data, settings, names)
+    early = image.info.get("exif")
+    image = _loaded(image, data, settings, names)
+    late = b"" if early else image.info.pop("exif", None) or b""
+    turn = orientation(image, late)
+    count = _frame_count(data, settings, names) if image.format in formats.SEQUENCES else 1
+    if count == 1:
+        shown = [as_shown(image)]
+    else:
+        steps = _steps(_open(data, settings, names))
+        shown = _sample(steps, count, image.size, turn, settings)
+    return _decoded(shown, turn, count, image.format or "")
 
 
 def _animation(data: bytes, settings: DecodeSettings) -> Animation | None:
@@ -74,9 +96,25 @@ def _animation(data: bytes, settings: DecodeSettings) -> Animation | None:
 
 
 def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
-    count = len(animation.frames)
-    frames = _sample(compose(animation), count, animation.size, settings)
-    return Decoded(frames, count, *frames[0].size, animation.format)
+    count, first = len(animation.frames), animation.frames[0]
+    pixels = first.decoded(animation.format)
+    alone = [as_shown(pixels)] if animation.first_may_be_alone else []
+    turn = orientation(pixels)
+    shown = _sample(compose(animation), count, animation.size, turn, settings)
+    return _decoded(shown, turn, count, animation.format, alone)
+
+
+def _decoded(
+    shown: list[Image.Image],
+    turn: Orientation,
+    count: int,
+    name: str,
+    others: Sequence[Image.Image] = (),
+) -> Decoded:
+    """Turn the pictures as browsers do, and as others may; ``others`` are seen elsewhere only."""
+    frames = [turned(picture, turn.seen) for picture in shown]
+    claimed = [turned(picture, number) for number in turn.claimed for picture in shown]
+    return Decoded(frames, count, *frames[0].size, name, alternatives=[*others, *claimed])
 
 
 def read_reference(
@@ -92,16 +130,44 @@ def read_reference(
         ImageError: the image cannot be read, or declares more than allowed.
     """
     with coded(data):
-        image = _open(data, settings, names)
+        image = _open_with_pillow(data, settings, names)
         image.load()
         picture = image if image.mode == "RGB" else image.convert("RGB")
         return Decoded([picture], 1, *picture.size, image.format or "")
 
 
 def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Image.Image:
+    """Open a file with the reader that shows it as browsers do."""
+    if data.startswith(SIGNATURE):
+        image = open_png(data)
+    else:
+        image = _open_with_pillow(data, settings, names)
+    limits.check_size(image.size, settings)
+    if image.format in formats.BOXED and "icc_profile" not in image.info:
+        image.info["colour_space"] = boxes.colour_space_of(data)
+    return image
+
+
+def _open_with_pillow(
+    data: bytes, settings: DecodeSettings, names: list[str] | None
+) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=names or formats.readable())
     limits.check_size(image.size, settings)
     limits.check_scans(image, data)
+    return image
+
+
+def _loaded(
+    image: Image.Image, data: bytes, settings: DecodeSettings, names: list[str] | None
+) -> Image.Image:
+    """Decode the pixels, before any look at metadata: those looks hide damage."""
+    try:
+        image.load()
+    except OSError:
+        if image.format not in formats.JPEGS or not jpeg.is_whole(data):
+            raise
+        image = _open(data + jpeg.END, settings, names)
+        image.load()
     return image
 
 
@@ -120,11 +186,16 @@ def _steps(image: Image.Image) -> Iterator[Image.Image]:
 
 
 def _sample(
-    steps: Iterator[Image.Image], count: int, size: tuple[int, int], settings: DecodeSettings
+    steps: Iterator[Image.Image],
+    count: int,
+    size: tuple[int, int],
+    turn: Orientation,
+    settings: DecodeSettings,
 ) -> list[Image.Image]:
-    """Keep frames spread over an animation; fewer of them where they are large."""
+    """Keep frames spread over an animation; fewer of them where they take more room."""
     deadline = time.monotonic() + settings.timeout
-    room = max(1, settings.max_pixels // (size[0] * size[1]))
+    pixels = size[0] * size[1] * (1 + len(turn.claimed))
+    room = max(1, settings.max_pixels // pixels)
     wanted = set(spread(count, min(settings.max_frames, room)))
     frames = []
     for index, image in enumerate(steps):
@@ -137,7 +208,7 @@ def _sample(
         limits.check_size(image.size, settings)
         if index in wanted:
             image.load()
-            picture = as_viewed(image)
+            picture = as_shown(image)
             # The next frame is decoded into the same image.
             frames.append(picture.copy() if picture is image else picture)
     return frames

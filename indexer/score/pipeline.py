@@ -70,7 +70,11 @@ class DecodedImage(Protocol):
 
     @property
     def frames(self) -> Sequence[Image.Image]:
-        """The frames to look at, RGB."""
+        """The frames that browsers show, RGB."""
+
+    @property
+    def pictures(self) -> Sequence[Image.Image]:
+        """The frames, and what other viewers show in their place: all of it is looked at."""
 
     @property
     def frame_count(self) -> int:
@@ -333,9 +337,9 @@ class Pipeline:
                 decoded = self._decode(data)
             if not decoded.frames:
                 raise ImageError(ErrorCode.UNREADABLE, "the image has no frame")
-            for frame in decoded.frames:
+            for picture in decoded.pictures:
                 with metrics.stage("preprocess"):
-                    blob = self.model.preprocess(frame)
+                    blob = self.model.preprocess(picture)
                 batch.add(digest, blob)
             if guard is not None:
                 batch.flush()

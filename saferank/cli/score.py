@@ -106,11 +106,12 @@ def _score(
         data = _read(path)
         if reference:
             image = decode_reference(data, settings)
-            frames, width, height = [image], image.width, image.height
+            pictures, frames, (width, height) = [image], 1, image.size
         else:
             decoded = decode(data, settings)
-            frames, width, height = decoded.frames, decoded.width, decoded.height
-        blobs = np.stack([model.preprocess(frame) for frame in frames])
+            pictures, frames = decoded.pictures, len(decoded.frames)
+            width, height = decoded.width, decoded.height
+        blobs = np.stack([model.preprocess(picture) for picture in pictures])
         probability = float(model.probabilities(blobs).max())
     except ImageError as error:
         failed = _Line(
@@ -118,7 +119,7 @@ def _score(
         )
         return failed, str(error)
     scored = _Line(
-        str(path), probability, model.identity, Status.SCORED, None, width, height, len(frames)
+        str(path), probability, model.identity, Status.SCORED, None, width, height, frames
     )
     return scored, None
 

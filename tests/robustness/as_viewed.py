@@ -21,7 +21,8 @@ from rich.table import Table
 
 from saferank.errors import ImageError
 from saferank.indexer.decode import Decoded, decode, decode_reference
-from saferank.indexer.decode.colour import orientation, over_white, to_srgb
+from saferank.indexer.decode.colour import over_white, to_srgb
+from saferank.indexer.decode.exif import orientation
 from saferank.models import Model, load_model
 from saferank.settings import DecodeSettings
 
@@ -40,8 +41,10 @@ def reasons(data: bytes, decoded: Decoded) -> list[str]:
     found = []
     if decoded.frame_count > 1:
         found.append(f"{len(decoded.frames)} of {decoded.frame_count} frames, the highest counts")
-    if orientation(image) != 1:
-        found.append(f"turned upright (EXIF {orientation(image)})")
+    if orientation(image).seen != 1:
+        found.append(f"turned upright (EXIF {orientation(image).seen})")
+    if decoded.alternatives:
+        found.append("as other viewers show it")
     if image.mode.startswith("I") or image.mode == "F":
         found.append(f"deep grey scaled, not clipped ({image.mode})")
     elif image.mode in ("CMYK", "LAB"):
@@ -84,7 +87,7 @@ def _reference_frames(data: bytes) -> list[Image.Image]:
 
 
 def _viewed_frames(data: bytes) -> list[Image.Image]:
-    return decode(data, SETTINGS).frames
+    return decode(data, SETTINGS).pictures
 
 
 if __name__ == "__main__":

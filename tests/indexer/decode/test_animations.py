@@ -148,13 +148,13 @@ def block(values, left=0, disposal=0, transparent=None):
     return control + image + b"\x02" + bytes([len(data)]) + data + b"\0"
 
 
-def rows(data):
+def letters(picture):
     names = {(255, 0, 0): "r", (0, 255, 0): "g", (0, 0, 255): "b", (0, 0, 0): "k"}
-    frames = decode(data, DecodeSettings()).frames
-    return [
-        "".join(names.get(frame.getpixel((x, 0)), "-") for x in range(frame.width))
-        for frame in frames
-    ]
+    return "".join(names.get(picture.getpixel((x, 0)), "-") for x in range(picture.width))
+
+
+def rows(data):
+    return [letters(frame) for frame in decode(data, DecodeSettings()).frames]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,11 @@ def rows(data):
         # Nothing outside the canvas is shown, and a frame need not lie inside it.
         ([block([0, 0, 0, 0]), block([1, 1, 1], 3)], ["rrrr", "rrrg"]),
         ([block([0, 0, 0, 0]), block([1], 9), block([1], 0)], ["rrrr", "rrrr", "grrr"]),
-        # A canvas smaller than the first frame grows to it.
+        # A canvas that the first frame sticks out of grows to hold it, at its place.
         ([block([0, 0, 0, 0, 0])], ["rrrrr"]),
+        ([block([0, 1, 2], 3)], ["---rgb"]),
+        ([block([0, 1, 2], 9)], ["---------rgb"]),
+        ([block([0, 1], 4), block([2, 2, 2, 2], 0)], ["----rg", "bbbbrg"]),
     ],
 )
 def test_gif_frames_are_put_together_as_in_browsers(blocks, shown):
@@ -183,6 +186,33 @@ def test_gif_frames_are_put_together_as_in_browsers(blocks, shown):
 
 def test_a_gif_without_a_canvas_size_has_that_of_its_first_frame():
     assert rows(gif(block([0, 1]), size=(0, 0))) == ["rg"]
+
+
+@pytest.mark.parametrize(
+    ("data", "alone"),
+    [
+        (gif(block([0, 1, 2, 1]), block([1])), []),
+        (gif(block([0, 1], 2), block([1])), []),
+        (gif(block([0, 1], 3)), ["rg"]),
+        (gif(block([0, 1], 900)), ["rg"]),
+        (gif(block([0, 1], 0), size=(1, 1)), ["rg"]),
+        (gif(block([0, 1, 2, 1]), block([1], 9)), []),
+        # Firefox takes no notice of the screen of the older version.
+        (gif(block([0, 1], 2)).replace(b"GIF89a", b"GIF87a"), ["rg"]),
+        (gif(block([0, 1, 2, 1])).replace(b"GIF89a", b"GIF87a"), []),
+    ],
+)
+def test_a_first_frame_that_some_show_without_the_canvas_is_looked_at_alone(data, alone):
+    assert [letters(picture) for picture in decode(data, DecodeSettings()).alternatives] == alone
+
+
+def test_a_frame_placed_beyond_all_limits_is_refused():
+    data = bytearray(gif(block([0])))
+    frame = data.index(b",")
+    data[frame + 1 : frame + 5] = b"\xff\xff\xff\xff"
+    with pytest.raises(ImageError) as caught:
+        decode(bytes(data), DecodeSettings())
+    assert caught.value.code == "too_large"
 
 
 def test_a_gif_that_stops_between_two_frames_is_truncated():
@@ -282,3 +312,56 @@ def test_an_animated_png_is_turned_upright_and_its_profile_counts_for_every_fram
     decoded = decode(animation("PNG", frames, exif=exif), DecodeSettings())
     assert [frame.size for frame in decoded.frames] == [(2, 4)] * 3
     assert (decoded.width, decoded.height) == (2, 4)
+
+
+FLAGS, TRANSPARENT = 20, 0x10  # in a WebP file that begins with its flags
+
+
+def denying_transparency(data):
+    assert data[12:16] == b"VP8X"
+    return data[:FLAGS] + bytes([data[FLAGS] & ~TRANSPARENT]) + data[FLAGS + 1 :]
+
+
+def half_clear(colour):
+    picture = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    picture.paste(colour, (0, 0, 8, 16))
+    return picture
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_an_animated_webp_is_transparent_whatever_its_header_says(lossless):
+    frames = [half_clear("red"), half_clear("blue")]
+    options = {"lossless": lossless, "quality": 100}
+    file = io.BytesIO()
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], **options)
+    data = file.getvalue()
+    as_it_is, denied = (
+        decode(each, DecodeSettings()) for each in (data, denying_transparency(data))
+    )
+    assert [each.getpixel((12, 8)) for each in denied.frames] == [(255, 255, 255)] * 2
+    assert [each.tobytes() for each in denied.frames] == [
+        each.tobytes() for each in as_it_is.frames
+    ]
+    assert denied.alternatives == []
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_still_webp_that_denies_its_transparency_is_looked_at_both_ways(lossless):
+    """Chromium shows the colours that were to be hidden."""
+    hiding = Image.new("RGBA", (16, 16), (0, 0, 255, 0))
+    hiding.paste("red", (0, 0, 8, 16))
+    exif = Image.Exif()
+    exif[0x010E] = "makes the encoder write a header"
+    file = io.BytesIO()
+    hiding.save(file, "WEBP", lossless=lossless, quality=100, exact=True, exif=exif)
+    decoded = decode(denying_transparency(file.getvalue()), DecodeSettings())
+    assert decoded.frames[0].getpixel((12, 8)) == pytest.approx((0, 0, 255), abs=3)
+    assert [each.getpixel((12, 8)) for each in decoded.alternatives] == [(255, 255, 255)]
+
+
+def test_a_webp_with_a_plain_header_is_looked_at_once():
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(file, "WEBP", exif=exif)
+    assert len(decode(file.getvalue(), DecodeSettings()).pictures) == 1

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import decode
@@ -102,6 +102,57 @@ def test_a_partial_animation_has_the_frames_before_the_cut():
         assert decoded.frames[1].tobytes() == decode(data, SETTINGS).frames[1].tobytes()
 
 
+JPEGS = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restart markers": {"restart_marker_blocks": 4},
+    "grey": {},
+    "cmyk": {},
+    "not subsampled": {"subsampling": 0, "quality": 100},
+}
+
+
+def jpeg(kind):
+    mode = {"grey": "L", "cmyk": "CMYK"}.get(kind, "RGB")
+    noise = np.random.default_rng(7).integers(0, 256, (75, 90, 3), np.uint8)
+    return encoded("JPEG", Image.fromarray(noise).convert(mode), **JPEGS[kind])
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("end", [b"", b"\xff", b"\xff\xff", b"\0" * 20])
+def test_a_jpeg_that_lacks_its_end_marker_only_is_whole(kind, end):
+    data = jpeg(kind)
+    whole = decode(data, SETTINGS).frames[0].tobytes()
+    decoded = decode(data[:-2] + end, SETTINGS)
+    assert (decoded.frames[0].tobytes(), decoded.partial) == (whole, False)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_lacks_more_is_not(kind):
+    """However little: the last bits may be padding, the bytes before them are not."""
+    data = jpeg(kind)
+    for lacking in (4, 5, 8, 20, 100, len(data) // 3):
+        assert code_of(data[:-lacking]) == "truncated"
+
+
+def test_a_progressive_jpeg_without_its_last_scan_is_not_whole():
+    """All blocks are there, but coarse: nothing at the cut says so, only the scans' headers."""
+    data = jpeg("progressive")
+    for scans in range(1, data.count(b"\xff\xda")):
+        cut = len(data)
+        for _ in range(scans):
+            cut = data.rindex(b"\xff\xda", 0, cut)
+        assert code_of(data[: data.rindex(b"\xff\xc4", 0, cut)]) == "truncated"
+
+
+def test_a_jpeg_without_one_of_its_colours_is_not_whole():
+    """Three scans, one a component, of which the last two are missing."""
+    data = jpeg("grey")
+    frame = data.index(b"\xff\xc0")
+    three = b"\xff\xc0\0\x11" + data[frame + 4 : frame + 9] + b"\3\1\x11\0\2\x11\0\3\x11\0"
+    assert code_of(data[:frame] + three + data[frame + 13 : -2]) == "truncated"
+
+
 def test_a_png_with_a_hole_in_it():
     """A download laid out in advance and not filled: the length is right, the rest is zeros."""
     data = encoded("PNG")
@@ -172,10 +223,59 @@ def test_png_text_is_never_unpacked():
     assert decode(data, SETTINGS).frames[0].tobytes() == picture().tobytes()
 
 
-def test_a_png_profile_that_unpacks_without_end_is_refused():
+BROKEN_PROFILES = {
+    "unpacks without end": b"x\0\0" + zlib.compress(b"\0" * 10_000_000),
+    "is not packed": b"x\0\0garbage",
+    "is cut off": b"x\0\0" + zlib.compress(bytes(range(256)))[:-9],
+    "is packed in an unknown way": b"x\0\1" + zlib.compress(b""),
+    "has no name": b"\0\0" + zlib.compress(b""),
+    "is empty": b"",
+}
+
+
+@pytest.mark.parametrize("why", BROKEN_PROFILES)
+def test_a_png_profile_that_is_broken_does_not_spoil_the_picture(why):
+    assert_whole(added(chunk(b"iCCP", BROKEN_PROFILES[why])))
+
+
+def test_a_large_png_profile_counts():
+    """Printers' profiles have a megabyte and more."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    large = swapped_red_and_blue(srgb) + b"\0" * 2_000_000
+    data = added(chunk(b"iCCP", b"x\0\0" + zlib.compress(large)))
+    assert decode(data, SETTINGS).frames[0].tobytes() != picture().tobytes()
+
+
+def swapped_red_and_blue(profile):
+    return profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+
+
+def added(*chunks):
     plain = encoded("PNG")
-    bomb = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
-    assert code_of(plain[:33] + bomb + plain[33:]) == "too_large"
+    return plain[:33] + b"".join(chunks) + plain[33:]
+
+
+def assert_whole(data):
+    assert decode(data, SETTINGS).frames[0].tobytes() == picture().tobytes()
+
+
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"cICP", b"tRNS",
+                                  b"sBIT", b"pHYs", b"tEXt", b"abCd"])  # fmt: skip
+@pytest.mark.parametrize("body", [b"", b"x", b"\0\1\2", b"\xff" * 40])
+def test_what_adds_to_a_png_does_not_spoil_it(kind, body):
+    """Of a wrong length, or with a wrong checksum: browsers show the picture without it."""
+    assert_whole(added(chunk(kind, body)[:-4] + b"\0\0\0\0"))
+    if len(body) < 40:
+        assert_whole(added(chunk(kind, body)))
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT"])
+def test_what_makes_up_a_png_must_be_whole(kind):
+    data = bytearray(encoded("PNG"))
+    start = data.index(kind) - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    data[end - 1] ^= 1
+    assert code_of(bytes(data)) == "unreadable"
 
 
 def test_pixels_that_unpack_beyond_the_declared_size_are_not_unpacked():

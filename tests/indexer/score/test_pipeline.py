@@ -212,6 +212,19 @@ def test_how_much_of_an_image_was_seen_is_recorded() -> None:
     assert (part.frames, part.frame_count, part.partial) == (1, 1, True)
 
 
+def test_what_only_some_viewers_show_counts_as_well() -> None:
+    """A WebP file whose header denies its transparency: black in Chromium, white elsewhere."""
+    buffer = io.BytesIO()
+    hidden = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    hidden.save(buffer, "WEBP", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    denying = bytearray(buffer.getvalue())
+    denying[20] &= ~0x10
+    model = Brightness()
+    [scored] = brightness_pipeline(model).score([document(data_uri(bytes(denying)))])
+    assert scored.record.probability == 1.0
+    assert (scored.record.images[0].frames, model.frames) == (1, 2)
+
+
 class _Broken(Brightness):
     """Gives no number for white pictures, and fails on a batch that holds a black one."""
 

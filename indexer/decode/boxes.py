@@ -1,0 +1,75 @@
+"""What the boxes of an AVIF or HEIF file say of its colours (ISO 14496-12, 23008-12).
+
+Pillow hands the profile over but not the code points, which most files have instead of one.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from saferank.indexer.decode import colour_space
+from saferank.indexer.decode.colour_space import ColourSpace
+
+_HEADER = 8
+_FULL_HEADER = 4  # version and flags, in the boxes that have them
+
+
+def colour_space_of(data: bytes) -> ColourSpace | None:
+    """Give the space that a picture's code points name; None where there are none of use."""
+    try:
+        for kind, body in _properties_of_primary(data):
+            if kind == b"colr" and body[:4] == b"nclx":
+                return colour_space.of_code_points(*struct.unpack_from(">HH", body, 4))
+    except (struct.error, IndexError):  # whatever is wrong with them, the decoder judges the file
+        return None
+    return None
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give each box's kind and content."""
+    position = 0
+    while position + _HEADER <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        start = position + _HEADER
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = position + length if length else len(data)
+        if end < start:
+            return
+        yield kind, data[start:end]
+        position = end
+
+
+def _first(data: bytes, *path: bytes) -> bytes:
+    """Give the content of the first box of a kind in the first of another, and so on."""
+    for kind in path:
+        data = next((body for found, body in _boxes(data) if found == kind), b"")
+    return data
+
+
+def _properties_of_primary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    meta = _first(data, b"meta")[_FULL_HEADER:]
+    primary = _first(meta, b"pitm")
+    (number,) = struct.unpack_from(">I" if primary[0] else ">H", primary, _FULL_HEADER)
+    properties = list(_boxes(_first(meta, b"iprp", b"ipco")))
+    for item, index in _associations(_first(meta, b"iprp", b"ipma")):
+        if item == number and 0 < index <= len(properties):
+            yield properties[index - 1]
+
+
+def _associations(body: bytes) -> Iterator[tuple[int, int]]:
+    """Give each pair of an item's number and a property's index, counted from one."""
+    version, wide = body[0], body[3] & 1
+    (count,) = struct.unpack_from(">I", body, _FULL_HEADER)
+    position = _FULL_HEADER + 4
+    for _ in range(count):
+        (item,) = struct.unpack_from(">I" if version else ">H", body, position)
+        position += 4 if version else 2
+        number = body[position]
+        position += 1
+        for _ in range(number):
+            (entry,) = struct.unpack_from(">H" if wide else ">B", body, position)
+            position += 2 if wide else 1
+            yield item, entry & (0x7FFF if wide else 0x7F)

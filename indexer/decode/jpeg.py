@@ -1,0 +1,66 @@
+"""Is a JPEG without its end marker whole?
+
+Browsers show such files, and often nothing is missing but the two bytes of the marker. Pillow
+refuses them; with the marker put back it would show any of them, grey where there is nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from PIL import Image
+
+END = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended and progressive
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+_COEFFICIENTS = 64
+# Bits that, where a scan is not complete, are taken for pixels; they are no marker.
+_MORE = bytes([0x5A, 0xA5, 0x3C, 0xC3]) * 8
+
+
+def is_whole(data: bytes) -> bool:
+    """Say whether a JPEG that lacks its end marker lacks nothing else.
+
+    Every coefficient of every component must have been told to its last bit, and the last scan be
+    complete: then bytes added to it change nothing.
+    """
+    data = data.rstrip(b"\xff")
+    return _tells_everything(data) and _pixels(data + END) == _pixels(data + _MORE + END)
+
+
+def _pixels(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return image.tobytes()
+
+
+def _tells_everything(data: bytes) -> bool:
+    missing: set[tuple[int, int]] = set()
+    for marker, body in _segments(data):
+        if marker in _FRAMES and len(body) >= 6:
+            components = body[6 : 6 + 3 * body[5] : 3]
+            missing = {(each, place) for each in components for place in range(_COEFFICIENTS)}
+        elif marker == _START_OF_SCAN and body:
+            count = body[0]
+            if len(body) < 2 * count + 4:
+                return False
+            first, last, precision = body[2 * count + 1 : 2 * count + 4]
+            if precision & 0x0F == 0:  # no bits are left for a later scan
+                chosen = body[1 : 1 + 2 * count : 2]
+                missing -= {(each, place) for each in chosen for place in range(first, last + 1)}
+    return not missing
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give each marker and what belongs to it, past the pixels in between."""
+    position = 2
+    while (position := data.find(b"\xff", position)) != -1 and position + 1 < len(data):
+        marker = data[position + 1]
+        position += 2
+        if marker in (0x00, 0xFF) or marker in _WITHOUT_LENGTH:
+            position -= marker == 0xFF  # a fill byte: the marker is still to come
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        yield marker, data[position + 2 : position + length]
+        position += max(length, 2)

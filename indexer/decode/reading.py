@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import apng, boxes, formats, gif, jpeg, limits, webp
+from saferank.indexer.decode import apng, bitmap, boxes, formats, gif, icon, jpeg, limits, webp
 from saferank.indexer.decode.colour import as_shown
 from saferank.indexer.decode.composing import Animation, compose
 from saferank.indexer.decode.exif import Orientation, orientation, turned
@@ -85,7 +85,9 @@ def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -
     else:
         steps = _steps(_open(data, settings, names))
         shown = _sample(steps, count, image.size, turn, settings)
-    return _decoded(shown, turn, count, image.format or "")
+    elsewhere = image.info.get("elsewhere")
+    others = [as_shown(elsewhere)] if elsewhere is not None else []
+    return _decoded(shown, turn, count, image.format or "", others)
 
 
 def _animation(data: bytes, settings: DecodeSettings) -> Animation | None:
@@ -138,7 +140,11 @@ def read_reference(
 
 def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Image.Image:
     """Open a file with the reader that shows it as browsers do."""
-    if data.startswith(SIGNATURE):
+    if data.startswith(bitmap.SIGNATURE):
+        return bitmap.read_bmp(data, settings)
+    if icon.is_icon(data):
+        image = icon.read_icon(data, settings)
+    elif data.startswith(SIGNATURE):
         image = open_png(data)
     else:
         image = _open_with_pillow(data, settings, names)

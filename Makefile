@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-caffe: $(READY)  ## Compare the converted nets with real Caffe, side by sid
 test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
 	$(BIN)/pytest -s tests/robustness/check_pillow_images.py
 	$(BIN)/python tests/robustness/fuzz_decode.py
+
+test-browser: $(READY)  ## Compare other people's pictures with Chromium (Debian: chromium; npm).
+	$(BIN)/python tests/browser/compare.py $(BROWSER)
 
 fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
 from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
-from saferank.models.preprocess import Input
+from saferank.models.preprocess import VIEWED, Input
 
 _BUILT_IN = Path(__file__).parent
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -175,10 +175,11 @@ def _verified(path: Path, expected: str | None) -> str:
 
 
 def identity(description: ModelDescription, files: ModelFiles) -> str:
-    """What produced a probability, as stored with it: ``name/weights/preprocessing/rest``.
+    """What produced a probability, as stored with it: ``name/weights/preprocessing/viewed/rest``.
 
-    The third part is the preprocessing's name; the last is a hash over all that decides the
-    number: both files, the input and the output sections. The runtime is not part of it.
+    The third part is the preprocessing's name and the fourth that of the reading of files before
+    it; the last is a hash over all else that decides the number: both files, the input and the
+    output sections. The runtime is not part of it.
     """
     decisive = {
         "prototxt": files.prototxt_sha256,
@@ -187,6 +188,5 @@ def identity(description: ModelDescription, files: ModelFiles) -> str:
         "output": description.output.model_dump(mode="json"),
     }
     rest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-    return "/".join(
-        (description.name, files.weights_sha256[:12], description.input.preprocessing, rest[:12])
-    )
+    preprocessing = description.input.preprocessing
+    return "/".join((description.name, files.weights_sha256[:12], preprocessing, VIEWED, rest[:12]))

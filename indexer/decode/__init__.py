@@ -1,4 +1,8 @@
-"""Bytes to pictures: what a viewer would see, or a coded reason why there is nothing to see."""
+"""Bytes to pictures: what a viewer would see, or a coded reason why there is nothing to see.
+
+To show any file otherwise than before is to give it another probability: whoever changes that
+changes ``saferank.models.preprocess.VIEWED``, which is part of what is stored with every score.
+"""
 
 from saferank.indexer.decode.decoder import decode, decode_reference
 from saferank.indexer.decode.reading import Decoded

@@ -90,10 +90,10 @@ def read_bmp(data: bytes, settings: DecodeSettings) -> Image.Image:
     header = read_header(data, _FILE_HEADER)
     (pixels_at,) = struct.unpack_from("<I", data, _PIXELS_AT)
     bitmap = decode(data, header, header.height, settings, pixels_at=pixels_at)
-    opaque = Image.fromarray(bitmap.pixels[..., :3])
-    image = Image.fromarray(bitmap.pixels) if bitmap.is_transparent else opaque
+    image = Image.fromarray(bitmap.pixels if bitmap.is_transparent else bitmap.pixels[..., :3])
     if bitmap.is_transparent and not bitmap.pixels[..., 3].any():
-        image.info["elsewhere"] = opaque  # nothing is to be seen; many viewers overrule that
+        # Nothing is to be seen of it; many viewers take that for a mistake.
+        image.info["elsewhere"] = image.convert("RGB")
     image.format = "BMP"
     profile = _profile(data, header)
     if profile:
@@ -164,7 +164,7 @@ def _entry(header: Header) -> int:
 
 
 def _masks(data: bytes, header: Header, *, in_icon: bool) -> tuple[tuple[int, ...], int]:
-    """Give the bits of red, green, blue and alpha, and where the palette begins."""
+    """The bits of red, green, blue and alpha, and where the palette begins."""
     end, in_header = header.start + header.length, header.start + 40
     is_windows = header.length in _WINDOWS
     if is_windows and header.packing in (_MASKS, _ALPHA_MASKS):
@@ -189,7 +189,7 @@ def _palette(entries: bytes, size: int) -> _Pixels:
 
 
 def _rows(data: bytes, header: Header, height: int, start: int) -> tuple[_Pixels, int]:
-    """Give the rows of bytes, and where they end."""
+    """The rows of bytes, and where they end."""
     end = start + header.stride * height
     rows = data[start:end]
     if len(rows) < header.stride * height:
@@ -200,7 +200,7 @@ def _rows(data: bytes, header: Header, height: int, start: int) -> tuple[_Pixels
 
 
 def _indices(data: bytes, header: Header, height: int, start: int) -> tuple[NDArray[np.int16], int]:
-    """Give each pixel's place in the palette."""
+    """Each pixel's place in the palette."""
     if header.packing in (_RLE8, _RLE4):
         return _run_lengths(data, header, height, start)
     if header.packing != _PLAIN:
@@ -212,22 +212,21 @@ def _indices(data: bytes, header: Header, height: int, start: int) -> tuple[NDAr
 
 
 def _numbers(data: bytes, header: Header, height: int, start: int) -> tuple[_Numbers, int]:
-    """Give each pixel as the number whose bits the masks divide."""
+    """Each pixel as the number whose bits the masks divide."""
     if header.packing not in (_PLAIN, _MASKS, _ALPHA_MASKS):
         raise _unsupported(f"packing {header.packing}")
     rows, end = _rows(data, header, height, start)
     size = header.bits // 8
-    parts = rows[:, : header.width * size].reshape(height, header.width, size).astype(np.uint32)
-    numbers = parts[..., 0]
-    for place in range(1, size):
-        numbers = numbers | parts[..., place] << np.uint32(8 * place)
-    return numbers, end
+    parts = rows[:, : header.width * size].reshape(height, header.width, size)
+    whole = np.zeros((height, header.width, 4), np.uint8)
+    whole[..., :size] = parts
+    return whole.view("<u4")[..., 0], end
 
 
 def _channel(numbers: _Numbers, mask: int) -> _Pixels:
-    """Take a mask's bits out of the numbers, scaled to eight; all set without a mask."""
+    """Take a mask's bits out of the numbers, scaled to eight; zero without a mask."""
     if mask == 0:
-        return np.full(numbers.shape, 0, np.uint8)
+        return np.zeros(numbers.shape, np.uint8)
     shift = (mask & -mask).bit_length() - 1
     bits = (mask >> shift).bit_length()
     values = (numbers & np.uint32(mask)) >> np.uint32(shift)
@@ -279,7 +278,7 @@ def _run_lengths(
 
 
 def _profile(data: bytes, header: Header) -> bytes:
-    """Give the profile in the file; empty when there is none."""
+    """The profile in the file; empty when there is none."""
     if header.length < 124:
         return b""
     (kind,) = struct.unpack_from("<4s", data, header.start + 56)

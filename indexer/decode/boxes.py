@@ -16,7 +16,7 @@ _FULL_HEADER = 4  # version and flags, in the boxes that have them
 
 
 def colour_space_of(data: bytes) -> ColourSpace | None:
-    """Give the space that a picture's code points name; None where there are none of use."""
+    """The space that a picture's code points name; None where there are none of use."""
     try:
         for kind, body in _properties_of_primary(data):
             if kind == b"colr" and body[:4] == b"nclx":
@@ -27,7 +27,7 @@ def colour_space_of(data: bytes) -> ColourSpace | None:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give each box's kind and content."""
+    """Each box's kind and content."""
     position = 0
     while position + _HEADER <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -43,7 +43,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _first(data: bytes, *path: bytes) -> bytes:
-    """Give the content of the first box of a kind in the first of another, and so on."""
+    """The content of the first box of a kind in the first of another, and so on."""
     for kind in path:
         data = next((body for found, body in _boxes(data) if found == kind), b"")
     return data
@@ -60,7 +60,7 @@ def _properties_of_primary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _associations(body: bytes) -> Iterator[tuple[int, int]]:
-    """Give each pair of an item's number and a property's index, counted from one."""
+    """Each pair of an item's number and a property's index, counted from one."""
     version, wide = body[0], body[3] & 1
     (count,) = struct.unpack_from(">I", body, _FULL_HEADER)
     position = _FULL_HEADER + 4

@@ -88,7 +88,7 @@ class ColourSpace:
 
 
 def of_png_numbers(gamma: float, chromaticities: Sequence[float]) -> ColourSpace | None:
-    """Give the space of a PNG's gAMA and cHRM; None when they make no sense together."""
+    """The space of a PNG's gAMA and cHRM; None when they make no sense together."""
     x_and_y_are_fractions = all(0 <= value <= 1 for value in chromaticities)
     if gamma <= 0 or not x_and_y_are_fractions:
         return None
@@ -97,7 +97,7 @@ def of_png_numbers(gamma: float, chromaticities: Sequence[float]) -> ColourSpace
 
 @lru_cache(maxsize=64)
 def of_code_points(primaries: int, transfer: int, *, video: Curve = SRGB) -> ColourSpace | None:
-    """Give the space of H.273's code points.
+    """The space of H.273's code points.
 
     Args:
         primaries: ColourPrimaries.
@@ -114,7 +114,7 @@ def of_code_points(primaries: int, transfer: int, *, video: Curve = SRGB) -> Col
 
 
 def of_png_codes(body: bytes | memoryview) -> ColourSpace | None:
-    """Give the space of a PNG's cICP chunk."""
+    """The space of a PNG's cICP chunk."""
     if len(body) != 4 or body[2] != 0 or body[3] != 1:  # RGB, full range
         return None
     return of_code_points(body[0], body[1], video=_VIDEO)

@@ -69,7 +69,7 @@ def turned(image: Image.Image, number: int) -> Image.Image:
 
 
 def _entries(block: bytes) -> Iterator[tuple[int, bool]]:
-    """Give each orientation in the first directory, and whether browsers would obey it.
+    """Each orientation in the first directory, and whether browsers would obey it.
 
     What is broken ends the search: whatever is wrong with it, EXIF does not spoil a picture.
     """

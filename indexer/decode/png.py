@@ -146,7 +146,7 @@ def _filled(palette: bytes) -> bytes:
 
 
 def _header(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Give the chunks before the pixels; as many as there are in a file that ends early."""
+    """The chunks before the pixels; as many as there are in a file that ends early."""
     try:
         for kind, body in chunks(data):
             if kind in _PIXELS:

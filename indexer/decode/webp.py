@@ -16,7 +16,7 @@ _IN_LOSSLESS, _LOSSLESS_TRANSPARENT = 4, 0x10  # the byte and the bit in a lossl
 
 
 def as_in_chromium(data: bytes) -> bytes:
-    """Give the file in such a form that libwebp shows what Chromium does."""
+    """The file in such a form that libwebp shows what Chromium does."""
     flags = _flags(data)
     if flags is None or flags & _TRANSPARENT:
         return data
@@ -30,7 +30,7 @@ def as_in_chromium(data: bytes) -> bytes:
 
 
 def as_elsewhere(data: bytes) -> bytes | None:
-    """Give the file in such a form that libwebp shows what is denied; None if nothing is."""
+    """The file in such a form that libwebp shows what is denied; None if nothing is."""
     flags = _flags(data)
     if flags is None or flags & (_TRANSPARENT | _ANIMATED):
         return None
@@ -48,7 +48,7 @@ def _admitting(data: bytes, flags: int) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Give each chunk's kind, and where its content begins."""
+    """Each chunk's kind, and where its content begins."""
     position = _CHUNKS
     while position + 8 <= len(data):
         start = position + 8

@@ -12,6 +12,7 @@ from saferank.models.description import (
     load_description,
     locate,
 )
+from saferank.models.preprocess import VIEWED
 
 DESCRIPTION = """
 name = "tiny"
@@ -120,4 +121,14 @@ def test_identity_changes_with_everything_that_decides_the_number(tmp_path: Path
     moved = ModelFiles(Path("elsewhere"), Path("too"), files.prototxt_sha256, files.weights_sha256)
     assert identity(description, moved) == base
     assert base.startswith("tiny/")
-    assert base.split("/")[1:3] == [files.weights_sha256[:12], "resize-crop"]
+    assert base.split("/")[1:4] == [files.weights_sha256[:12], "resize-crop", VIEWED]
+
+
+def test_identity_names_the_reading_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    description, folder = load_description(write(tmp_path))
+    files = locate(description, folder)
+    before = identity(description, files)
+    monkeypatch.setattr("saferank.models.description.VIEWED", "viewed-3")
+    assert identity(description, files) == before.replace(VIEWED, "viewed-3") != before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -40,6 +42,44 @@ def _deep() -> bytes:
     return file.getvalue()
 
 
+def _numbers() -> bytes:
+    """A PNG whose colours are given by numbers."""
+    plain = _saved("PNG")
+    chunks = {
+        b"cICP": bytes([12, 8, 0, 1]),
+        b"gAMA": struct.pack(">I", 100_000),
+        b"cHRM": struct.pack(
+            ">8I", *(31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
+        ),
+    }
+    added = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
+    return plain[:33] + added + plain[33:]
+
+
+def _masks() -> bytes:
+    """A bitmap with four bits a colour and four of transparency."""
+    pixels = np.random.default_rng(0).integers(0, 2**16, (48, 64), np.uint16).tobytes()
+    header = struct.pack("<IiiHHIIiiII", 56, 64, 48, 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    header += struct.pack("<4I", 0xF00, 0xF0, 0xF, 0xF000)
+    return b"BM" + struct.pack("<IHHI", 70 + len(pixels), 0, 0, 70) + header + pixels
+
+
+def _icon(kind: int, bits: int) -> bytes:
+    mode = {32: "RGBA", 24: "RGB", 8: "P", 1: "1"}[bits]
+    data = bytearray(_saved("ICO", mode, bitmap_format="bmp", sizes=[(64, 48)]))
+    data[2] = kind
+    return bytes(data)
+
+
+def _outside() -> bytes:
+    data = bytearray(_saved("GIF", "P"))
+    data[6:10] = struct.pack("<HH", 1, 1)
+    return bytes(data)
+
+
 def _exif() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -70,6 +110,14 @@ def seeds() -> dict[str, bytes]:
         "webp": partial(_saved, "WEBP"),
         "webp lossless alpha": partial(_saved, "WEBP", "RGBA", lossless=True),
         "webp animated": partial(_saved, "WEBP", "RGBA", frames=4),
+        "webp turned": partial(_saved, "WEBP", exif=_exif()),
+        "png numbers": _numbers,
+        "gif outside": _outside,
+        "bmp masks": _masks,
+        "ico bitmap": partial(_icon, 1, 32),
+        "ico palette": partial(_icon, 1, 8),
+        "cur": partial(_icon, 2, 24),
+        "jpeg without end": lambda: _saved("JPEG")[:-2],
         "avif": partial(_saved, "AVIF", speed=10),
         "avif animated": partial(_saved, "AVIF", frames=3, speed=10),
         "heif": _heif,

@@ -7,7 +7,7 @@ import re
 
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
-from saferank.ranker.level.states import ALLOW, BLOCK, FAILED, NO_IMAGE
+from saferank.ranker.level.states import ALLOW, NO_IMAGE, SCORED
 from saferank.ranker.level.thresholds import hide_range
 
 
@@ -24,22 +24,21 @@ def where(decision: Decision) -> str:
     counts = f"{probability} IS NOT NULL"
     if decision.model is not None:
         counts += f' AND COALESCE({model}, "") == {json.dumps(decision.model)}'
+    # A document without a status is one whose probability tells.
+    known = f'COALESCE({status}, "{SCORED}")'
     conditions = []
     if (hides_from := hide_range(level)) is not None:
         conditions.append(f"(NOT ({counts}) OR {hides_from.esql_outside(probability)})")
     if "unscored" in hides:
-        accounted = f'COALESCE({status}, "") IN ("{FAILED}", "{NO_IMAGE}")'
-        conditions.append(f"({counts} OR {accounted})")
-    conditions += [
-        f'COALESCE({status}, "") != "{state}"' for state in (FAILED, NO_IMAGE) if state in hides
-    ]
+        conditions.append(f'({counts} OR {known} != "{SCORED}")')
+    if "failed" in hides:
+        conditions.append(f'{known} IN ("{SCORED}", "{NO_IMAGE}")')
+    if "no_image" in hides:
+        conditions.append(f'{known} != "{NO_IMAGE}"')
     visible = " AND ".join(conditions) or "true"
-    decision_of = f'COALESCE({override}, "")'
-    decided = [f'"{ALLOW}"'] if "blocked" in hides else [f'"{ALLOW}"', f'"{BLOCK}"']
-    clauses = [f"({decision_of} IN ({', '.join(decided)}) OR ({visible}))"]
-    if "blocked" in hides:
-        clauses.append(f'{decision_of} != "{BLOCK}"')
-    return " AND ".join(clauses)
+    if "blocked" not in hides:
+        return f"({override} IS NOT NULL OR ({visible}))"
+    return f'(COALESCE({override}, "") == "{ALLOW}" OR ({override} IS NULL AND {visible}))'
 
 
 def _name(path: str) -> str:

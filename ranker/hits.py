@@ -56,7 +56,7 @@ def states_of(
         if simple
         and type(safety := source.get(root)) is dict
         and type(value := safety.get("probability")) is float
-        and value == value
+        and 0 <= value <= 1
         and "override" not in safety
         and ((status := safety.get("status")) is None or status == SCORED)
         and (model is None or safety.get("model") == model)

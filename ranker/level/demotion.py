@@ -15,7 +15,7 @@ from saferank.ranker.bodies import Query
 from saferank.ranker.level.curves import CURVES, Curve, CurveName
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import FAILED, NO_IMAGE, StateQueries, any_of
-from saferank.ranker.level.thresholds import demote_range
+from saferank.ranker.level.thresholds import curve_range, demote_range
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,16 @@ def functions(level: Level, demotion: Demotion, queries: StateQueries) -> list[d
     result: list[dict[str, Any]] = []
     if (band := Band.of(level, demotion)) is not None:
         curve = band.function(queries.fields.probability)
-        in_band = queries.in_range(demote_range(level))
+        in_band = queries.in_range(curve_range(level))
         result.append({"filter": queries.undecided(*in_band), **curve})
-    if unusual := queries.treated(level, Treatment.DEMOTE):
-        result.append({"filter": any_of(unusual), "weight": demotion.floor})
+    if fallen := queries.treated(level, Treatment.DEMOTE, *_at_the_end(level, queries)):
+        result.append({"filter": any_of(fallen), "weight": demotion.floor})
     return result
+
+
+def _at_the_end(level: Level, queries: StateQueries) -> list[Query]:
+    """Queries, one or none, for what the level demotes as if its probability were 1."""
+    return [] if level.demote_from is None or level.hide_from is not None else [queries.beyond]
 
 
 def functions_for_few(
@@ -99,10 +104,11 @@ def functions_for_few(
     curve = band.function(queries.fields.probability)
     result: list[dict[str, Any]] = []
     if level.blocked is Treatment.DEMOTE:
-        result.append({"filter": queries.blocked, **floor})
+        result.append({"filter": any_of(queries.blocked), **floor})
     result.append({"filter": queries.decided, **unchanged})
     if fallen := statuses(Treatment.DEMOTE):
         result.append({"filter": queries.status(*fallen), **floor})
+    result += [{"filter": query, **floor} for query in _at_the_end(level, queries)]
     result.append({"filter": queries.scored, **curve})
     if level.unscored is Treatment.DEMOTE:
         if others := statuses(Treatment.SHOW):

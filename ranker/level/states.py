@@ -9,6 +9,10 @@ unscored   it has no probability that counts, and is neither failed nor without 
 =========  =====================================================================================
 
 A probability counts unless the policy names a model and the document was scored by another.
+
+Nothing checks what others write into the fields. What nobody can read is never read as safe: a
+decision that is not ``allow`` blocks, a status that is none of ``Status`` counts as failed, and a
+probability outside 0..1 as 1. Of several values those count that are known.
 """
 
 from __future__ import annotations
@@ -21,16 +25,16 @@ from typing import Any
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_float32_list
 from saferank.mappings.record import Override, Status
-from saferank.ranker.bodies import Query
+from saferank.ranker.bodies import Query, as_list
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.thresholds import Interval
+from saferank.ranker.level.thresholds import Interval, beyond
 
 STATES = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
 """The states that are told apart, each with its bit in ``States.codes``."""
 
 # As plain text, which is what hits have and what compares fastest.
 ALLOW, BLOCK = (override.value for override in Override)
-SCORED, FAILED, NO_IMAGE = (status.value for status in Status)
+SCORED, FAILED, NO_IMAGE = STATUSES = tuple(status.value for status in Status)
 
 
 def any_of(conditions: Sequence[Query]) -> Query:
@@ -53,41 +57,40 @@ class StateQueries:
     model: str | None = None
 
     def in_range(self, interval: Interval | None) -> list[Query]:
-        """Queries, one or none, for documents whose probability counts and is in the interval."""
+        """Queries of which a document matches one if its probability counts and is in there."""
         if interval is None:
             return []
-        return [self._counting(interval.query(self.fields.probability))]
+        return [self._counting(query) for query in interval.queries(self.fields.probability)]
+
+    @property
+    def beyond(self) -> Query:
+        """Documents whose probability counts, and counts as 1, since it lies outside 0..1."""
+        return self._counting(any_of(beyond(self.fields.probability)))
 
     @property
     def scored(self) -> Query:
         """Documents with a probability that counts."""
-        return self._counting({"exists": {"field": self.fields.probability}})
-
-    @property
-    def unscored(self) -> Query:
-        """Documents without a probability that counts that are not otherwise accounted for."""
-        return {"bool": {"must_not": [self.scored, self.status(FAILED, NO_IMAGE)]}}
-
-    @property
-    def failed(self) -> Query:
-        """Documents with an image that has no probability."""
-        return self.status(FAILED)
-
-    @property
-    def no_image(self) -> Query:
-        """Documents without an image."""
-        return self.status(NO_IMAGE)
+        return self._counting(_exists(self.fields.probability))
 
     def status(self, *values: str) -> Query:
-        """Documents with one of these statuses (one or more)."""
+        """Documents with one of these statuses (one or more); unknown ones count as failed."""
+        named = self._status_among(values)
+        if FAILED not in values:
+            return named
+        others = self._status_among([status for status in STATUSES if status not in values])
+        unknown = {"bool": {"filter": [_exists(self.fields.status)], "must_not": [others]}}
+        return any_of([named, unknown])
+
+    def _status_among(self, values: Sequence[str]) -> Query:
         if len(values) == 1:
             return {"term": {self.fields.status: values[0]}}
         return {"terms": {self.fields.status: list(values)}}
 
     @property
-    def blocked(self) -> Query:
-        """Documents that a person has blocked."""
-        return {"term": {self.fields.override: BLOCK}}
+    def blocked(self) -> list[Query]:
+        """Queries of which a document matches one if a person has decided and not allowed it."""
+        other = {"bool": {"filter": [self.decided], "must_not": [self.override(ALLOW)]}}
+        return [self.override(BLOCK), other]
 
     def treated(self, level: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
         """Clauses of which a document matches one if the level treats it so.
@@ -99,20 +102,31 @@ class StateQueries:
         """
         conditions = [*thresholds, *self.unusual(level, treatment)]
         clauses = [self.undecided(*conditions)] if conditions else []
-        return [*clauses, self.blocked] if level.blocked is treatment else clauses
+        return [*clauses, *self.blocked] if level.blocked is treatment else clauses
 
     def unusual(self, level: Level, treatment: Treatment) -> list[Query]:
         """Conditions that the level treats so in documents that no person has decided about."""
-        return [getattr(self, state) for state in level.treats(treatment) if state != "blocked"]
+        states = level.treats(treatment)
+        statuses = [status for status in (FAILED, NO_IMAGE) if status in states]
+        conditions = [self.status(*statuses)] if statuses else []
+        if "unscored" in states:
+            others = [status for status in (FAILED, NO_IMAGE) if status not in states]
+            accounted = [self.status(*others)] if others else []
+            conditions.append({"bool": {"must_not": [self.scored, *accounted]}})
+        return conditions
 
     @property
     def decided(self) -> Query:
         """Documents that a person has decided about."""
-        return {"terms": {self.fields.override: [ALLOW, BLOCK]}}
+        return _exists(self.fields.override)
 
     def undecided(self, *conditions: Query) -> Query:
         """Documents that meet one of the conditions and that no person has decided about."""
         return {"bool": {"filter": [any_of(conditions)], "must_not": [self.decided]}}
+
+    def override(self, value: str) -> Query:
+        """Documents with this decision, among others if there are several."""
+        return {"term": {self.fields.override: value}}
 
     def _counting(self, query: Query) -> Query:
         if self.model is None:
@@ -120,12 +134,17 @@ class StateQueries:
         return {"bool": {"filter": [query, {"term": {self.fields.model: self.model}}]}}
 
 
+def _exists(field: str) -> Query:
+    return {"exists": {"field": field}}
+
+
 @dataclass(frozen=True)
 class States:
     """The states of N documents.
 
     Attributes:
-        values: N probabilities as the documents have them, None where there is none that counts.
+        values: N probabilities as they count: as the documents have them if they lie in 0..1,
+            else 1; None where there is none that counts.
         codes: N sums of bits of ``STATES``; 0 for the usual document, scored and undecided.
     """
 
@@ -159,35 +178,39 @@ def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
-    if FAILED in status:
+    if FAILED in status or (status and not any(value in STATUSES for value in status)):
         code |= STATES["failed"]
     if NO_IMAGE in status:
         code |= STATES["no_image"]
     if not (code or scored):
         code = STATES["unscored"]
     # A document with both decisions is blocked: the query side sees it so, too.
-    if BLOCK in override:
-        code |= STATES["blocked"]
-    elif ALLOW in override:
+    if ALLOW in override and BLOCK not in override:
         code |= STATES["allowed"]
+    elif override:
+        code |= STATES["blocked"]
     return code
 
 
-def _values(value: Any) -> list[Any] | tuple[Any, ...]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list) else (value,)
+def _values(value: Any) -> list[Any]:
+    """The values of a field; null is none."""
+    return [item for item in as_list(value) if item is not None]
 
 
 def _probability(row: Mapping[str, Any], model: str | None) -> float | None:
     """The highest value, as the engine takes it, or None."""
-    value = row.get("probability")
-    if value is None or (model is not None and model not in _values(row.get("model"))):
+    if model is not None and model not in _values(row.get("model")):
         return None
     try:
-        if isinstance(value, list):
-            value = max((float(item) for item in value if item is not None), default=math.nan)
-        number = float(value)
+        numbers = [float(item) for item in _values(row.get("probability"))]
     except (TypeError, ValueError):
         return None
-    return None if math.isnan(number) else number
+    numbers = [number for number in numbers if not math.isnan(number)]
+    if not numbers:
+        return None
+    if min(numbers) < 0 or max(numbers) > 1:
+        # What rounds to 0 or 1 is stored so.
+        stored = as_float32_list(numbers)
+        if min(stored) < 0 or max(stored) > 1:
+            return 1.0
+    return max(numbers)

@@ -9,6 +9,9 @@ below   no threshold is reached
 demote  from ``demote_from`` to below ``hide_from``
 hide    from ``hide_from`` on
 ======  ===========================================
+
+A probability outside 0..1, which only others than saferank write, counts as 1: it lies in the
+highest range that the level has.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from enum import IntEnum
 
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level
+
+# The engine orders -0.0 before 0.0; a bound of zero must put both on the same side.
+_ZERO = -0.0
+_ABOVE_ONE = 1.0000001192092896  # The float32 value that follows 1.
 
 
 class Range(IntEnum):
@@ -50,27 +57,31 @@ def ranges_of(probabilities: Iterable[float], level: Level) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The same ranges for the engine: from ``at_least`` on, and below ``below`` if that is given.
+    """The same ranges for the engine.
 
     Attributes:
-        at_least: a float32 value.
-        below: likewise, or None.
+        at_least: where it begins, a float32 value.
+        below: where it ends, likewise; None for the highest range, which has all that counts as 1.
     """
 
     at_least: float
     below: float | None = None
 
-    def query(self, field: str) -> Query:
-        """Documents with a probability in the interval."""
-        # The engine orders -0.0 before 0.0; a bound of zero must let both in.
-        bounds = {"gte": self.at_least if self.at_least > 0 else -0.0}
+    def queries(self, field: str) -> list[Query]:
+        """Queries of which a document in the interval matches at least one."""
+        start = self.at_least if self.at_least > 0 else _ZERO
         if self.below is not None:
-            bounds["lt"] = self.below
-        return {"range": {field: bounds}}
+            return [{"range": {field: {"gte": start, "lt": self.below}}}]
+        return [{"range": {field: {"gte": start}}}, {"range": {field: {"lt": _ZERO}}}]
 
     def esql_outside(self, field: str) -> str:
-        """A condition of ES|QL that is true for probabilities below the interval."""
-        return f"{field} < {self.at_least!r}"
+        """A condition of ES|QL that is true for probabilities below the highest range."""
+        return f"({field} >= 0 AND {field} < {self.at_least!r})"
+
+
+def beyond(field: str) -> list[Query]:
+    """Queries of which a document matches one if its probability lies outside 0..1."""
+    return [{"range": {field: {"gt": 1}}}, {"range": {field: {"lt": _ZERO}}}]
 
 
 def hide_range(level: Level) -> Interval | None:
@@ -83,3 +94,10 @@ def demote_range(level: Level) -> Interval | None:
     if level.demote_from is None:
         return None
     return Interval(level.demote_from, level.hide_from)
+
+
+def curve_range(level: Level) -> Interval | None:
+    """The part of ``demote_range`` over which the factor falls: without what only counts as 1."""
+    if level.demote_from is None:
+        return None
+    return Interval(level.demote_from, _ABOVE_ONE if level.hide_from is None else level.hide_from)

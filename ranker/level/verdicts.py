@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.states import STATES, StateQueries, any_of
+from saferank.ranker.level.states import ALLOW, BLOCK, STATES, StateQueries, any_of
 from saferank.ranker.level.thresholds import Range, hide_range, ranges_of
 
 
@@ -143,9 +143,11 @@ def visible(level: Level, queries: StateQueries) -> Query:
     that only negates is turned into ``must_not``, so this one has a second branch.
     """
     conditions = [*queries.in_range(hide_range(level)), *queries.unusual(level, Treatment.HIDE)]
-    clauses: Query = {}
-    if conditions:
-        clauses["filter"] = [any_of([{"bool": {"must_not": conditions}}, queries.decided])]
-    if level.blocked is Treatment.HIDE:
-        clauses["must_not"] = [queries.blocked]
-    return clauses
+    if level.blocked is not Treatment.HIDE:
+        undecided = {"bool": {"must_not": conditions}}
+        return {"filter": [any_of([undecided, queries.decided])]} if conditions else {}
+    if not conditions:
+        return {"must_not": queries.blocked}
+    undecided = {"bool": {"must_not": [*conditions, queries.decided]}}
+    allowed, blocked = (queries.override(value) for value in (ALLOW, BLOCK))
+    return {"filter": [any_of([undecided, allowed])], "must_not": [blocked]}

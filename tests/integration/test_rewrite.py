@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,12 @@ from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.demotion import CURVES
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.rewrite.query import without_hidden
+from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.search import rewrite_count, rewrite_search
 
 INDEX = "ranker-rewrite"
+ODD_INDEX = "ranker-rewrite-odd"
 MAPPINGS = {
     "properties": {
         "title": {"type": "text"},
@@ -59,20 +63,45 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "blocked": {"probability": 0.01, "override": "block"},
     "both": {"probability": 0.01, "override": ["allow", "block"]},
 }
+# Values that nobody checks, written by others than saferank.
+ODD: dict[str, dict[str, Any]] = {
+    "negative": {"probability": -1},
+    "barely_negative": {"probability": -1e-30},
+    "stored_as_minus_zero": {"probability": -1e-50},
+    "two": {"probability": 2},
+    "stored_as_one": {"probability": 1.00000001},
+    "text": {"probability": "0.5"},
+    "several": {"probability": [0.1, 0.9]},
+    "several_and_negative": {"probability": [0.1, -0.5]},
+    "BLOCK": {"probability": 0.01, "override": "BLOCK"},
+    "decided_by_nothing": {"probability": 0.01, "override": ""},
+    "ALLOW": {"probability": 0.99, "override": "Allow"},
+    "allow_and_BLOCK": {"probability": 0.99, "override": ["allow", "BLOCK"]},
+    "FAILED": {"probability": 0.01, "status": "FAILED"},
+    "FAILED_and_nothing": {"status": "FAILED"},
+    "scored_and_failed": {"probability": 0.01, "status": ["scored", "failed"]},
+    "scored_and_FAILED": {"probability": 0.01, "status": ["scored", "FAILED"]},
+    "scored_without": {"status": "scored"},
+    "of_the_model": {"probability": 0.3, "model": "m"},
+    "negative_of_the_model": {"probability": -1, "model": "m"},
+    "nulls": {"probability": [None], "status": [None], "override": [None]},
+}
+ALL = {**DOCUMENTS, **ODD}
 QUERY = {"match": {"title": "cat"}}
 
 
 @pytest.fixture(scope="module")
 def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     client = Elasticsearch(elasticsearch_url, request_timeout=60)
-    client.options(ignore_status=404).indices.delete(index=INDEX)
-    client.indices.create(index=INDEX, mappings=MAPPINGS, settings={"number_of_shards": 1})
-    for position, (name, safety) in enumerate(DOCUMENTS.items()):
-        title = "cat" + " word" * position
-        client.index(index=INDEX, id=name, document={"title": title, "safety": safety})
-    client.indices.refresh(index=INDEX)
+    for index, documents in ((INDEX, DOCUMENTS), (ODD_INDEX, ALL)):
+        client.options(ignore_status=404).indices.delete(index=index)
+        client.indices.create(index=index, mappings=MAPPINGS, settings={"number_of_shards": 1})
+        for position, (name, safety) in enumerate(documents.items()):
+            title = "cat" + " word" * position
+            client.index(index=index, id=name, document={"title": title, "safety": safety})
+        client.indices.refresh(index=index)
     yield client
-    client.indices.delete(index=INDEX)
+    client.indices.delete(index=f"{INDEX},{ODD_INDEX}")
     client.close()
 
 
@@ -81,8 +110,8 @@ def policy() -> Policy:
     return load_policy(POLICY)
 
 
-def search(node: Elasticsearch, body: dict[str, Any]) -> Any:
-    return node.search(index=INDEX, **{"size": 100, **body}).body
+def search(node: Elasticsearch, body: dict[str, Any], index: str = INDEX) -> Any:
+    return node.search(index=index, **{"size": 100, **body}).body
 
 
 def scores(response: Any) -> dict[str, float]:
@@ -175,21 +204,47 @@ def decisions(draw: st.DrawFn) -> Decision:
     rules = Level(demote_from=start, hide_from=end, **{kind: draw(treatments) for kind in kinds})
     curve = draw(st.sampled_from(sorted(CURVES)))
     floor = draw(st.floats(0.001, 1))
-    return Decision(level_name="random", level=rules, demotion=Demotion(curve=curve, floor=floor))
+    demotion = Demotion(curve=curve, floor=floor)
+    model = draw(st.sampled_from([None, None, "m"]))
+    return Decision(level_name="random", level=rules, demotion=demotion, model=model)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(decisions())
 def test_the_engine_scores_what_python_computes(node: Elasticsearch, decision: Decision) -> None:
-    relevance = scores(search(node, {"query": QUERY}))
-    explained = dict(zip(DOCUMENTS, explain(DOCUMENTS.values(), decision), strict=True))
+    relevance = scores(search(node, {"query": QUERY}, ODD_INDEX))
+    explained = dict(zip(ALL, explain(ALL.values(), decision), strict=True))
     expected = {
         name: relevance[name] * found.factor
         for name, found in explained.items()
         if found.factor is not None
     }
-    found = scores(search(node, rewrite_search({"query": QUERY}, decision)))
+    found = scores(search(node, rewrite_search({"query": QUERY}, decision), ODD_INDEX))
     assert found == pytest.approx(expected, rel=1e-5)
+    few = demoting(without_hidden(QUERY, decision), decision, few=True)
+    assert scores(search(node, {"query": few}, ODD_INDEX)) == pytest.approx(expected, rel=1e-5)
+
+
+SAFE = {"stored_as_minus_zero", "scored_and_FAILED", "allow_and_BLOCK"}
+"""Odd documents of which a value that is known says that they are safe."""
+
+
+@pytest.mark.parametrize("level", ["moderate", "strict"])
+def test_what_nobody_can_read_is_never_read_as_safe(
+    node: Elasticsearch, policy: Policy, level: str
+) -> None:
+    body = rewrite_search({"query": QUERY}, policy.decision_for(level))
+    relevance = scores(search(node, {"query": QUERY}, ODD_INDEX))
+    found = scores(search(node, body, ODD_INDEX))
+    as_relevant = {name for name in ODD if found.get(name) == pytest.approx(relevance[name])}
+    assert as_relevant == SAFE
+    assert {"BLOCK", "ALLOW", "decided_by_nothing"}.isdisjoint(found)
+    assert {"negative", "barely_negative", "two", "several_and_negative"}.isdisjoint(found)
+
+
+def test_an_unknown_decision_blocks_at_every_level(node: Elasticsearch, policy: Policy) -> None:
+    found = scores(search(node, rewrite_search({}, policy.decision_for("off")), ODD_INDEX))
+    assert set(ALL) - set(found) == {"blocked", "both", "BLOCK", "ALLOW", "decided_by_nothing"}
 
 
 HARDER = {"show": ("show", "demote", "hide"), "demote": ("demote", "hide"), "hide": ("hide",)}
@@ -208,7 +263,7 @@ def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
     stricter = Level(hide_from=data.draw(st.floats(0, end, width=32)), **treatments)
     assert stricter.hides_less_than(looser.level) is None
     found = [
-        set(scores(search(node, rewrite_search({}, decision))))
-        for decision in (Decision(level_name="stricter", level=stricter), looser)
+        set(scores(search(node, rewrite_search({}, decision), ODD_INDEX)))
+        for decision in (dataclasses.replace(looser, level=stricter), looser)
     ]
     assert found[0] <= found[1]

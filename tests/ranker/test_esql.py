@@ -14,10 +14,10 @@ from saferank.ranker.esql import where
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.level import Level
 
-PROBABILITIES = (None, 0.0, 0.1999999, 0.2, 0.5, 1.0)
+PROBABILITIES = (None, 0.0, -0.0, 0.1999999, 0.2, 0.5, 1.0, -1.0, 2.0, -1e-30)
 MODELS = (None, "m", 'other "one"')
-STATUSES = (None, "scored", "failed", "no_image")
-OVERRIDES = (None, "allow", "block")
+STATUSES = (None, "scored", "failed", "no_image", "FAILED", "")
+OVERRIDES = (None, "allow", "block", "BLOCK", "")
 ROWS = [
     {"probability": p, "model": m, "status": s, "override": o}
     for p, m, s, o in product(PROBABILITIES, MODELS, STATUSES, OVERRIDES)
@@ -27,12 +27,12 @@ ROWS = [
 def test_the_condition() -> None:
     rules = Level(hide_from=0.5, unscored="hide", failed="show", no_image="hide")
     assert where(Decision(level_name="x", level=rules)) == (
-        '(COALESCE(safety.override, "") IN ("allow") OR ('
-        "(NOT (safety.probability IS NOT NULL) OR safety.probability < 0.5)"
+        '(COALESCE(safety.override, "") == "allow" OR (safety.override IS NULL AND '
+        "(NOT (safety.probability IS NOT NULL)"
+        " OR (safety.probability >= 0 AND safety.probability < 0.5))"
         " AND (safety.probability IS NOT NULL"
-        ' OR COALESCE(safety.status, "") IN ("failed", "no_image"))'
-        ' AND COALESCE(safety.status, "") != "no_image"))'
-        ' AND COALESCE(safety.override, "") != "block"'
+        ' OR COALESCE(safety.status, "scored") != "scored")'
+        ' AND COALESCE(safety.status, "scored") != "no_image"))'
     )
 
 

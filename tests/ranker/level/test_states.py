@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,38 @@ import pytest
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.demotion import demoted, functions, functions_for_few
-from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import STATES, StateQueries, States, any_of
 from saferank.ranker.level.thresholds import Interval
 from saferank.ranker.level.verdicts import hidden
 
 QUERIES = StateQueries(SafetyFields())
-DECIDED = {"terms": {"safety.override": ["allow", "block"]}}
+DECIDED = {"exists": {"field": "safety.override"}}
+ALLOW = {"term": {"safety.override": "allow"}}
+BLOCK = {"term": {"safety.override": "block"}}
+BLOCKED = [BLOCK, {"bool": {"filter": [DECIDED], "must_not": [ALLOW]}}]
 EXISTS = {"exists": {"field": "safety.probability"}}
-ACCOUNTED = {"terms": {"safety.status": ["failed", "no_image"]}}
-BLOCKED = {"term": {"safety.override": "block"}}
-FAILED = {"term": {"safety.status": "failed"}}
+NEGATIVE = {"range": {"safety.probability": {"lt": -0.0}}}
+BEYOND = {"bool": {"should": [{"range": {"safety.probability": {"gt": 1}}}, NEGATIVE]}}
+
+
+def either(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"bool": {"should": list(conditions)}}
+
+
+def status_but_none_of(*known: str) -> dict[str, Any]:
+    among = (
+        {"term": {"safety.status": known[0]}}
+        if len(known) == 1
+        else {"terms": {"safety.status": list(known)}}
+    )
+    return {"bool": {"filter": [{"exists": {"field": "safety.status"}}], "must_not": [among]}}
+
+
+FAILED = either({"term": {"safety.status": "failed"}}, status_but_none_of("scored", "no_image"))
 NO_IMAGE = {"term": {"safety.status": "no_image"}}
-UNSCORED = {"bool": {"must_not": [EXISTS, ACCOUNTED]}}
+EITHER = either({"terms": {"safety.status": ["failed", "no_image"]}}, status_but_none_of("scored"))
+WITHOUT = {"bool": {"must_not": [EXISTS]}}
 
 
 def undecided(condition: dict[str, Any]) -> dict[str, Any]:
@@ -33,37 +53,53 @@ def probability(**bounds: float) -> dict[str, Any]:
     return {"range": {"safety.probability": bounds}}
 
 
-def either(*conditions: dict[str, Any]) -> dict[str, Any]:
-    return {"bool": {"should": list(conditions)}}
-
-
 def test_states_are_told_apart() -> None:
-    assert QUERIES.unscored == UNSCORED
-    assert QUERIES.failed == FAILED
-    assert QUERIES.no_image == NO_IMAGE
+    assert QUERIES.status("failed") == FAILED
+    assert QUERIES.status("no_image") == NO_IMAGE
+    assert QUERIES.status("failed", "no_image") == EITHER
     assert QUERIES.blocked == BLOCKED
     assert any_of([FAILED]) is FAILED
     assert any_of([FAILED, NO_IMAGE]) == either(FAILED, NO_IMAGE)
 
 
+@pytest.mark.parametrize(
+    ("shown", "conditions"),
+    [
+        ((), [EITHER, WITHOUT]),
+        (("failed",), [NO_IMAGE, {"bool": {"must_not": [EXISTS, FAILED]}}]),
+        (("no_image",), [FAILED, {"bool": {"must_not": [EXISTS, NO_IMAGE]}}]),
+        (("failed", "no_image"), [{"bool": {"must_not": [EXISTS, EITHER]}}]),
+        (("unscored",), [EITHER]),
+        (("unscored", "failed"), [NO_IMAGE]),
+    ],
+)
+def test_an_unscored_document_is_one_that_no_status_accounts_for(
+    shown: tuple[str, ...], conditions: list[dict[str, Any]]
+) -> None:
+    treatments = dict.fromkeys(("unscored", "failed", "no_image"), "hide")
+    level = Level(**{**treatments, **dict.fromkeys(shown, "show")})
+    assert QUERIES.unusual(level, Treatment.HIDE) == conditions
+
+
 def test_bounds_on_the_probability() -> None:
-    assert QUERIES.in_range(Interval(0.5)) == [probability(gte=0.5)]
+    assert QUERIES.in_range(Interval(0.5)) == [probability(gte=0.5), NEGATIVE]
     assert QUERIES.in_range(Interval(0.25, 0.5)) == [probability(gte=0.25, lt=0.5)]
-    (query,) = QUERIES.in_range(Interval(0.0))
-    zero = query["range"]["safety.probability"]["gte"]
-    assert str(zero) == "-0.0"
+    zero, negative = QUERIES.in_range(Interval(0.0))
+    assert str(zero["range"]["safety.probability"]["gte"]) == "-0.0"
+    assert str(negative["range"]["safety.probability"]["lt"]) == "-0.0"
 
 
 def test_only_scores_of_the_named_model_count() -> None:
     queries = StateQueries(SafetyFields("a", "people"), "m")
     model = {"term": {"a.model": "m"}}
-    bounds = {"range": {"a.probability": {"gte": 0.5}}}
-    assert queries.in_range(Interval(0.5)) == [{"bool": {"filter": [bounds, model]}}]
+    bounds = [{"range": {"a.probability": bound}} for bound in ({"gte": 0.5}, {"lt": -0.0})]
+    counting = [{"bool": {"filter": [bound, model]}} for bound in bounds]
+    assert queries.in_range(Interval(0.5)) == counting
     assert queries.in_range(None) == []
     scored = {"bool": {"filter": [{"exists": {"field": "a.probability"}}, model]}}
-    accounted = {"terms": {"a.status": ["failed", "no_image"]}}
-    assert queries.unscored == {"bool": {"must_not": [scored, accounted]}}
-    assert queries.blocked == {"term": {"people.override": "block"}}
+    assert queries.scored == scored
+    assert queries.beyond["bool"]["filter"][1] == model
+    assert queries.decided == {"exists": {"field": "people.override"}}
 
 
 @pytest.mark.parametrize(
@@ -88,15 +124,15 @@ def test_a_step_and_everything_unusual() -> None:
     rules = Level(
         demote_from=0.25, unscored="demote", failed="demote", no_image="demote", blocked="demote"
     )
-    unusual = [undecided(either(UNSCORED, FAILED, NO_IMAGE)), BLOCKED]
+    unusual = [undecided(either(BEYOND, EITHER, WITHOUT)), *BLOCKED]
     assert functions(rules, Demotion(curve="step", floor=0.5), QUERIES) == [
-        {"filter": undecided(probability(gte=0.25)), "weight": 0.5},
+        {"filter": undecided(probability(gte=0.25, lt=1.0000001192092896)), "weight": 0.5},
         {"filter": either(*unusual), "weight": 0.5},
     ]
-    everything = either(probability(gte=0.25), UNSCORED, FAILED, NO_IMAGE)
-    assert demoted(rules, QUERIES) == [undecided(everything), BLOCKED]
+    everything = either(probability(gte=0.25), NEGATIVE, EITHER, WITHOUT)
+    assert demoted(rules, QUERIES) == [undecided(everything), *BLOCKED]
     decision = Decision(level_name="x", level=rules)
-    assert decision.demoted == either(undecided(everything), BLOCKED)
+    assert decision.demoted == either(undecided(everything), *BLOCKED)
 
 
 def test_a_level_that_demotes_nothing() -> None:
@@ -115,25 +151,25 @@ def test_the_unusual_alone_can_be_demoted() -> None:
 
 def test_the_hidden_and_the_visible() -> None:
     rules = Level(hide_from=0.5, unscored="show", failed="hide")
-    conditions = [probability(gte=0.5), FAILED]
+    conditions = [probability(gte=0.5), NEGATIVE, FAILED]
     decision = Decision(level_name="x", level=rules)
-    assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), BLOCKED]
+    assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
     assert decision.visible == {
-        "filter": [either({"bool": {"must_not": conditions}}, DECIDED)],
-        "must_not": [BLOCKED],
+        "filter": [either({"bool": {"must_not": [*conditions, DECIDED]}}, ALLOW)],
+        "must_not": [BLOCK],
     }
 
 
 def test_the_visible_of_mild_levels() -> None:
     blocked_only = Decision(level_name="x", level=Level())
-    assert blocked_only.hidden == [BLOCKED]
-    assert blocked_only.visible == {"must_not": [BLOCKED]}
+    assert blocked_only.hidden == BLOCKED
+    assert blocked_only.visible == {"must_not": BLOCKED}
     everything = Decision(level_name="x", level=Level(blocked="show"))
     assert everything.hidden == []
     assert everything.visible == {}
     level = Level(hide_from=0.5, unscored="show", blocked="show")
     unblocked = Decision(level_name="x", level=level)
-    hides = {"bool": {"must_not": [probability(gte=0.5)]}}
+    hides = {"bool": {"must_not": [probability(gte=0.5), NEGATIVE]}}
     assert unblocked.visible == {"filter": [either(hides, DECIDED)]}
 
 
@@ -142,6 +178,59 @@ def test_what_is_no_probability(probability: object) -> None:
     states = States.of([{"probability": probability}])
     assert list(states.codes) == [STATES["unscored"]]
     assert np.isnan(states.probabilities).all()
+
+
+@pytest.mark.parametrize(
+    "probability", [-1, 2.0, -1e-30, 1.0000002, math.inf, -math.inf, 1e300, "2", [0.1, -1], [2, 0]]
+)
+def test_a_probability_outside_0_to_1_counts_as_1(probability: object) -> None:
+    states = States.of([{"probability": probability}])
+    assert (states.values, list(states.codes)) == ([1.0], [0])
+
+
+@pytest.mark.parametrize("probability", [-1e-50, -0.0, 1.00000001])
+def test_what_is_stored_as_0_or_1_is_no_odd_value(probability: float) -> None:
+    assert States.of([{"probability": probability}]).values == [probability]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("FAILED", "failed"),
+        ("", "failed"),
+        (["scored ", None], "failed"),
+        (True, "failed"),
+        ({"a": 1}, "failed"),
+        (["scored", "FAILED"], None),
+        (["scored", "failed"], "failed"),
+        (["no_image", "x"], "no_image"),
+        ([None], None),
+    ],
+)
+def test_an_unknown_status_counts_as_failed(status: object, state: str | None) -> None:
+    states = States.of([{"probability": 0.01, "status": status}])
+    assert list(states.codes) == [STATES[state] if state else 0]
+
+
+@pytest.mark.parametrize(
+    ("override", "state"),
+    [
+        ("BLOCK", "blocked"),
+        ("blocked", "blocked"),
+        ("Allow", "blocked"),
+        ("", "blocked"),
+        (False, "blocked"),
+        ({"a": 1}, "blocked"),
+        (["allow", "block"], "blocked"),
+        (["allow", None], "allowed"),
+        (["allow", "BLOCK"], "allowed"),
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_a_decision_that_is_not_allow_blocks(override: object, state: str | None) -> None:
+    states = States.of([{"probability": 0.01, "override": override}])
+    assert list(states.codes) == [STATES[state] if state else 0]
 
 
 def test_of_several_probabilities_the_highest_counts() -> None:
@@ -170,14 +259,14 @@ def few(**rules: Any) -> list[tuple[Any, Any]]:
 def test_the_functions_for_few_documents_are_in_the_order_of_the_verdicts() -> None:
     assert few(unscored="show") == [(DECIDED, 1), (EXISTS, None)]
     assert few(unscored="show", failed="demote", blocked="demote") == [
-        (BLOCKED, 0.1),
+        (either(*BLOCKED), 0.1),
         (DECIDED, 1),
         (FAILED, 0.1),
         (EXISTS, None),
     ]
     assert few(unscored="demote") == [
         (DECIDED, 1),
-        ({"terms": {"safety.status": ["failed", "no_image"]}}, 0.1),
+        (EITHER, 0.1),
         (EXISTS, None),
         (None, 0.1),
     ]
@@ -187,6 +276,13 @@ def test_the_functions_for_few_documents_are_in_the_order_of_the_verdicts() -> N
         (FAILED, 1),
         (None, 0.1),
     ]
+
+
+def test_without_hide_from_what_counts_as_one_falls_to_the_floor_before_the_curve() -> None:
+    level = Level(demote_from=0.2, unscored="show")
+    found = functions_for_few(level, Demotion(floor=0.1), QUERIES)
+    assert [item["filter"] for item in found] == [DECIDED, BEYOND, EXISTS]
+    assert found[1]["weight"] == 0.1
 
 
 def test_steps_have_no_form_for_few_documents() -> None:

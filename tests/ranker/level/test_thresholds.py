@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.ranker.level.level import Level
-from saferank.ranker.level.thresholds import Interval, Range, demote_range, hide_range, ranges_of
+from saferank.ranker.level.thresholds import (
+    Interval,
+    Range,
+    curve_range,
+    demote_range,
+    hide_range,
+    ranges_of,
+)
 
 BOTH = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
 
@@ -45,8 +52,10 @@ def test_numbers_and_intervals_agree(values: list[float], one: float, other: flo
     def lies_in(interval: Interval | None, value: float) -> bool:
         if interval is None:
             return False
-        bounds = interval.query("p")["range"]["p"]
-        return bounds["gte"] <= value < bounds.get("lt", math.inf)
+        bounds = [query["range"]["p"] for query in interval.queries("p")]
+        return any(
+            bound.get("gte", -math.inf) <= value < bound.get("lt", math.inf) for bound in bounds
+        )
 
     for value, found in zip(values, ranges_of(values, level), strict=True):
         assert (found == Range.HIDE) == lies_in(hide_range(level), value)
@@ -54,4 +63,16 @@ def test_numbers_and_intervals_agree(values: list[float], one: float, other: flo
 
 
 def test_the_condition_of_esql_is_the_opposite_of_the_interval() -> None:
-    assert Interval(0.25).esql_outside("safety.probability") == "safety.probability < 0.25"
+    assert Interval(0.25).esql_outside("a.b") == "(a.b >= 0 AND a.b < 0.25)"
+
+
+def test_what_is_outside_0_to_1_is_in_the_highest_range() -> None:
+    assert Interval(0.25).queries("p") == [
+        {"range": {"p": {"gte": 0.25}}},
+        {"range": {"p": {"lt": -0.0}}},
+    ]
+    assert Interval(0.25, 0.5).queries("p") == [{"range": {"p": {"gte": 0.25, "lt": 0.5}}}]
+    assert curve_range(Level()) is None
+    assert curve_range(BOTH) == demote_range(BOTH)
+    alone = curve_range(Level(demote_from=0.25, unscored="show"))
+    assert alone == Interval(0.25, float(np.nextafter(np.float32(1), np.float32(2))))

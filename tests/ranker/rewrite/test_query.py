@@ -28,10 +28,14 @@ def test_hidden_documents_are_excluded_beside_the_query(hiding: Decision) -> Non
                         "should": [
                             {
                                 "bool": {
-                                    "must_not": [{"range": {"safety.probability": {"gte": 0.5}}}]
+                                    "must_not": [
+                                        {"range": {"safety.probability": {"gte": 0.5}}},
+                                        {"range": {"safety.probability": {"lt": -0.0}}},
+                                        {"exists": {"field": "safety.override"}},
+                                    ]
                                 }
                             },
-                            {"terms": {"safety.override": ["allow", "block"]}},
+                            {"term": {"safety.override": "allow"}},
                         ],
                     }
                 }

@@ -12,6 +12,9 @@ Query = dict[str, Any]
 
 MATCH_ALL: Query = {"match_all": {}}
 
+LISTS = (list, tuple)
+"""What a list of a request can be in Python; the client sends both as one."""
+
 
 def names(text: str) -> frozenset[str]:
     """The words of a text, for lists of names that are too long to read in quotes."""
@@ -22,7 +25,7 @@ def as_list(value: Any) -> list[Any]:
     """A clause or a list of clauses as a new list; nothing is an empty one."""
     if value is None:
         return []
-    return list(value) if isinstance(value, list) else [value]
+    return list(value) if isinstance(value, LISTS) else [value]
 
 
 def as_object(value: Any) -> Json:

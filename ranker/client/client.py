@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from saferank.errors import ContextError, UnsafeRequest
+from saferank.errors import ContextError
 from saferank.ranker.bodies import names
-from saferank.ranker.client import reads, searches
+from saferank.ranker.client import administration, reads, searches
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
-from saferank.ranker.client.methods import AsyncRunner, Group, Passed, PlainRunner, Planned
+from saferank.ranker.client.methods import (
+    AsyncRunner,
+    Group,
+    Passed,
+    PlainRunner,
+    Planned,
+    refuse_call,
+)
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
@@ -63,9 +70,13 @@ class _SafeClient(Generic[Client]):
     update = Planned(reads.update)
 
     # Calls that return nothing of any document.
-    cluster: Group[ClusterClient, AsyncClusterClient] = Group()
-    indices: Group[IndicesClient, AsyncIndicesClient] = Group()
-    ingest: Group[IngestClient, AsyncIngestClient] = Group()
+    cluster: Group[ClusterClient, AsyncClusterClient] = Group(
+        administration.CLUSTER, administration.CLUSTER_LEFT_OUT
+    )
+    indices: Group[IndicesClient, AsyncIndicesClient] = Group(
+        administration.INDICES, administration.INDICES_LEFT_OUT
+    )
+    ingest: Group[IngestClient, AsyncIngestClient] = Group(administration.INGEST)
     close = Passed(Elasticsearch.close, AsyncElasticsearch.close)
     close_point_in_time = Passed(
         Elasticsearch.close_point_in_time, AsyncElasticsearch.close_point_in_time
@@ -177,11 +188,7 @@ class _SafeClient(Generic[Client]):
     def _refused(self, name: str) -> Any:
         if name in _FOR_HELPERS:
             return getattr(self.client, name)
-        if name.startswith("_") or not hasattr(self.client, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise UnsafeRequest(
-            name, "this call is not known to be safe; use '.client' where no user sees the answer"
-        )
+        return refuse_call(self.client, name, name)
 
 
 class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):

@@ -8,10 +8,13 @@ of what it is made of, once for both.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
+from saferank.errors import UnsafeRequest
+from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan
 from saferank.ranker.level.decision import Decision
 
@@ -74,8 +77,11 @@ class Planned(Generic[P, R]):
     def __init__(self, plan: Callable[Concatenate[Decision, Knowledge, P], Plan[R]]) -> None:
         run: Callable[..., Plan[R]] = plan
 
-        def method(client: Any, *, context: Any = None, **arguments: Any) -> Any:
-            return client._run(run(client.decision(context), client._knowledge, **arguments))
+        def method(
+            client: Any, *, context: Any = None, filter_path: Any = None, **arguments: Any
+        ) -> Any:
+            answer = run(client.decision(context), client._knowledge, **arguments)
+            return client._run(cut(answer, filter_path) if filter_path else answer)
 
         method.__name__ = method.__qualname__ = plan.__name__
         method.__doc__ = self.__doc__ = plan.__doc__
@@ -117,10 +123,21 @@ class Passed(Generic[P, R, A]):
 
 
 class Group(Generic[R, A]):
-    """A group of calls that administer, as the plain or the asynchronous client has it."""
+    """A group of calls, of which those are handed on whose answers say nothing of any document.
+
+    Args:
+        passed: names of these calls; all others are refused.
+        left_out: call -> parts of its answer that do say something, and are left out.
+    """
+
+    def __init__(
+        self, passed: frozenset[str], left_out: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        self.passed = passed
+        self.left_out = left_out or {}
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self.name = name
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
@@ -129,7 +146,47 @@ class Group(Generic[R, A]):
     @overload
     def __get__(self, client: AsyncRunner, owner: type) -> A: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else getattr(client.client, self._name)
+        return self if client is None else _Calls(self, getattr(client.client, self.name))
+
+
+class _Calls:
+    """The calls of a group on one client."""
+
+    def __init__(self, group: Group[Any, Any], client: Any) -> None:
+        self._group = group
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._group.passed:
+            refuse_call(self._client, name, f"{self._group.name}.{name}")
+        call = getattr(self._client, name)
+        left_out = [f"-{part}" for part in self._group.left_out.get(name, ())]
+        return partial(_without, call, left_out) if left_out else call
+
+    def __dir__(self) -> Iterable[str]:
+        return self._group.passed
+
+
+def _without(call: Callable[..., R], left_out: list[str], **arguments: Any) -> R:
+    """Make a call, and leave parts out of its answer."""
+    given = arguments.pop("filter_path", None) or []
+    given = given.split(",") if isinstance(given, str) else given
+    return call(**arguments, filter_path=[*given, *left_out])
+
+
+def refuse_call(client: Any, name: str, path: str) -> NoReturn:
+    """Raise the error for a call that is not handed on.
+
+    Args:
+        client: of Elasticsearch, or a group of its calls.
+        name: of the call.
+        path: the same as an application writes it, behind its client.
+    """
+    if name.startswith("_") or not hasattr(client, name):
+        raise AttributeError(f"{type(client).__name__!r} object has no attribute {name!r}")
+    raise UnsafeRequest(
+        path, f"this call is not known to be safe; use '.client.{path}' where no user sees it"
+    )
 
 
 def _signature(plan: Callable[..., Any]) -> inspect.Signature:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -23,6 +24,7 @@ from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.search import rewrite_search
+from saferank.ranker.rewrite.traces import check_explained
 
 # What a read of the safety fields has in common with the read it is for.
 _WHERE = ("index", "routing", "preference", "realtime", "refresh")
@@ -89,6 +91,7 @@ def explain(
     for key, name in _EXPLAIN_PARAMETERS.items():
         if key in request.body:
             source[name] = request.body.pop(key)
+    check_explained(request.body, "query", decision)
     body = {"query": rewrite_search(request.body, decision)["query"]}
     yield from _read_shown(arguments, decision, knowledge, _unmatched)
     response: ObjectApiResponse[Any] = yield Call(
@@ -102,15 +105,16 @@ def termvectors(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Termvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.termvectors`` of a document by id."""
-    body = arguments.get("body") or {}
-    if arguments.get("id") is None or "doc" in arguments or "doc" in body:
+    given: Json = {**(arguments.get("body") or {}), **arguments}
+    given.pop("body", None)
+    if given.get("id") is None or "doc" in given:
         raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
-    _refuse_statistics({**body, **arguments}, decision)
+    given = _without_statistics(given, decision)
     try:
         yield from _read_shown(arguments, decision, knowledge, _missing_document)
     except NotFoundError as error:
         return ObjectApiResponse(body=_no_vectors(arguments), meta=_meta(error.meta, 200))
-    response: ObjectApiResponse[Any] = yield Call("termvectors", dict(arguments))
+    response: ObjectApiResponse[Any] = yield Call("termvectors", given)
     return response
 
 
@@ -145,8 +149,8 @@ def mtermvectors(
     for document in documents:
         if "doc" in document:
             raise UnsafeRequest("docs", "only term vectors of stored documents, by '_id'")
-        _refuse_statistics(document, decision)
-    _refuse_statistics(rest, decision)
+        _without_statistics(document, decision)
+    rest = _without_statistics(rest, decision)
     all_found = yield from _read_all(documents, rest, decision, knowledge)
     response = yield Call("mtermvectors", {**rest, "docs": documents})
     docs = [
@@ -217,10 +221,23 @@ def _asks_for_source(line: Any) -> bool:
     )
 
 
-def _refuse_statistics(options: Mapping[str, Any], decision: Decision) -> None:
-    """Counts over all documents, hidden ones among them, tell about hidden ones."""
-    if decision.hidden and options.get("term_statistics"):
-        raise UnsafeRequest("term_statistics", "they count hidden documents, too")
+def _without_statistics(options: Json, decision: Decision) -> Json:
+    """Options of term vectors without counts over all documents, hidden ones among them.
+
+    Raises:
+        UnsafeRequest: such counts are asked for.
+    """
+    if not decision.hidden:
+        return options
+    kept = {key: value for key, value in options.items() if not _STATISTICS.fullmatch(key)}
+    for key in options.keys() - kept.keys():
+        if options[key] not in (None, False, "false"):
+            raise UnsafeRequest(key, "it counts hidden documents, too")
+    return {**kept, "field_statistics": False}
+
+
+# The engine takes both spellings.
+_STATISTICS = re.compile("(term|field)_?statistics", re.IGNORECASE)
 
 
 def _read_shown(

@@ -27,6 +27,7 @@ from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
+from saferank.ranker.rewrite.traces import asking_all_shards, without_traces
 
 _SearchSteps = Generator[Json, Json, Json]
 """Yields search bodies, is sent response bodies, returns the response body for the application."""
@@ -43,7 +44,8 @@ def search(
     while True:
         error: BadRequestError | None = None
         try:
-            response = yield Call("search", {**request.parameters, "body": body})
+            parameters = {**request.parameters, **asking_all_shards(body, decision)}
+            response = yield Call("search", {**parameters, "body": body})
             answer = response.body
         except BadRequestError as refused:
             error, answer = refused, {"error": refused.body}
@@ -83,6 +85,7 @@ def msearch(
         yield from check_fields(request.index, decision.fields, knowledge)
         running[number] = _search_steps(request, decision, knowledge.experience)
         bodies[number] = next(running[number])
+        common.parameters.update(asking_all_shards(request.body, decision))
     meta, took = None, 0
     while running:
         lines = [line for number in running for line in (headers[number], bodies[number])]
@@ -112,7 +115,7 @@ def count(
     response: ObjectApiResponse[Any] = yield Call(
         "count", {**request.parameters, **outside, "body": body}
     )
-    return response
+    return ObjectApiResponse(without_traces(response.body, decision), response.meta)
 
 
 # For a count these are parameters of the address, and see the relevance as it is.
@@ -142,7 +145,7 @@ def scroll(
     token = ScrollToken.parse(given.pop("scroll_id", None))
     token.check(decision)
     response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
-    body = dict(response.body)
+    body = restore_response(response.body, decision)
     _annotate(body, token.reader(decision.fields), decision, Way.IN_QUERY, None)
     if "_scroll_id" in body:
         body["_scroll_id"] = str(token.renewed(body["_scroll_id"]))
@@ -168,6 +171,11 @@ def open_point_in_time(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.OpenPointInTime]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.open_point_in_time``; each search in it is made safe on its own."""
+    if decision.hidden and {**(arguments.get("body") or {}), **arguments}.get("index_filter"):
+        raise UnsafeRequest(
+            "index_filter",
+            "hidden documents decide, too, which shards it leaves out; put it into the query",
+        )
     index = arguments.get("index")
     index = index if index is None or isinstance(index, str) else ",".join(index)
     yield from check_fields(index, decision.fields, knowledge)
@@ -193,9 +201,9 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
         return answer
     if "_shards" in answer:
         experience.saw_shards(index, answer["_shards"]["total"])
-    result = restore_response(answer)
+    result = restore_response(answer, decision)
     page = Page.of(request.body)
-    _annotate(result, _annotator(reader, request), decision, attempt.way, page)
+    _annotate(result, reader, decision, attempt.way, page)
     return result
 
 
@@ -209,11 +217,6 @@ class _Search(NamedTuple):
     attempt: Attempt
 
 
-def _annotator(reader: HitReader, request: Request) -> HitReader | None:
-    """None when the response lacks parts, so that nothing can be said about its hits."""
-    return None if "filter_path" in request.parameters else reader
-
-
 _Try = Generator[Json, Json, Json | None]
 
 
@@ -223,7 +226,7 @@ def _top(body: Json, search: _Search) -> _Try:
     if "error" in answer or answer.get("timed_out"):
         return None
     search.experience.saw_shards(search.request.index, answer["_shards"]["total"])
-    return answer
+    return without_traces(answer, search.decision)
 
 
 def _try_window(body: Json, search: _Search) -> _Try:
@@ -283,11 +286,11 @@ _TRIES: dict[Way, Callable[[Json, _Search], _Try]] = {
 
 
 def _annotate(
-    answer: Json, reader: HitReader | None, decision: Decision, way: Way, page: Page | None
+    answer: Json, reader: HitReader, decision: Decision, way: Way, page: Page | None
 ) -> None:
     """Say in the response and in each hit what was done."""
     hits = answer.get("hits", {}).get("hits")
-    if hits is None or reader is None:
+    if hits is None:
         return
     told = reader.describe(hits, decision)
     _finish(answer, reader, told, decision, way, page)

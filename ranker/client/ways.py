@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from saferank.ranker.bodies import names
+from saferank.ranker.bodies import LISTS, names
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.level.decision import Decision
 
@@ -41,8 +41,6 @@ _SIMPLE = names(
 )
 # Queries to run once only: they search on their own at some cost, or score at random.
 _ONCE = names("knn random_score semantic sparse_vector text_expansion weighted_tokens")
-# Parameters that change which hits come, or take parts out of the response.
-_IN_QUERY_PARAMETERS = frozenset({"scroll", "filter_path"})
 _DEFAULT_SIZE = 10
 
 
@@ -145,7 +143,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
 def _top_suffices(request: Request) -> bool:
     """Whether the answer to a request can be made from the top of the plain ranking."""
     body = request.body
-    if not body.keys() <= _SIMPLE or not request.parameters.keys().isdisjoint(_IN_QUERY_PARAMETERS):
+    if not body.keys() <= _SIMPLE or "scroll" in request.parameters:
         return False
     page = Page.of(body)
     return page.start >= 0 and page.size > 0 and not _asks(body.get("query"), _ONCE)
@@ -155,7 +153,7 @@ def _asks(query: Any, kinds: frozenset[str]) -> bool:
     """Whether a query of one of these kinds is anywhere in a query."""
     if isinstance(query, dict):
         return not kinds.isdisjoint(query) or any(_asks(part, kinds) for part in query.values())
-    return isinstance(query, list) and any(_asks(part, kinds) for part in query)
+    return isinstance(query, LISTS) and any(_asks(part, kinds) for part in query)
 
 
 def depths(page: Page) -> tuple[int, int]:

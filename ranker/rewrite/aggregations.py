@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, names
+from saferank.ranker.bodies import LISTS, MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import check_highlight, safe_queries, safe_query, without_hidden
+from saferank.ranker.rewrite.query import (
+    check_inner_hits,
+    safe_queries,
+    safe_query,
+    without_hidden,
+)
 
 WRAPPER = "saferank-visible"
 """Name of the filter that is put into an aggregation; ``unwrap`` takes it out of the response."""
@@ -158,8 +163,8 @@ def _paths(body: Any) -> Iterator[str]:
     else:
         yield from paths.values() if isinstance(paths, dict) else paths
     for key in ("order", "sort"):
-        orders = body.get(key, ())
-        for order in orders if isinstance(orders, list) else [orders]:
+        orders = body.get(key)
+        for order in as_list(orders):
             yield from order if isinstance(order, dict) else ()
 
 
@@ -172,7 +177,7 @@ def _filters(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
     here = f"{key}.filters"
     if isinstance(filters, dict):
         safe: Any = {name: safe_query(q, f"{here}.{name}", decision) for name, q in filters.items()}
-    elif isinstance(filters, list):
+    elif isinstance(filters, LISTS):
         safe = safe_queries(filters, here, decision)
     else:
         raise UnsafeRequest(here, "an object or a list of queries is expected")
@@ -199,7 +204,7 @@ def _significant(body: Any, key: str, decision: Decision, nested: bool) -> Any:
 
 
 def _top_hits(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
-    check_highlight(body, key, decision)
+    check_inner_hits(body, key, decision)
     return body
 
 

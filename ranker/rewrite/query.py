@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, Query, as_list, names
+from saferank.ranker.bodies import LISTS, MATCH_ALL, Query, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
 
 # Kinds that look at one document at a time and at no other document.
@@ -32,6 +32,10 @@ _COMPOUNDS = {
     "script_score": (names("query"), names("script")),
 }
 _FUNCTIONS = names("script_score random_score field_value_factor gauss exp linear")
+
+
+class ReadsDocument(UnsafeRequest):
+    """A query reads a document by its id, which is safe where the document is read first."""
 
 
 def without_hidden(query: Query, decision: Decision) -> Query:
@@ -72,7 +76,7 @@ def safe_query(query: Any, key: str, decision: Decision) -> Query:
 
 def safe_queries(value: Any, key: str, decision: Decision) -> Any:
     """As ``safe_query`` for one clause or a list of clauses."""
-    if not isinstance(value, list):
+    if not isinstance(value, LISTS):
         return safe_query(value, key, decision)
     changed = [safe_query(item, f"{key}.{n}", decision) for n, item in enumerate(value)]
     same = all(new is old for new, old in zip(changed, value, strict=True))
@@ -85,10 +89,11 @@ def safe_knn(body: Any, key: str, decision: Decision) -> dict[str, Any]:
     Raises:
         UnsafeRequest: the vector is taken from another document, or see ``safe_query``.
     """
-    body = _an_object(body, key)
+    body = an_object(body, key)
     builder = body.get("query_vector_builder")
-    if builder is not None and set(_an_object(builder, key)) != {"text_embedding"}:
+    if builder is not None and set(an_object(builder, key)) != {"text_embedding"}:
         raise UnsafeRequest(f"{key}.query_vector_builder", "only 'text_embedding' is known")
+    check_inner_hits(body.get("inner_hits"), f"{key}.inner_hits", decision)
     filters = as_list(safe_queries(as_list(body.get("filter")), f"{key}.filter", decision))
     if decision.hidden:
         filters.append(without_hidden(MATCH_ALL, decision))
@@ -101,7 +106,7 @@ def check_highlight(value: Any, key: str, decision: Decision) -> None:
     Raises:
         UnsafeRequest: see ``safe_query``.
     """
-    if isinstance(value, list):
+    if isinstance(value, LISTS):
         for item in value:
             check_highlight(item, key, decision)
     elif isinstance(value, dict):
@@ -112,7 +117,40 @@ def check_highlight(value: Any, key: str, decision: Decision) -> None:
                 check_highlight(item, f"{key}.{name}", decision)
 
 
-def _an_object(value: Any, key: str) -> dict[str, Any]:
+def check_nested_sort(nested: Any, key: str, decision: Decision) -> None:
+    """Check the queries under ``nested`` of a sort key.
+
+    Raises:
+        UnsafeRequest: see ``safe_query``.
+    """
+    if isinstance(nested, dict):
+        if (condition := nested.get("filter")) is not None:
+            safe_query(condition, f"{key}.filter", decision)
+        check_nested_sort(nested.get("nested"), f"{key}.nested", decision)
+
+
+def check_inner_hits(value: Any, key: str, decision: Decision) -> None:
+    """Check the options of hits inside a hit, a group or a bucket.
+
+    Raises:
+        UnsafeRequest: they ask for explanations where documents are hidden, or see ``safe_query``.
+    """
+    check_highlight(value, key, decision)
+    for item in as_list(as_object(value).get("sort")):
+        for field, options in as_object(item).items():
+            check_nested_sort(as_object(options).get("nested"), f"{key}.sort.{field}", decision)
+    if decision.hidden and as_object(value).get("explain"):
+        raise UnsafeRequest(
+            f"{key}.explain", "it can list words of hidden documents; ask for it beside the query"
+        )
+
+
+def an_object(value: Any, key: str) -> dict[str, Any]:
+    """The value, which has to be an object.
+
+    Raises:
+        UnsafeRequest: it is none.
+    """
     if not isinstance(value, dict):
         raise UnsafeRequest(key, "an object is expected")
     return value
@@ -122,13 +160,13 @@ def _with_queries(
     body: Any, queries: frozenset[str], others: frozenset[str], key: str, decision: Decision
 ) -> dict[str, Any]:
     """The body with the queries under some keys made safe; itself unless one changed."""
-    changed = body = _an_object(body, key)
+    changed = body = an_object(body, key)
     for name, old in body.items():
         if name in queries:
             if old is not None:
                 new = safe_queries(old, f"{key}.{name}", decision)
                 changed = changed if new is old else {**changed, name: new}
-        elif isinstance(old, dict | list) and name not in others:
+        elif isinstance(old, (dict, *LISTS)) and name not in others:
             raise UnsafeRequest(f"{key}.{name}", "this key is not known to be safe")
     return changed
 
@@ -150,7 +188,7 @@ _ONE_FILTER = names("filter")
 
 def _nested(body: Any, key: str, decision: Decision) -> Any:
     body = _with_queries(body, _ONE_QUERY, names("inner_hits"), key, decision)
-    check_highlight(body.get("inner_hits"), f"{key}.inner_hits", decision)
+    check_inner_hits(body.get("inner_hits"), f"{key}.inner_hits", decision)
     return body
 
 
@@ -161,14 +199,14 @@ def _relative(body: Any, key: str, decision: Decision) -> Any:
 
 
 def _terms(body: Any, key: str, _decision: Decision) -> Any:
-    for field, value in _an_object(body, key).items():
+    for field, value in an_object(body, key).items():
         if isinstance(value, dict):
             raise UnsafeRequest(f"{key}.{field}", "it reads its terms from another document")
     return body
 
 
 def _shape(body: Any, key: str, _decision: Decision) -> Any:
-    for field, value in _an_object(body, key).items():
+    for field, value in an_object(body, key).items():
         if isinstance(value, dict) and "indexed_shape" in value:
             raise UnsafeRequest(f"{key}.{field}.indexed_shape", "it reads another document")
     return body
@@ -176,16 +214,23 @@ def _shape(body: Any, key: str, _decision: Decision) -> Any:
 
 def _more_like_this(body: Any, key: str, _decision: Decision) -> Any:
     for name in ("like", "unlike"):
-        for item in as_list(_an_object(body, key).get(name)):
-            if not isinstance(item, str) and "doc" not in _an_object(item, f"{key}.{name}"):
-                raise UnsafeRequest(
-                    f"{key}.{name}", "it reads another document; give the text or 'doc'"
+        for item in as_list(an_object(body, key).get(name)):
+            if is_by_id(item, f"{key}.{name}"):
+                raise ReadsDocument(
+                    f"{key}.{name}",
+                    "it reads another document; give the text or 'doc', or search with a safe "
+                    "client, which reads it",
                 )
     return body
 
 
+def is_by_id(item: Any, key: str = "more_like_this") -> bool:
+    """Whether this item of ``more_like_this`` is a document to be read: no text, and not given."""
+    return not isinstance(item, str) and "doc" not in an_object(item, key)
+
+
 def _percolate(body: Any, key: str, _decision: Decision) -> Any:
-    if "id" in _an_object(body, key):
+    if "id" in an_object(body, key):
         raise UnsafeRequest(f"{key}.id", "it reads another document; give 'document'")
     return body
 

@@ -15,9 +15,14 @@ from enum import Enum
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, Query, as_list
+from saferank.ranker.bodies import LISTS, MATCH_ALL, Query, as_list
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import check_highlight, safe_query, without_hidden
+from saferank.ranker.rewrite.query import (
+    check_inner_hits,
+    check_nested_sort,
+    safe_query,
+    without_hidden,
+)
 
 DEPTH = 10_000
 """Most documents a shard can rescore, and most that pages can reach (the engine's defaults)."""
@@ -61,17 +66,10 @@ def _sort_keys(sort: Any, key: str, decision: Decision) -> Iterable[tuple[str, s
                     direction = options
                 elif isinstance(options, dict):
                     direction = options.get("order", direction)
-                    _check_nested_sort(options.get("nested"), f"{key}.{field}.nested", decision)
+                    check_nested_sort(options.get("nested"), f"{key}.{field}.nested", decision)
                 yield field, str(direction).lower()
         else:
             raise UnsafeRequest(key, "a sort is a field, an object, or a list of these")
-
-
-def _check_nested_sort(nested: Any, key: str, decision: Decision) -> None:
-    if isinstance(nested, dict):
-        if (condition := nested.get("filter")) is not None:
-            safe_query(condition, f"{key}.filter", decision)
-        _check_nested_sort(nested.get("nested"), f"{key}.nested", decision)
 
 
 def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = "") -> dict[str, Any]:
@@ -163,7 +161,7 @@ def safe_collapse(collapse: Any, key: str, decision: Decision) -> dict[str, Any]
         here = f"{key}.inner_hits"
         if not isinstance(inner, dict):
             raise UnsafeRequest(here, "an object is expected")
-        check_highlight(inner, here, decision)
+        check_inner_hits(inner, here, decision)
         order_of(inner.get("sort"), f"{here}.sort", decision)
     return collapse
 
@@ -179,7 +177,7 @@ def _collapse_in_tiers(collapse: Any, key: str, decision: Decision) -> dict[str,
         if order_of(item.get("sort"), here, decision) is Order.RELEVANCE:
             raise UnsafeRequest(here, "give it a sort by fields, as the request has one")
         changed.append({**item, "sort": _by_tier(item["sort"], here, decision)})
-    return {**collapse, "inner_hits": changed if isinstance(inner, list) else changed[0]}
+    return {**collapse, "inner_hits": changed if isinstance(inner, LISTS) else changed[0]}
 
 
 def safe_rescore(rescore: Any, key: str, decision: Decision, *, demote: bool) -> list[Any]:
@@ -193,7 +191,7 @@ def safe_rescore(rescore: Any, key: str, decision: Decision, *, demote: bool) ->
     """
     result = []
     for number, item in enumerate(as_list(rescore)):
-        here = f"{key}.{number}" if isinstance(rescore, list) else key
+        here = f"{key}.{number}" if isinstance(rescore, LISTS) else key
         if not isinstance(item, dict) or not isinstance(item.get("query"), dict):
             raise UnsafeRequest(here, "only rescorers by 'query' are known to be safe")
         for name in item:

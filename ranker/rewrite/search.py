@@ -13,10 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, as_list, as_object, names
+from saferank.ranker.bodies import LISTS, MATCH_ALL, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
-from saferank.ranker.rewrite.query import check_highlight, safe_knn, safe_query, without_hidden
+from saferank.ranker.rewrite.query import (
+    an_object,
+    check_highlight,
+    safe_knn,
+    safe_query,
+    without_hidden,
+)
 from saferank.ranker.rewrite.ranking import (
     DEPTH,
     multiplying,
@@ -27,6 +33,7 @@ from saferank.ranker.rewrite.ranking import (
     safe_rescore,
 )
 from saferank.ranker.rewrite.retriever import safe_retriever
+from saferank.ranker.rewrite.traces import check_explained, without_traces
 
 __all__ = ["restore_response", "rewrite_count", "rewrite_search"]
 
@@ -70,6 +77,8 @@ def rewrite_search(
         if key not in _CHECKED:
             raise UnsafeRequest(key, "this key is not known to be safe")
         result[key] = _CHECKED[key](value, key, decision)
+    if result.get("explain"):
+        check_explained(result, "explain", decision)
     if "highlight" in result:
         result["highlight"] = _highlighting_words(result)
     demote = demote and bool(decision.functions)
@@ -95,9 +104,18 @@ def rewrite_count(body: Mapping[str, Any] | None, decision: Decision) -> dict[st
     return {"query": without_hidden(query, decision)}
 
 
-def restore_response(response: Mapping[str, Any]) -> dict[str, Any]:
-    """A response in the shape that the request as given would have had."""
-    result = dict(response)
+def restore_response(
+    response: Mapping[str, Any], decision: Decision | None = None
+) -> dict[str, Any]:
+    """A response in the shape that the request as given would have had.
+
+    Args:
+        response: whole, to a body that ``rewrite_search`` gave. A ``filter_path`` could have cut
+            off what it needs.
+        decision: the one for which the body was rewritten. Without it the profile has times only,
+            as at every level that hides anything.
+    """
+    result = without_traces(dict(response), decision)
     if isinstance(aggregations := result.get("aggregations"), dict):
         result["aggregations"] = unwrap(aggregations)
     return result
@@ -226,7 +244,7 @@ def _highlighting_words(body: Mapping[str, Any]) -> Any:
 
 
 def _numbered(key: str, number: int, value: Any) -> str:
-    return f"{key}.{number}" if isinstance(value, list) else key
+    return f"{key}.{number}" if isinstance(value, LISTS) else key
 
 
 def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:
@@ -241,16 +259,16 @@ def _suggest(value: Any, key: str, decision: Decision) -> Any:
 
 
 def _runtime_mappings(value: Any, key: str, decision: Decision) -> Any:
-    for name, field in as_object(value).items():
+    for name, field in an_object(value, key).items():
         here = f"{key}.{name}"
-        if as_object(field).get("type") == "lookup":
+        if an_object(field, here).get("type") == "lookup":
             raise UnsafeRequest(here, "it reads other documents")
         _check_name(name, here, decision)
     return value
 
 
 def _script_fields(value: Any, key: str, decision: Decision) -> Any:
-    for name in as_object(value):
+    for name in an_object(value, key):
         _check_name(name, f"{key}.{name}", decision)
     return value
 

@@ -187,6 +187,7 @@ QUERIES: dict[str, dict[str, Any]] = {
             "inner_hits": {"highlight": {"fields": {"parts.word": {}}}},
         }
     },
+    "lists": {"bool": {"must": [MATCH], "filter": [MATCH, {"bool": {"should": [MATCH]}}]}},
     "knn": {"knn": KNN},
     "knn_nested": {"nested": {"path": "parts", "query": {"knn": NESTED_KNN}, "inner_hits": {}}},
     "named": {"bool": {"must": [{"match": {"title": {"query": "cat", "_name": "safety"}}}]}},
@@ -429,6 +430,25 @@ def test_a_hidden_document_comes_back_in_no_part_of_the_response(
     response = send(node, rewrite_search(body, policy.decision_for(level)))
     assert names_in(restore_response(response)) == set(SAFETY) - HIDDEN[level]
     assert json.dumps(body) == before
+
+
+def tupled(value: Any) -> Any:
+    """The same request as Python code may write it, with tuples for lists."""
+    if isinstance(value, dict):
+        return {key: tupled(item) for key, item in value.items()}
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("surface", SURFACES, ids=named)
+def test_a_tuple_is_as_good_as_a_list(policy: Policy, surface: Surface, level: str) -> None:
+    decision = policy.decision_for(level)
+    if level in surface.refused:
+        with pytest.raises(UnsafeRequest):
+            rewrite_search(tupled(surface.body), decision)
+        return
+    found = rewrite_search(tupled(surface.body), decision)
+    assert json.dumps(found) == json.dumps(rewrite_search(surface.body, decision))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -71,7 +71,6 @@ def test_what_needs_all_scores_is_done_in_the_query(part: dict[str, Any]) -> Non
 def test_parameters_that_need_it_are_done_in_the_query() -> None:
     assert ways(QUERY, routing="x") == USUAL
     assert ways(QUERY, scroll="1m") == [Way.IN_QUERY]
-    assert ways(QUERY, filter_path="hits.hits._id") == [Way.IN_QUERY]
 
 
 def test_several_shards_cannot_demote_the_best_of_all() -> None:

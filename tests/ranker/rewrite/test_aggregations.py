@@ -108,6 +108,11 @@ def test_queries_in_aggregations_are_made_safe(hiding: Decision) -> None:
             {"top_hits": {"highlight": {"highlight_query": LOOKUP}}},
             "aggs.a.top_hits.highlight.highlight_query.terms.tag",
         ),
+        (
+            {"top_hits": {"sort": ({"a": {"nested": {"path": "p", "filter": LOOKUP}}},)}},
+            "aggs.a.top_hits.sort.a.filter.terms.tag",
+        ),
+        ({"top_hits": {"explain": True}}, "aggs.a.top_hits.explain"),
         ({"terms": {"field": "w"}, "aggs": {"b": {"unknown": {}}}}, "aggs.a.aggs.b.unknown"),
         ({"terms": {"field": "w"}, "aggs": {WRAPPER: WORDS}}, f"aggs.a.aggs.{WRAPPER}"),
         (
@@ -154,10 +159,12 @@ def test_paths_must_not_lead_through_a_wrapped_aggregation(
     given = {"t": {**WORDS, "aggs": kids}, "p": path}
     with pytest.raises(UnsafeRequest, match="kids"):
         safe_aggregations(given, "aggs", hiding)
-    order = {"terms": {"field": "w", "order": [{"_key": "asc"}, {"kids>n": "desc"}]}, "aggs": kids}
-    with pytest.raises(UnsafeRequest) as caught:
-        safe_aggregations({"t": order}, "aggs", hiding)
-    assert caught.value.key == "aggs.t.terms"
+    for kind in (list, tuple):
+        by_path = kind([{"_key": "asc"}, {"kids>n": "desc"}])
+        order = {"terms": {"field": "w", "order": by_path}, "aggs": kids}
+        with pytest.raises(UnsafeRequest) as caught:
+            safe_aggregations({"t": order}, "aggs", hiding)
+        assert caught.value.key == "aggs.t.terms"
 
 
 @pytest.mark.parametrize(

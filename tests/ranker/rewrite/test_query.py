@@ -6,10 +6,17 @@ import pytest
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.query import check_highlight, safe_knn, safe_query, without_hidden
+from saferank.ranker.rewrite.query import (
+    ReadsDocument,
+    check_highlight,
+    safe_knn,
+    safe_query,
+    without_hidden,
+)
 
 MATCH = {"match": {"title": "cat"}}
 LOOKUP = {"terms": {"tag": {"index": "x", "id": "1", "path": "tags"}}}
+SORT_BY_LOOKUP = [{"a": {"order": "asc", "nested": {"path": "p", "filter": LOOKUP}}}]
 KNN = {"field": "v", "query_vector": [1], "k": 1}
 
 
@@ -156,6 +163,18 @@ def test_queries_in_queries_are_changed(wrap: Any, hiding: Decision) -> None:
             {"nested": {"query": MATCH, "inner_hits": {"highlight": {"highlight_query": LOOKUP}}}},
             "q.nested.inner_hits.highlight.highlight_query.terms.tag",
         ),
+        (
+            {"knn": {**KNN, "inner_hits": {"highlight": {"highlight_query": LOOKUP}}}},
+            "q.knn.inner_hits.highlight.highlight_query.terms.tag",
+        ),
+        (
+            {"nested": {"query": MATCH, "inner_hits": {"sort": SORT_BY_LOOKUP}}},
+            "q.nested.inner_hits.sort.a.filter.terms.tag",
+        ),
+        (
+            {"nested": {"query": MATCH, "inner_hits": {"explain": True}}},
+            "q.nested.inner_hits.explain",
+        ),
     ],
 )
 def test_what_is_refused(query: Any, key: str, hiding: Decision) -> None:
@@ -181,7 +200,18 @@ def test_highlight_queries_are_checked_wherever_they_are(hiding: Decision) -> No
     for bad, key in (
         ({"highlight_query": LOOKUP}, "h.highlight_query.terms.tag"),
         ({"fields": [{"a": {"highlight_query": LOOKUP}}]}, "h.fields.a.highlight_query.terms.tag"),
+        ({"fields": ({"a": {"highlight_query": LOOKUP}},)}, "h.fields.a.highlight_query.terms.tag"),
     ):
         with pytest.raises(UnsafeRequest) as caught:
             check_highlight(bad, "h", hiding)
         assert caught.value.key == key
+
+
+def test_a_document_by_id_can_be_read_by_who_asks(hiding: Decision) -> None:
+    with pytest.raises(ReadsDocument, match="search with a safe client, which reads it"):
+        safe_query({"bool": {"must": {"more_like_this": {"like": {"_id": "1"}}}}}, "q", hiding)
+
+
+def test_where_nothing_is_hidden_inner_hits_are_explained(open_level: Decision) -> None:
+    query = {"nested": {"path": "p", "query": MATCH, "inner_hits": {"explain": True}}}
+    assert safe_query(query, "q", open_level) is query

@@ -29,6 +29,7 @@ from saferank.ranker.client.methods import (
     Planned,
     refuse_call,
 )
+from saferank.ranker.client.similar import reading_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
@@ -53,18 +54,18 @@ class _SafeClient(Generic[Client]):
 
     bulk = Planned(reads.bulk)
     clear_scroll = Planned(searches.clear_scroll)
-    count = Planned(searches.count)
+    count = Planned(reading_documents(searches.count))
     exists = Planned(reads.exists)
     exists_source = Planned(reads.exists_source)
-    explain = Planned(reads.explain)
+    explain = Planned(reading_documents(reads.explain))
     get = Planned(reads.get)
     get_source = Planned(reads.get_source)
     mget = Planned(reads.mget)
-    msearch = Planned(searches.msearch)
+    msearch = Planned(reading_documents(searches.msearch))
     mtermvectors = Planned(reads.mtermvectors)
     open_point_in_time = Planned(searches.open_point_in_time)
     scroll = Planned(searches.scroll)
-    search = Planned(searches.search)
+    search = Planned(reading_documents(searches.search))
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)

@@ -129,6 +129,10 @@ class IndexerSettings(BaseModel):
     retry_delay: Annotated[
         PositiveFloat, Field(description="seconds before the second try; doubles, with jitter")
     ] = 5.0
+    host_patience: Annotated[
+        PositiveFloat,
+        Field(description="seconds a backfill waits for hosts of images when all else is done"),
+    ] = 600.0
     store_patience: Annotated[
         PositiveFloat, Field(description="seconds a task waits for a busy Elasticsearch")
     ] = 60.0

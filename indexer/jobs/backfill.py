@@ -12,14 +12,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import ServiceUnavailable
+from saferank.errors import ErrorCode, ServiceUnavailable
 from saferank.indexer.brokers import queue_length
+from saferank.indexer.documents import Json
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
@@ -28,8 +30,10 @@ from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import send
 from saferank.indexer.score.outages import PATIENCE, Outages
+from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.record import Status
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,9 @@ _PAGE = 256
 _STALL = 30.0
 # With uploads coming in all the time, another walk always finds something.
 _MOST_PASSES = 5
+# After which a transient failure is tried again: of a job, and of a sweep, that comes for ever.
+_RETRY = timedelta(seconds=30)
+_RETRY_OF_SWEEP = timedelta(hours=1)
 
 
 class _WouldWait(Exception):
@@ -86,6 +93,8 @@ class Backfill:
         self._progress_at = time.monotonic()
         self._next_send = time.monotonic()
         self._queued = self._lost = 0
+        self._fewest_failed: int | None = None
+        self._gained_at = time.monotonic()
 
     def run(self) -> Job:
         """Work until the job is done or cancelled, through outages of the services.
@@ -127,9 +136,12 @@ class Backfill:
         while True:
             self._drain()
             self._client.indices.refresh(index=self._job.index)
-            left = count_left(self._client, self._settings, self._job)
+            left = self._count_left()
+            if left == 0 and self._wait and self._await_hosts():
+                left_before, clean_passes = None, 0
+                continue
             if left == 0:
-                return self._finish(JobState.DONE, "")
+                return self._finish_done()
             if indices != (indices := self._indices()):
                 # An alias that moved leads to other documents: what was counted is not theirs.
                 left_before, passes = None, 0
@@ -145,6 +157,44 @@ class Backfill:
                 self._send(index, keys)
             left_before, passes = left, passes + 1
 
+    def _query(self, *, failed_before: datetime | None = None) -> Json:
+        """What is to be done now; a transient failure is tried again when it is some time old."""
+        return query_of(
+            self._settings, self._job, failed_before or _retried(self._job, wait=self._wait)
+        )
+
+    def _count_left(self, *, failed_before: datetime | None = None) -> int:
+        query = self._query(failed_before=failed_before)
+        count: int = self._client.count(index=self._job.index, query=query)["count"]
+        return count
+
+    def _count_failed_for_now(self) -> int:
+        return self._count_left(failed_before=datetime.now(UTC) + timedelta(days=1))
+
+    def _await_hosts(self) -> bool:
+        """Where all else is done, wait until images of hosts that were away may be tried again.
+
+        Returns:
+            Whether there are any, and not for too long without one that came.
+        """
+        failed = self._count_failed_for_now()
+        now = time.monotonic()
+        if self._fewest_failed is None or failed < self._fewest_failed:
+            self._fewest_failed, self._gained_at = failed, now
+        if not failed or now - self._gained_at > self._settings.indexer.host_patience:
+            return False
+        log.info("job %s waits for hosts of %d documents' images", self._job.id, failed)
+        while not self._count_left():
+            time.sleep(_BEAT)
+            self._keep_up()
+            self._client.indices.refresh(index=self._job.index)
+        return True
+
+    def _finish_done(self) -> Job:
+        failed = self._count_failed_for_now() if self._wait else 0
+        note = f"images of {failed} documents could not be fetched; sweeps try again each hour"
+        return self._finish(JobState.DONE, note if failed else "", left=failed)
+
     def _indices(self) -> dict[str, str]:
         """The concrete indices that are walked through, and what tells each from a later one."""
         found = self._client.indices.get_settings(
@@ -159,9 +209,7 @@ class Backfill:
     def _chunks(self) -> Iterator[tuple[str, list[DocumentKey]]]:
         """Walk through the index, in chunks that each belong to one concrete index."""
         size = self._job.pace.chunk_size
-        query = self._job.selection.to_query(
-            SafetyFields.of(self._settings), self._job.model, self._job.started_at
-        )
+        query = self._query()
         waiting: dict[str, list[DocumentKey]] = defaultdict(list)
         for page in pages(
             self._client,
@@ -262,9 +310,31 @@ class Backfill:
         self._lease.beat(**changes)
         self._lease.check_cancelled()
 
+    def _with_failures_that_lasted(self, tally: Tally) -> Tally:
+        """Count failures in the index: some were tried again since the workers reported them."""
+        fields = SafetyFields.of(self._settings)
+        conditions: list[Json] = [
+            {"term": {fields.status: Status.FAILED.value}},
+            {"term": {fields.model: self._job.model}},
+            {"range": {fields.scored_at: {"gte": self._job.started_at.isoformat()}}},
+        ]
+        self._client.indices.refresh(index=self._job.index)
+        answer = self._client.search(
+            index=self._job.index,
+            size=0,
+            query={"bool": {"filter": conditions}},
+            aggs={"codes": {"terms": {"field": fields.error, "size": len(ErrorCode)}}},
+        )
+        buckets = answer["aggregations"]["codes"]["buckets"]
+        failures = {bucket["key"]: bucket["doc_count"] for bucket in buckets}
+        counts = {**tally.counts, Outcome.FAILED.value: sum(failures.values())}
+        return replace(tally, counts=counts, failures=failures)
+
     def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
         since = self._job.started_at.isoformat()
         tally = self._ledger.tally(self._job.id, since)
+        if state is JobState.DONE and tally.failures:
+            tally = self._with_failures_that_lasted(tally)
         notes = [note] if note else []
         notes += [
             f"{id}: {reason}" for id, reason in self._ledger.reasons(self._job.id, since).items()
@@ -277,8 +347,31 @@ class Backfill:
         return job
 
 
-def count_left(client: Elasticsearch, settings: Settings, job: Job) -> int:
-    """Count the documents that a job still has to do, as far as they are searchable."""
-    query = job.selection.to_query(SafetyFields.of(settings), job.model, job.started_at)
+def count_left(client: Elasticsearch, settings: Settings, job: Job, *, wait: bool = True) -> int:
+    """Count the documents that a job still has to do, as far as they are searchable.
+
+    Args:
+        client: connected.
+        settings: names of the fields.
+        job: the job.
+        wait: as in ``Backfill``.
+    """
+    query = query_of(settings, job, _retried(job, wait=wait))
     count: int = client.count(index=job.index, query=query)["count"]
     return count
+
+
+def query_of(settings: Settings, job: Job, failed_before: datetime) -> Json:
+    """Build the query of what a job still has to do, see ``Selection.to_query``."""
+    return job.selection.to_query(
+        SafetyFields.of(settings), job.model, job.started_at, failed_before=failed_before
+    )
+
+
+def _retried(job: Job, *, wait: bool) -> datetime:
+    """Before when a transient failure must have been for the job to try again.
+
+    A job that somebody waits for tries all that failed before it began, and its own failures soon.
+    """
+    now = datetime.now(UTC)
+    return max(job.started_at, now - _RETRY) if wait else now - _RETRY_OF_SWEEP

@@ -29,6 +29,7 @@ def score_documents(
     *,
     since: datetime | None = None,
     last_try: bool = True,
+    longest_wait: float = math.inf,
     guard: Guard | None = None,
     force: bool = False,
     until: float = math.inf,
@@ -47,6 +48,7 @@ def score_documents(
         since: documents that this model scored at or after this time are passed over; others
             get a new ``scored_at`` even when nothing else is new.
         last_try: store a transient error too; else report the document as waiting.
+        longest_wait: store it at once, too, when a host is left alone for more seconds than this.
         guard: see ``Pipeline.score``.
         force: send every image through the model, also those known by their bytes, and try those
             again that crashed workers.
@@ -82,7 +84,7 @@ def score_documents(
         pending = _write(store, index, still_valid, report, restamp=since is not None)
         late = dict(enumerate(todo))
         for group in pipeline.stream(todo, known=known, guard=guard, force=force, until=until):
-            scored = _finished([*group.values()], report, last_try=last_try)
+            scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
             to_write = [(one.document, one.record) for one in scored]
             before |= {one.document.place: one for one in scored}
             pending += _write(store, index, to_write, report, restamp=since is not None)
@@ -98,12 +100,12 @@ def score_documents(
     return report
 
 
-def _finished(scored: list[Scored], report: Report, *, last_try: bool) -> list[Scored]:
-    """Those to store now; the others are reported as waiting."""
+def _finished(scored: list[Scored], report: Report, longest_wait: float) -> list[Scored]:
+    """Those to store now; the others, with no longer to wait, are reported as waiting."""
     finished = []
     for one in scored:
         report.counts[SideCount.INFERRED] += one.inferred
-        if one.transient and not last_try:
+        if one.transient and (one.retry_after or 0.0) <= longest_wait:
             report.add_waiting([one.document.key], one.retry_after)
         else:
             finished.append(one)
@@ -157,8 +159,13 @@ def _alike(document: Document, other: Document) -> bool:
 
 
 def _done(document: Document, model: str, since: datetime) -> bool:
-    """Whether this model scored the document, as it is now, at or after the given time."""
+    """Whether this model scored the document, as it is now, at or after the given time.
+
+    What failed for a transient reason is not done.
+    """
     stored = document.record
+    if any(image.error is not None and image.error.transient for image in stored.images):
+        return False
     if stored.model != model or stored.scored_at is None or stored.scored_at < since:
         return False
     return [image.reference for image in stored.images] == document.reference_names

@@ -29,7 +29,7 @@ class Only(StrEnum):
     """Kinds of documents to select."""
 
     MISSING = "missing"
-    """Never scored."""
+    """Never scored, or failed for a reason that may have passed."""
     STALE = "stale"
     """Scored by another model."""
     FAILED = "failed"
@@ -57,19 +57,30 @@ class Selection:
         text = json.dumps(self.query, sort_keys=True, separators=(",", ":"))
         return f"{self.only.value}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-    def to_query(self, fields: SafetyFields, model: str, since: datetime | None = None) -> Json:
+    def to_query(
+        self,
+        fields: SafetyFields,
+        model: str,
+        since: datetime | None = None,
+        *,
+        failed_before: datetime | None = None,
+    ) -> Json:
         """Build the Elasticsearch query.
 
         Args:
             fields: names of the safety fields.
             model: identity of the model that scores now.
             since: leave out what this model scored at or after this time.
+            failed_before: take what failed for a transient reason before this time for not scored;
+                None to leave it as it is.
         """
+        retried = _failed_for_now(fields, failed_before)
         conditions: list[Json] = [] if self.query is None else [self.query]
         unless: list[Json] = []
         match self.only:
             case Only.MISSING:
-                unless.append({"exists": {"field": fields.status}})
+                never: Json = {"bool": {"must_not": {"exists": {"field": fields.status}}}}
+                conditions.append({"bool": {"should": [never, *retried]}})
             case Only.STALE:
                 conditions.append({"exists": {"field": fields.model}})
                 unless.append({"term": {fields.model: model}})
@@ -85,11 +96,25 @@ class Selection:
                         "filter": [
                             {"term": {fields.model: model}},
                             {"range": {fields.scored_at: {"gte": since.isoformat()}}},
-                        ]
+                        ],
+                        "must_not": retried,
                     }
                 }
             )
         return {"bool": {"filter": conditions, "must_not": unless}}
+
+
+def _failed_for_now(fields: SafetyFields, before: datetime | None) -> list[Json]:
+    """What may well succeed now, as a list of one query, or none."""
+    if before is None:
+        return []
+    codes = [code.value for code in ErrorCode if code.transient]
+    conditions: list[Json] = [
+        {"term": {fields.status: Status.FAILED.value}},
+        {"terms": {fields.error: codes}},
+        {"range": {fields.scored_at: {"lt": before.isoformat()}}},
+    ]
+    return [{"bool": {"filter": conditions}}]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
         if existing is not None and existing.state is JobState.PAUSED:
             return
         unfinished = existing is not None and not existing.state.finished
-        if not unfinished and not count_left(client, settings, wanted):
+        if not unfinished and not count_left(client, settings, wanted, wait=False):
             return
         try:
             job = jobs.acquire(wanted)

@@ -34,6 +34,7 @@ from saferank.settings import get_settings
 log = logging.getLogger(__name__)
 
 _LONGEST_DELAY = 120.0
+_LONGEST_DELAY_IN_JOB = 6.0
 # The part of a task that there was no time for.
 _REST = "rest"
 # Seconds until a task that was put back comes again, at random between the two.
@@ -253,6 +254,8 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
                 work.keys,
                 since=None if work.chunk is None else datetime.fromisoformat(work.chunk.since),
                 last_try=work.attempt >= settings.indexer.attempts,
+                # A job looks again at what failed; meanwhile it must not be held up.
+                longest_wait=_LONGEST_DELAY if work.chunk is None else _LONGEST_DELAY_IN_JOB,
                 guard=_guard(resources, work) if work.suspicious else None,
                 until=until,
             )

@@ -33,7 +33,9 @@ def backfill(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     only: Annotated[
         Literal["missing", "stale", "failed", "all"],
-        typer.Option(help="Never scored, scored by another model, failed, or all documents."),
+        typer.Option(
+            help="Never scored or failed for now, scored by another model, failed, or all."
+        ),
     ] = "missing",
     query: Annotated[
         str | None, typer.Option(help="An Elasticsearch query as JSON that must match too.")

@@ -296,24 +296,32 @@ def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
         "other": {"status": "scored", "model": "old", "scored_at": old},
         "failed": {"status": "failed", "model": "new", "error": "truncated", "scored_at": old},
         "lost": {"status": "failed", "model": "new", "error": "worker_lost", "scored_at": old},
+        "away": {"status": "failed", "model": "new", "error": "timeout", "scored_at": old},
         "nulls": {"status": None, "model": None},
         "decided": {"override": "allow"},
     }
     for name, safety in states.items():
         client.index(index=index_name, id=name, document={"safety": safety}, refresh=True)
 
-    def selected(selection: Selection, since: datetime | None = None) -> set[str]:
-        query = selection.to_query(FIELDS, "new", since)
+    def selected(
+        selection: Selection, since: datetime | None = None, failed_before: datetime | None = None
+    ) -> set[str]:
+        query = selection.to_query(FIELDS, "new", since, failed_before=failed_before)
         return {hit["_id"] for hit in client.search(index=index_name, query=query)["hits"]["hits"]}
 
     assert selected(Selection(Only.MISSING)) == {"0", "nulls", "decided"}
     assert selected(Selection(Only.STALE)) == {"other"}
-    assert selected(Selection(Only.FAILED)) == {"failed"}
+    assert selected(Selection(Only.FAILED)) == {"failed", "away"}
     assert selected(Selection(Only.ALL)) == {"0", *states}
     assert selected(Selection(Only.ALL, {"term": {FIELDS.override: "allow"}})) == {"decided"}
     began = datetime(2020, 1, 1, tzinfo=UTC)
     assert selected(Selection(Only.ALL), began) == {"0", "other", "nulls", "decided"}
     later = began + timedelta(milliseconds=1)
+    # What failed for a transient reason is tried again when that is some time ago.
+    again = selected(Selection(Only.MISSING), began, later)
+    assert again == {"0", "nulls", "decided", "away"}
+    assert selected(Selection(Only.MISSING), began, began) == {"0", "nulls", "decided"}
+    assert "away" in selected(Selection(Only.ALL), began, later)
     assert selected(Selection(Only.ALL), later) == {"0", *states}
 
 

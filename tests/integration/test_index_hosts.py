@@ -1,5 +1,6 @@
 """Hosts of images that are silent, slow or away: workers live on, and no other host waits."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from pictures import PictureServer, running_pictures
 from pydantic import ValidationError
 from workers import running_worker, wait_until
 
+from saferank.indexer.jobs.backfill import Backfill
+from saferank.indexer.jobs.records import Job, Jobs, Pace
 from saferank.indexer.queue import queue_documents
+from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index
 from saferank.settings import DecodeSettings, FetchSettings, IndexerSettings, Settings
 
@@ -88,6 +93,59 @@ def test_an_uploader_with_many_silent_images_stops_no_worker(
     assert {found[id] for id in found if id.startswith(("one", "many"))} == {"timeout"}
     assert pictures.requests[SILENT] < 60
     assert "time limit" not in log.read_text()
+
+
+def test_a_backfill_outlives_a_host_that_was_away_and_keeps_its_pauses(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    environment: dict[str, str],
+    pictures: PictureServer,
+    tmp_path: Path,
+) -> None:
+    pictures.status[SILENT] = 503
+    fill(client, index_name, {f"away{n}": pictures.url(SILENT, n) for n in range(100)})
+    helpers.bulk(
+        client,
+        (
+            {"_index": index_name, "_id": f"fast{n}", "image": pictures.url(FAST, n)}
+            for n in range(20)
+        ),
+        refresh=True,
+    )
+    jobs = Jobs(client, indexer_settings.indexer.jobs_index)
+    app = create_app(indexer_settings)
+    job = Job(index_name, "safety", model_identity("open_nsfw"), Selection(), Pace(64, 4))
+    with running_worker(environment, tmp_path / "log", fast=True):
+        back = threading.Timer(20, pictures.status.clear)
+        back.start()
+        done = Backfill(client, app, indexer_settings, jobs, jobs.acquire(job)).run()
+    assert done.complete
+    assert set(outcomes(client, index_name).values()) == {"scored"}
+    assert len(outcomes(client, index_name)) == 120
+    assert pictures.requests[SILENT] < 100 + 30
+
+
+def test_a_backfill_ends_with_what_is_left_when_a_host_stays_away(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    environment: dict[str, str],
+    pictures: PictureServer,
+    tmp_path: Path,
+) -> None:
+    pictures.status[SILENT] = 429
+    pictures.retry_after = "3600"
+    fill(client, index_name, {f"away{n}": pictures.url(SILENT, n) for n in range(100)})
+    indexer = indexer_settings.indexer.model_copy(update={"host_patience": 5.0})
+    settings = indexer_settings.model_copy(update={"indexer": indexer})
+    jobs = Jobs(client, indexer.jobs_index)
+    job = Job(index_name, "safety", model_identity("open_nsfw"), Selection(), Pace(64, 4))
+    with running_worker(environment, tmp_path / "log", fast=True):
+        done = Backfill(client, create_app(settings), settings, jobs, jobs.acquire(job)).run()
+    assert (done.left, done.failures, done.complete) == (100, {"rate_limited": 100}, False)
+    assert "images of 100 documents could not be fetched" in done.note
+    assert pictures.requests[SILENT] <= 4  # those that were under way at once
 
 
 @pytest.mark.parametrize(

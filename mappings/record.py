@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from saferank.errors import ErrorCode
+from saferank.mappings.float32 import as_probability
 
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
 _LONGEST_REFERENCE = 512
@@ -96,6 +97,7 @@ class ImageRecord:
             TypeError, ValueError: it is not one that saferank stored.
         """
         reference, error = values.get("reference"), values.get("error")
+        probability = values.get("probability")
         if not isinstance(reference, str):
             raise TypeError("an image record needs a reference")
         if error is not None and error not in _CODES:
@@ -103,7 +105,7 @@ class ImageRecord:
         return cls(
             reference=reference,
             sha256=values.get("sha256"),
-            probability=values.get("probability"),
+            probability=None if probability is None else as_probability(probability),
             error=None if error is None else _CODES[error],
             frames=values.get("frames"),
             frame_count=values.get("frame_count"),

@@ -11,6 +11,7 @@ from rich.console import Console
 from saferank.connection import clear_errors, connect
 from saferank.mappings import template
 from saferank.mappings.fields import SafetyFields
+from saferank.ranker.odd_values import odd_values
 from saferank.settings import get_settings
 
 _mapping = typer.Typer(help="The Elasticsearch fields that hold the scores.", no_args_is_help=True)
@@ -38,21 +39,33 @@ def install(
                 client, index, SafetyFields.of(settings), image_field=settings.image_field
             )
             done = f"index {index!r} has the safety fields under {settings.field!r}"
-    Console().print(done, markup=False, highlight=False)
+    _print(done)
 
 
 @_mapping.command()
 def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None:
-    """See whether an index has the safety fields as they must be."""
+    """See whether an index has the safety fields as they must be, with values that can be read.
+
+    Exit code 1 when a document has a value that nobody can read, as 'BLOCK' for 'block'.
+    """
     settings = get_settings()
+    fields = SafetyFields.of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        template.check_index(
-            client, index, SafetyFields.of(settings), image_field=settings.image_field
-        )
-    Console().print(f"index {index!r} is ready", markup=False, highlight=False)
+        template.check_index(client, index, fields, image_field=settings.image_field)
+        odd = odd_values(client, index, fields)
+    _print(f"index {index!r} is ready")
+    if odd:
+        _print("It has values that nobody can read, which are never taken as safe; correct them:")
+        for value in odd:
+            _print(f"  {value}")
+        raise typer.Exit(1)
 
 
 @_mapping.command()
 def show() -> None:
     """Print the component template as JSON."""
     typer.echo(json.dumps(template.component_template(SafetyFields.of(get_settings())), indent=2))
+
+
+def _print(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)

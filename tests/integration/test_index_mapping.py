@@ -1,13 +1,18 @@
 """The safety fields on a real node."""
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
+from typer.testing import CliRunner
 
+from saferank.cli import app
 from saferank.errors import MappingError
 from saferank.mappings import SafetyFields, add_to_index, check_index, component_template, install
+from saferank.ranker.odd_values import odd_values
+from saferank.settings import get_settings
 
 
 def test_add_to_a_live_index_touches_nothing_else(client: Elasticsearch, index_name: str) -> None:
@@ -25,7 +30,7 @@ def test_add_to_a_live_index_touches_nothing_else(client: Elasticsearch, index_n
     check_index(client, index_name, fields)
     after = client.indices.get_mapping(index=index_name)[index_name]["mappings"]
     assert after["properties"]["media"]["properties"].pop("safety")
-    assert after["_meta"].pop("saferank") == {"version": 1}
+    assert after["_meta"].pop("saferank") == {"version": 2}
     assert after == mappings
 
 
@@ -65,7 +70,7 @@ def test_the_component_template_gives_new_indices_strict_fields(
     install(client, name=name)
     try:
         stored = client.cluster.get_component_template(name=name)["component_templates"][0]
-        assert stored["component_template"]["_meta"]["saferank"] == {"version": 1}
+        assert stored["component_template"]["_meta"]["saferank"] == {"version": 2}
         client.indices.put_index_template(
             name=name, index_patterns=[index_name], composed_of=[name], priority=900
         )
@@ -145,3 +150,76 @@ def test_a_pattern_without_an_index_is_refused(client: Elasticsearch) -> None:
     for function in (add_to_index, check_index):
         with pytest.raises(MappingError, match="no index matches 'test-none-"):
             function(client, "test-none-*")
+
+
+def test_a_probability_that_is_no_number_is_refused_whatever_the_index_says(
+    client: Elasticsearch, index_name: str
+) -> None:
+    client.indices.create(index=index_name, settings={"index.mapping.ignore_malformed": True})
+    add_to_index(client, index_name)
+    for probability in ("high", "NaN", 1e300):
+        with pytest.raises(BadRequestError, match="document_parsing_exception"):
+            client.index(index=index_name, document={"safety": {"probability": probability}})
+
+
+@pytest.fixture
+def environment(elasticsearch_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+SAFETY = (
+    {"probability": 0.5, "status": "scored", "override": "allow"},
+    {"probability": -0.0, "status": "no_image", "override": "block"},
+    {"probability": 1.0, "status": "failed"},
+    {"probability": -1, "override": "BLOCK"},
+    {"probability": 2, "override": "BLOCK"},
+    {"probability": [0.1, -0.1], "override": ["allow", "blocked"]},
+    {"status": "FAILED"},
+    {"status": ""},
+)
+
+
+@pytest.mark.usefixtures("environment")
+def test_values_that_nobody_can_read_are_counted(client: Elasticsearch, index_name: str) -> None:
+    client.indices.create(index=index_name)
+    add_to_index(client, index_name)
+    for number, safety in enumerate(SAFETY):
+        client.index(index=index_name, id=str(number), document={"safety": safety})
+    client.indices.refresh(index=index_name)
+    assert [str(value) for value in odd_values(client, index_name, SafetyFields())] == [
+        "safety.override 'BLOCK' in 2 documents: counts as 'block'",
+        "safety.override 'blocked' in 1 document: counts as 'block'",
+        "safety.status '' in 1 document: counts as 'failed'",
+        "safety.status 'FAILED' in 1 document: counts as 'failed'",
+        "safety.probability outside 0..1 in 3 documents: counts as 1",
+    ]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["mapping", "check", index_name])
+    assert result.exit_code == 1
+    assert "'BLOCK' in 2 documents" in result.output
+    for number in range(3, len(SAFETY)):
+        client.delete(index=index_name, id=str(number), refresh=True)
+    assert odd_values(client, index_name, SafetyFields()) == []
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["mapping", "check", index_name])
+    assert (result.exit_code, result.output) == (0, f"index '{index_name}' is ready\n")
+
+
+def test_many_odd_values_and_malformed_ones_are_counted_too(
+    client: Elasticsearch, index_name: str
+) -> None:
+    keyword = {"type": "keyword"}
+    fields = {"model": keyword, "status": keyword, "override": keyword}
+    safety = {**fields, "probability": {"type": "float", "ignore_malformed": True}}
+    client.indices.create(
+        index=index_name, mappings={"properties": {"safety": {"properties": safety}}}
+    )
+    for number in range(12):
+        odd = {"override": f"no {number:02}", "probability": "high"}
+        client.index(index=index_name, document={"safety": odd})
+    client.indices.refresh(index=index_name)
+    *_, tenth, others, malformed = odd_values(client, index_name, SafetyFields())
+    assert tenth.what == "'no 09'"
+    assert (others.what, others.documents) == ("of other unknown values", 2)
+    assert (malformed.what, malformed.documents) == ("with a malformed value", 12)

@@ -76,7 +76,18 @@ def test_image_records_read_back_as_stored(image: ImageRecord) -> None:
     assert set(image.to_document()) <= {field.name for field in fields(image)}
 
 
-@pytest.mark.parametrize("values", [{}, {"reference": 3}, {"reference": "a", "error": "nonsense"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"reference": 3},
+        {"reference": "a", "error": "nonsense"},
+        {"reference": "a", "probability": -1},
+        {"reference": "a", "probability": 1.5},
+        {"reference": "a", "probability": "high"},
+        {"reference": "a", "probability": [0.5]},
+    ],
+)
 def test_a_foreign_image_object_is_refused(values: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         ImageRecord.from_document(values)

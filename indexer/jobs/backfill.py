@@ -138,7 +138,7 @@ class Backfill:
             self._client.indices.refresh(index=self._job.index)
             left = self._count_left()
             if left == 0 and self._wait and self._await_hosts():
-                left_before, clean_passes = None, 0
+                left_before, passes = None, 0
                 continue
             if left == 0:
                 return self._finish_done()

@@ -58,7 +58,10 @@ def test_explain_names_rule_level_and_clauses(policy: Path) -> None:
     assert "The user asked for 'off', which is ignored" in result.output
     assert '"safety.probability": {"gte": 0.2' in result.output
     clauses = json.loads(run("explain", policy, "--json", "--context", "requested=off").output)
-    assert clauses == {"hidden": [{"term": {"safety.override": "block"}}], "demoted": []}
+    blocked, unreadable = clauses["hidden"]
+    assert blocked == {"term": {"safety.override": "block"}}
+    assert unreadable["bool"]["must_not"] == [{"term": {"safety.override": "allow"}}]
+    assert clauses["demoted"] == []
 
 
 def test_explain_refuses_what_the_policy_does_not_know(policy: Path) -> None:

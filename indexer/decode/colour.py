@@ -85,12 +85,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _with_alpha(image: Image.Image) -> Image.Image:
     """Turn a transparent colour, a palette with alpha or premultiplied alpha into RGBA."""
-    low = image.info.get("low_bytes")
-    if low is None:
+    decode_low_bytes = image.info.get("low_bytes")
+    if decode_low_bytes is None:
         return image.convert("RGBA")
     # A 16-bit PNG: Pillow keeps the high bytes of the pixels, but all of the colour.
     picture = image.copy()
-    picture.putalpha(_unlike(image, low, image.info["transparency"]))
+    picture.putalpha(_unlike(image, decode_low_bytes(), image.info["transparency"]))
     return picture
 
 

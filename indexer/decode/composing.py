@@ -56,12 +56,10 @@ class Frame:
         """Left, top, right, bottom on the canvas."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
-    def decoded(self, name: str) -> Image.Image:
-        """Decode the frame alone, from a file of the format that Pillow calls so."""
+    def opened(self, name: str) -> Image.Image:
+        """Open the frame alone, from a file of the format that Pillow calls so."""
         data = b"".join(self.parts)
-        image = open_png(data) if name == "PNG" else Image.open(io.BytesIO(data), formats=[name])
-        image.load()
-        return image
+        return open_png(data) if name == "PNG" else Image.open(io.BytesIO(data), formats=[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +82,7 @@ class Animation:
 def compose(animation: Animation) -> Iterator[Image.Image]:
     """The canvas as it looks after each frame.
 
-    It is the same RGBA image each time, in sRGB, with the first frame's EXIF: copy what is to
-    be kept.
+    It is the same RGBA image each time, in sRGB: copy what is to be kept.
     """
     canvas = Image.new("RGBA", animation.size, _NOTHING)
     before: Frame | None = None
@@ -97,10 +94,9 @@ def compose(animation: Animation) -> Iterator[Image.Image]:
             canvas.paste(saved, before.box)
         if frame.disposal is Disposal.RESTORE:
             saved = canvas.crop(frame.box)
-        pixels = frame.decoded(animation.format)
-        if before is None and "exif" in pixels.info:
-            canvas.info["exif"] = pixels.info["exif"]
-        _put(canvas, to_srgb(pixels), frame)
+        with frame.opened(animation.format) as pixels:
+            pixels.load()
+            _put(canvas, to_srgb(pixels), frame)
         yield canvas
         before = frame
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
 
@@ -124,11 +125,11 @@ def _unpacks(profile: memoryview) -> bool:
 
 
 def open_png(data: bytes) -> Image.Image:
-    """Open a checked PNG, with what Pillow does not tell of it in ``info``.
+    """Open a checked PNG, decoding nothing, with what Pillow does not tell of it in ``info``.
 
     Colours that the palette lacks are its last one, as in browsers.
-    ``info["colour_space"]`` is what a cICP chunk says, and ``info["low_bytes"]`` the lower halves
-    of a picture of 16 bits a colour, where those decide what is transparent.
+    ``info["colour_space"]`` is what a cICP chunk says, and ``info["low_bytes"]`` decodes the lower
+    halves of a picture of 16 bits a colour, where those decide what is transparent.
     """
     image = Image.open(io.BytesIO(data), formats=["PNG"])
     if image.mode == "P" and image.palette is not None:
@@ -137,7 +138,7 @@ def open_png(data: bytes) -> Image.Image:
     if codes is not None:
         image.info["colour_space"] = colour_space.of_png_codes(codes)
     if _is_deep(data) and image.mode == "RGB" and "transparency" in image.info:
-        image.info["low_bytes"] = _low_bytes(data)
+        image.info["low_bytes"] = partial(_low_bytes, data)
     return image
 
 

@@ -98,10 +98,13 @@ def _animation(data: bytes, settings: DecodeSettings) -> Animation | None:
 
 
 def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
-    count, first = len(animation.frames), animation.frames[0]
-    pixels = first.decoded(animation.format)
-    alone = [as_shown(pixels)] if animation.first_may_be_alone else []
-    turn = orientation(pixels)
+    count = len(animation.frames)
+    first = animation.frames[0].opened(animation.format)
+    turn = orientation(first)
+    alone = []
+    if animation.first_may_be_alone:
+        first.load()
+        alone.append(as_shown(first))
     shown = _sample(compose(animation), count, animation.size, turn, settings)
     return _decoded(shown, turn, count, animation.format, alone)
 

@@ -195,6 +195,15 @@ def test_declared_pixels_are_checked_before_decoding(side):
     )
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_declared_pixels_are_checked_before_a_transparent_colour(depth):
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, depth, 2, 0, 0, 0)
+    idat = zlib.compress(b"\0" * 1_000_000, 9)
+    chunks = ((b"IHDR", header), (b"tRNS", b"\0" * 6), (b"IDAT", idat), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+    assert code_of(data) == "too_large"
+
+
 def test_the_pixel_limit_is_inclusive():
     data = encoded("PNG", picture(size=(96, 80)))
     assert decode(data, DecodeSettings(max_pixels=96 * 80)).width == 96

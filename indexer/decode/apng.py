@@ -39,13 +39,14 @@ def parse(data: bytes, settings: DecodeSettings) -> Animation | None:
         ImageError: ``truncated``, ``too_large``, or ``unreadable`` when the frames are not in
             order.
     """
-    if not _is_animated(data):
+    declared = _declared(data)
+    if declared == 0:
         return None
     width, height = struct.unpack_from(">II", data, 16)
     limits.check_size((width, height), settings)
     frames: list[Frame] = []
     try:
-        for frame in _frames(data):
+        for frame in _frames(data, declared):
             limits.check_size((frame.width, frame.height), settings)
             frames.append(frame)
             limits.check_frame_count(len(frames), settings)
@@ -56,8 +57,8 @@ def parse(data: bytes, settings: DecodeSettings) -> Animation | None:
     return Animation("PNG", (width, height), frames)
 
 
-def _is_animated(data: bytes) -> bool:
-    """Say whether an animation is announced, once and sensibly, before the pixels."""
+def _declared(data: bytes) -> int:
+    """How many frames are announced, once and sensibly, before the pixels; 0 if it is still."""
     counts = []
     with suppress(ImageError):  # a file that ends before its pixels is left to the decoder
         for kind, body in chunks(data):
@@ -65,7 +66,7 @@ def _is_animated(data: bytes) -> bool:
                 counts.append(struct.unpack(">II", body)[0] if len(body) == 8 else 0)
             if kind == b"IDAT":
                 break
-    return len(counts) == 1 and 0 < counts[0] < 2**31
+    return counts[0] if len(counts) == 1 and counts[0] < 2**31 else 0
 
 
 @dataclass(slots=True)
@@ -78,8 +79,11 @@ class _Control:
     pixels: list[memoryview] = field(default_factory=list)
 
 
-def _frames(data: bytes) -> Iterator[Frame]:
-    """Go through the chunks; a frame is complete when the next one or the file's end comes."""
+def _frames(data: bytes, declared: int) -> Iterator[Frame]:
+    """Go through the chunks; a frame is complete when the next one or the file's end comes.
+
+    Frames beyond those declared are not shown by browsers, so they must not crowd out the others.
+    """
     header = data[16:29]
     shared: list[bytes] = []
     control: _Control | None = None
@@ -89,10 +93,12 @@ def _frames(data: bytes) -> Iterator[Frame]:
             if len(body) < 4 or struct.unpack_from(">I", body)[0] != sequence:
                 raise _out_of_order()
             sequence += 1
+        if kind == b"fcTL" and declared == 0:
+            break
         if kind == b"fcTL":
             if control is not None:
                 yield _frame(control, header, shared)
-            control, is_default = _control(body), False
+            control, is_default, declared = _control(body), False, declared - 1
         elif kind == b"IDAT":
             if control is None:
                 width, height = struct.unpack_from(">II", header)

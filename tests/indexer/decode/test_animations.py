@@ -268,7 +268,16 @@ FIRST = chunk(b"IDAT", row("rrrr"))
     ],
 )  # fmt: skip
 def test_png_frames_are_put_together_as_in_browsers(chunks, shown):
-    assert rows(apng(*chunks)) == shown
+    declared = sum(each[4:8] == b"fcTL" for each in chunks)
+    assert rows(apng(*chunks, frames=declared)) == shown
+
+
+@pytest.mark.parametrize("declared", [1, 2, 3, 4])
+def test_png_frames_beyond_those_declared_are_not_shown(declared):
+    """Else thousands of them, which nobody sees, would crowd out the few that are."""
+    frames = [control(0, 4, 0, 0), FIRST, control(1, 1, 1, 0), later(2, "b")]
+    data = apng(*frames, control(3, 1, 2, 0), later(4, "g"), frames=declared)
+    assert rows(data) == ["rrrr", "rbrr", "rbgr"][:declared]
 
 
 @pytest.mark.parametrize(

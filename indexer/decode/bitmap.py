@@ -21,12 +21,11 @@ SIGNATURE = b"BM"
 _FILE_HEADER = 14
 _PIXELS_AT = 10  # where the file header says where the pixels are
 
-_OS2 = (
-    12  # length of the oldest header; those of 16 to 64 bytes are OS/2's second, but for 40 to 56
-)
+# Lengths of headers, which tell their kind; others from 16 to 64 are of OS/2's second kind.
+_OS2 = 12
 _WINDOWS = frozenset({40, 52, 56, 108, 124})
 _WITH_ALPHA_MASK = 56  # the shortest header that has one
-_PLAIN, _RLE8, _RLE4, _MASKS, _RLE24, _ALPHA_MASKS = 0, 1, 2, 3, 4, 6
+_PLAIN, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS = 0, 1, 2, 3, 6
 _FIVE_BITS, _EIGHT_BITS = (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)
 _DEPTHS = frozenset({1, 2, 4, 8, 16, 24, 32})
 _LEFT_OUT = 256  # in place of a colour: browsers show black

@@ -38,9 +38,9 @@ _GREY, _RGB, _PALETTE = 0, 2, 3
 _LEAST_TRANSPARENCY = {_GREY: 2, _RGB: 6, _PALETTE: 1}  # bytes in tRNS
 _ALSO_LATE = frozenset({b"eXIf"})  # some viewers, not browsers, read it after the pixels, too
 _FULL_PALETTE = 768  # bytes of 256 colours
-_MAX_PROFILE = 8_000_000  # bytes, unpacked; browsers' limit, too
+_MAX_PROFILE = 8_000_000  # bytes, unpacked: printers' have two
 
-PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE  # text is taken out, so this is for profiles only
+PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE  # for profiles: text is taken out before
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -84,12 +84,9 @@ def checked_png(data: bytes) -> bytes:
                 ErrorCode.UNREADABLE,
                 f"the PNG file is damaged: a checksum of its pixels is wrong (byte {position})",
             )
-        if (
-            not complete
-            or kind in _STRUCTURE
-            or _is_seen(kind, view[position:end], met, colour_type)
-        ):
-            kept += view[position:end]
+        chunk = view[position:end]
+        if not complete or kind in _STRUCTURE or _is_seen(kind, chunk, met, colour_type):
+            kept += chunk
             met.add(kind)
         position = end
     return bytes(kept + view[position:])

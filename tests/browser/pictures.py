@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from saferank.indexer.decode.icon import is_icon
+
 # Chosen for many kinds: tests of other decoders, icons, photographs with metadata, animations.
 NPM = (
     "bmp-js@0.1.0",
@@ -108,6 +110,8 @@ def kind_of(data: bytes) -> str | None:
         return "WEBP" if data[8:12] == b"WEBP" else None
     if data[:2] == b"BM":  # two letters claim much: the header's size as well
         return "BMP" if data[14:18] in _BMP_HEADERS else None
+    if data[:3] == b"\0\0\2" and not is_icon(data):
+        return None  # a texture: they begin alike
     return next((kind for start, kind in _STARTS.items() if data.startswith(start)), None)
 
 

@@ -19,6 +19,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from saferank.errors import ContextError
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
+from saferank.ranker.client.completions import completing, completing_each
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
 from saferank.ranker.client.methods import (
@@ -61,11 +62,11 @@ class _SafeClient(Generic[Client]):
     get = Planned(reads.get)
     get_source = Planned(reads.get_source)
     mget = Planned(reads.mget)
-    msearch = Planned(reading_documents(searches.msearch))
+    msearch = Planned(completing_each(reading_documents(searches.msearch)))
     mtermvectors = Planned(reads.mtermvectors)
     open_point_in_time = Planned(searches.open_point_in_time)
     scroll = Planned(searches.scroll)
-    search = Planned(reading_documents(searches.search))
+    search = Planned(completing(reading_documents(searches.search)))
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)

@@ -33,6 +33,7 @@ from saferank.ranker.rewrite.ranking import (
     safe_rescore,
 )
 from saferank.ranker.rewrite.retriever import safe_retriever
+from saferank.ranker.rewrite.suggest import check_completions
 from saferank.ranker.rewrite.traces import check_explained, without_traces
 
 __all__ = ["restore_response", "rewrite_count", "rewrite_search"]
@@ -254,7 +255,12 @@ def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:
 
 def _suggest(value: Any, key: str, decision: Decision) -> Any:
     if decision.hidden:
-        raise UnsafeRequest(key, "suggestions show words and documents that may be hidden")
+        check_completions(value, key)
+        raise UnsafeRequest(
+            key,
+            "no query filters completions; the search of a safe client takes them, and looks at "
+            "the document of each",
+        )
     return value
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +26,7 @@ class OnnxRuntime:
     _INPUT, _OUTPUT = "in:", "out:"
 
     def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
-        import onnxruntime
-
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -74,3 +75,14 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`; the session's memory goes with this object."""
+
+
+def _import_onnxruntime() -> Any:
+    """Import the engine without its telemetry, which 1.30 and newer begin at the import itself.
+
+    What the operator says in ``ORT_DISABLE_TELEMETRY`` holds, also 0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime

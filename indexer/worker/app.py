@@ -38,6 +38,8 @@ def create_app(settings: Settings | None = None) -> Celery:
         # Loading a model takes seconds on a busy machine; four are the default.
         worker_proc_alive_timeout=60,
         broker_connection_retry_on_startup=True,
+        # A hundred tries, Celery's default, are an outage of some hours.
+        broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_default_queue=settings.indexer.fresh_queue,
     )

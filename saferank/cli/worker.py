@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from saferank.cli.extras import needs_extra
 from saferank.settings import get_settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 def register(app: typer.Typer) -> None:
@@ -27,13 +30,18 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Child processes; one a core if not given.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="The lowest to show.")
+    ] = "info",
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
     ] = None,
     metrics_address: Annotated[str, typer.Option(help="Address to serve them at.")] = "127.0.0.1",
 ) -> None:
-    """Run a worker until it is told to stop (Ctrl-C, or SIGTERM: it finishes its tasks)."""
+    """Run a worker until it is told to stop (Ctrl-C, or SIGTERM: it finishes its tasks).
+
+    Exits with 1 when it had to end for another reason. A broker that is away is none: it waits.
+    """
     settings = get_settings()
     names = {
         "fresh": settings.indexer.fresh_queue,
@@ -62,7 +70,24 @@ def worker(
             from saferank.indexer.worker.celery import app as celery_app
 
         check_broker(celery_app)
-        celery_app.worker_main(arguments)
+        status = _run(celery_app, arguments)
+    if status:
+        raise typer.Exit(status)
+
+
+def _run(app: Celery, arguments: list[str]) -> int:
+    """Run Celery's worker and give its exit status, which ``worker_main`` keeps to itself."""
+    from celery.signals import worker_init
+
+    workers: list[Any] = []
+
+    def note(sender: Any, **_: object) -> None:
+        workers.append(sender)
+
+    worker_init.connect(note)
+    run: Any = app.worker_main  # it does return, whatever its type says
+    run(arguments)
+    return int(workers[0].exitcode or 0) if workers else 1
 
 
 @contextmanager

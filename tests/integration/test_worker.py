@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import redis
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
@@ -12,6 +13,8 @@ from saferank.indexer.jobs.recovery import held_tasks
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
+from saferank.local.folders import temporary_folder
+from saferank.local.valkey import start_broker
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings
 
@@ -65,6 +68,25 @@ def test_a_stopped_broker_is_said_within_seconds(indexer_settings: Settings) -> 
     stopped = indexer_settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
     with pytest.raises(ServiceUnavailable, match="cannot be reached"):
         queue_documents("any", [DocumentKey("1")], app=create_app(stopped))
+
+
+def test_a_worker_that_cannot_go_on_exits_with_one(
+    indexer_environment: dict[str, str], tmp_path: Path
+) -> None:
+    with temporary_folder() as folder:
+        broker = start_broker(folder / "valkey")
+        try:
+            with redis.Redis.from_url(broker.url) as admin:
+                admin.config_set("maxmemory-policy", "noeviction")
+                admin.config_set("maxmemory", "1")
+            environment = {**indexer_environment, "SAFERANK_BROKER_URL": broker.url}
+            log = tmp_path / "worker.log"
+            with running_worker(environment, log) as worker:
+                assert worker.process.wait(60) == 1
+        finally:
+            broker.stop()
+    assert "Unrecoverable error" in log.read_text()
+    assert len(log.read_text().splitlines()) < 100
 
 
 def test_asking_the_workers_leaves_no_reply_for_children_to_wait_for(

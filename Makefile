@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-compat fuzz bench bench-ranker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged fi
 
 test-browser: $(READY)  ## Compare other people's pictures with Chromium (Debian: chromium; npm).
 	$(BIN)/python tests/browser/compare.py $(BROWSER)
+
+test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
+	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)
 
 fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from saferank.models.model import Model, load_model
     from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
     from saferank.ranker.client.dsl import protect
+    from saferank.ranker.client.every_level import check_request
     from saferank.ranker.client.keywords import Context
     from saferank.ranker.esql import where
     from saferank.ranker.level.decision import Decision
@@ -50,6 +51,7 @@ __all__ = [  # noqa: RUF022  (grouped as readers look for them)
     "Decision",
     "Policy",
     "SafeSearch",
+    "check_request",
     "load_policy",
     "protect",
     "rerank",
@@ -92,6 +94,7 @@ _HOMES = {
     "saferank.models.model": "Model load_model",
     "saferank.ranker.client.client": "AsyncSafeSearch SafeSearch",
     "saferank.ranker.client.dsl": "protect",
+    "saferank.ranker.client.every_level": "check_request",
     "saferank.ranker.client.keywords": "Context",
     "saferank.ranker.esql": "where",
     "saferank.ranker.level.decision": "Decision",

@@ -76,10 +76,12 @@ class UnsafeRequest(SaferankError):
 
     Attributes:
         key: dotted path of the part in the request body, for example ``aggs.all.global``.
+        reason: why, and what to do instead.
     """
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
+        self.reason = reason
         super().__init__(f"request part {key!r} was refused: {reason}")
 
 

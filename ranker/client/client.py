@@ -55,18 +55,18 @@ class _SafeClient(Generic[Client]):
 
     bulk = Planned(reads.bulk)
     clear_scroll = Planned(searches.clear_scroll)
-    count = Planned(reading_documents(searches.count))
+    count = Planned(reading_documents(searches.count), searches=True)
     exists = Planned(reads.exists)
     exists_source = Planned(reads.exists_source)
     explain = Planned(reading_documents(reads.explain))
     get = Planned(reads.get)
     get_source = Planned(reads.get_source)
     mget = Planned(reads.mget)
-    msearch = Planned(completing_each(reading_documents(searches.msearch)))
+    msearch = Planned(completing_each(reading_documents(searches.msearch)), searches=True)
     mtermvectors = Planned(reads.mtermvectors)
     open_point_in_time = Planned(searches.open_point_in_time)
     scroll = Planned(searches.scroll)
-    search = Planned(completing(reading_documents(searches.search)))
+    search = Planned(completing(reading_documents(searches.search)), searches=True)
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)
@@ -98,12 +98,14 @@ class _SafeClient(Generic[Client]):
         policy: Policy,
         *,
         require_context: bool = False,
+        check_all_levels: bool = False,
         context: Context | None = None,
         level: str | None = None,
     ) -> None:
         self.client: Client = client
         self.policy = policy
         self._require_context = require_context
+        self._check_all_levels = check_all_levels
         self._context = context
         self._fixed = None if level is None else policy.decision_for(level)
         self._knowledge = Knowledge()
@@ -171,6 +173,7 @@ class _SafeClient(Generic[Client]):
             client or self.client,
             self.policy,
             require_context=self._require_context,
+            check_all_levels=self._check_all_levels,
             context=self._context if context is None else context,
             level=level or fixed,
         )
@@ -200,6 +203,8 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
         client: does the work; any options on it (retries, headers, timeouts) hold.
         policy: says which level holds for which context.
         require_context: refuse a call without a context, instead of using the policy's last rule.
+        check_all_levels: refuse a search at every level if any level of the policy would refuse it,
+            so that development meets the refusal whatever level it works at.
         context: holds for calls that give none of their own.
         level: holds for every call, whatever its context; for tools that compare levels.
 

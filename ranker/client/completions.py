@@ -45,7 +45,7 @@ def completing(plan: _Searching[P]) -> _Searching[P]:
     def searching(
         decision: Decision, knowledge: Knowledge, /, *args: P.args, **arguments: P.kwargs
     ) -> Plan[ObjectApiResponse[Any]]:
-        rest, suggest = _apart(arguments, decision)
+        rest, suggest = apart(arguments, decision)
         response = yield from plan(decision, knowledge, *args, **rest)
         if suggest is None:
             return response
@@ -65,7 +65,7 @@ def completing_each(plan: _Searching[P]) -> _Searching[P]:
         name = "body" if arguments.get("searches") is None else "searches"
         given: Any = arguments.get(name)
         lines = list(given) if isinstance(given, LISTS) else []
-        apart = [_apart({"body": body}, decision) for body in lines[1::2]]
+        apart = [apart({"body": body}, decision) for body in lines[1::2]]
         if all(suggest is None for _, suggest in apart):
             return (yield from plan(decision, knowledge, *args, **arguments))
         lines[1::2] = [search["body"] for search, _ in apart]
@@ -84,7 +84,7 @@ def completing_each(plan: _Searching[P]) -> _Searching[P]:
     return searching
 
 
-def _apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json | None]:
+def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json | None]:
     """The arguments of a search without its completions, and these, if they need looking at."""
     body = arguments.get("body")
     in_body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}

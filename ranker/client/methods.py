@@ -14,6 +14,7 @@ from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.client.every_level import check_arguments
 from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan
 from saferank.ranker.level.decision import Decision
@@ -72,14 +73,22 @@ class Planned(Generic[P, R]):
 
     Args:
         plan: takes the decision, what is known of the indices, and the method's keywords.
+        searches: whether its keywords are a search, that can be tried at every level.
     """
 
-    def __init__(self, plan: Callable[Concatenate[Decision, Knowledge, P], Plan[R]]) -> None:
+    def __init__(
+        self,
+        plan: Callable[Concatenate[Decision, Knowledge, P], Plan[R]],
+        *,
+        searches: bool = False,
+    ) -> None:
         run: Callable[..., Plan[R]] = plan
 
         def method(
             client: Any, *, context: Any = None, filter_path: Any = None, **arguments: Any
         ) -> Any:
+            if searches and client._check_all_levels:
+                check_arguments(arguments, client.policy)
             answer = run(client.decision(context), client._knowledge, **arguments)
             return client._run(cut(answer, filter_path) if filter_path else answer)
 

@@ -83,6 +83,11 @@ def _with_texts(
     return _everywhere(arguments, read)
 
 
+def without_documents(arguments: Mapping[str, Any]) -> Json:
+    """The arguments of a search as if no document that they name by id were there."""
+    return _everywhere(arguments, lambda items, _index: [_UNKNOWN] * len(items))
+
+
 def _check_read(place: _Place, document: Json) -> None:
     index, name, _ = place
     if "error" in document:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from saferank.cli.search import parse_context
 from saferank.ranker import Policy, load_policy
+from saferank.ranker.client.every_level import check_request
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.policy.tools import diff as policy_diff
 from saferank.ranker.policy.tools import explain_context, json_schema
@@ -30,12 +31,41 @@ def register(app: typer.Typer) -> None:
 
 
 @_policy.command()
-def check(file: _File = None) -> None:
-    """See whether a policy file is right; the first fault is named with its line."""
+def check(
+    file: _File = None,
+    request: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSON file with the body of a search; may be repeated."),
+    ] = None,
+) -> None:
+    """See whether a policy file is right, and whether every level takes the given requests.
+
+    The first fault of the file is named with its line. Exit code 1 when a level refuses a request.
+    """
     path = file or get_settings().policy
     policy = load_policy(path)
     levels, rules = len(policy.levels), len(policy.contexts)
     _print(f"{path} is right: {levels} levels, {rules} context rules")
+    taken = True
+    for name in request or ():
+        refused = check_request(_body(name), policy)
+        taken = taken and not refused
+        for level, error in refused.items():
+            _print(f"{name}: at level {level!r}: {error}")
+        if not refused:
+            _print(f"{name}: every level takes it")
+    if not taken:
+        raise typer.Exit(1)
+
+
+def _body(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+    if not isinstance(body, dict):
+        raise typer.BadParameter(f"{path} holds no object, which the body of a search is")
+    return body
 
 
 @_policy.command()

@@ -10,7 +10,16 @@ from typing import Any, assert_type
 from elastic_transport import HeadApiResponse, ObjectApiResponse
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from saferank import AsyncSafeSearch, Decision, Policy, SafeSearch, load_policy, rewrite_search
+from saferank import (
+    AsyncSafeSearch,
+    Decision,
+    Policy,
+    SafeSearch,
+    UnsafeRequest,
+    check_request,
+    load_policy,
+    rewrite_search,
+)
 
 policy = load_policy("policy.yaml")
 assert_type(policy, Policy)
@@ -26,6 +35,7 @@ assert_type(client.decision(context), Decision)
 assert_type(client.index(index="photos", document={}), ObjectApiResponse[Any])
 assert_type(client.indices.exists(index="photos"), HeadApiResponse)
 assert_type(rewrite_search({}, policy.resolve(context)), dict[str, Any])
+assert_type(check_request({"query": {"match_all": {}}}, policy), dict[str, UnsafeRequest])
 
 client.search(indx="photos")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 client.search(size="20")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -38,6 +38,25 @@ def test_a_right_policy_is_confirmed(policy: Path) -> None:
     assert "3 levels, 2 context rules" in result.output
 
 
+def test_requests_are_tried_at_every_level(policy: Path, tmp_path: Path) -> None:
+    fine, refused, broken = (tmp_path / f"{name}.json" for name in ("fine", "refused", "broken"))
+    fine.write_text('{"query": {"match_all": {}}, "sort": ["price"]}')
+    refused.write_text('{"query": {"match_all": {}}, "sort": ["price", "_score"]}')
+    result = run("check", policy, "--request", fine)
+    assert (result.exit_code, "fine.json: every level takes it" in result.output) == (0, True)
+    result = run("check", policy, "--request", refused, "--request", fine)
+    assert result.exit_code == 1
+    assert "refused.json: at level 'moderate': request part 'sort' was refused" in result.output
+    assert "'off'" not in result.output
+    assert "'strict'" not in result.output
+    assert "fine.json: every level takes it" in result.output
+    for text in ("{", "[]", None):
+        if text is not None:
+            broken.write_text(text)
+        path = broken if text is not None else tmp_path / "none.json"
+        assert run("check", policy, "--request", path).exit_code == 2
+
+
 def test_the_first_fault_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY.replace("hide_from: 0.2", "hide_from: 0.9"))
@@ -58,9 +77,9 @@ def test_explain_names_rule_level_and_clauses(policy: Path) -> None:
     assert "The user asked for 'off', which is ignored" in result.output
     assert '"safety.probability": {"gte": 0.2' in result.output
     clauses = json.loads(run("explain", policy, "--json", "--context", "requested=off").output)
-    blocked, unreadable = clauses["hidden"]
+    blocked, other_decision = clauses["hidden"]
     assert blocked == {"term": {"safety.override": "block"}}
-    assert unreadable["bool"]["must_not"] == [{"term": {"safety.override": "allow"}}]
+    assert other_decision["bool"]["filter"] == [{"exists": {"field": "safety.override"}}]
     assert clauses["demoted"] == []
 
 

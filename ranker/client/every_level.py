@@ -1,0 +1,70 @@
+"""Trying a request at every level, so that a refusal is met in development and not in production.
+
+Some parts of requests are refused at some levels only, at those that demote for one. The code that
+sends them is written and tried at one level, and the others may first be met by users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import LISTS, Json
+from saferank.ranker.client.arguments import parse_request
+from saferank.ranker.client.completions import apart
+from saferank.ranker.client.similar import without_documents
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.policy import Policy
+from saferank.ranker.rewrite.search import rewrite_search
+
+
+def check_request(
+    body: Mapping[str, Any], policy: Policy, *, scroll: bool = False
+) -> dict[str, UnsafeRequest]:
+    """Try a search at every level of a policy; nothing is sent.
+
+    Args:
+        body: of the search, as ``SafeSearch.search`` takes it.
+        policy: whose levels to try.
+        scroll: whether the search begins a scroll.
+
+    Returns:
+        Level -> why it is refused there. Empty when every level takes it.
+    """
+    refused = {}
+    for level in policy.levels:
+        try:
+            _try(body, policy.decision_for(level), scroll=scroll)
+        except UnsafeRequest as error:
+            refused[level] = error
+    return refused
+
+
+def check_arguments(arguments: Mapping[str, Any], policy: Policy) -> None:
+    """See that every level takes a call of ``search``, ``msearch`` or ``count``.
+
+    Raises:
+        UnsafeRequest: one does not; the message names it.
+    """
+    scroll = arguments.get("scroll") is not None
+    for body in _bodies(arguments):
+        refused = check_request(body, policy, scroll=scroll)
+        if refused:
+            level, error = next(iter(refused.items()))
+            where = f"at level {level!r}; this client tries every level"
+            raise UnsafeRequest(error.key, f"{error.reason} ({where})") from error
+
+
+def _bodies(arguments: Mapping[str, Any]) -> Iterator[Json]:
+    searches = arguments.get("searches") or arguments.get("body")
+    if isinstance(searches, LISTS):
+        yield from searches[1::2]
+    else:
+        yield parse_request(arguments).body
+
+
+def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
+    given, _ = apart({"body": body}, decision)
+    request = parse_request(without_documents(given))
+    rewrite_search(request.body, decision, scroll=scroll)

@@ -9,11 +9,12 @@ or refused. Calls that write or administer are passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
+from elastic_transport.client_utils import DefaultType
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from saferank.errors import ContextError
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 
-# What the bulk helpers of the Elasticsearch client need beside calls: it records their times.
-_FOR_HELPERS = names("_otel")
+# What libraries read of a client beside its calls: the bulk helpers record their times with it,
+# and langchain copies the headers to add its own.
+_FOR_LIBRARIES = names("_headers _otel")
 
 
 class _SafeClient(Generic[Client]):
@@ -104,6 +106,8 @@ class _SafeClient(Generic[Client]):
     ) -> None:
         self.client: Client = client
         self.policy = policy
+        self._ignored = _ignored_by(client)
+        self._sender: Client = client.options(ignore_status=()) if self._ignored else client
         self._require_context = require_context
         self._check_all_levels = check_all_levels
         self._context = context
@@ -191,9 +195,15 @@ class _SafeClient(Generic[Client]):
             return self._refused(name)
 
     def _refused(self, name: str) -> Any:
-        if name in _FOR_HELPERS:
+        if name in _FOR_LIBRARIES:
             return getattr(self.client, name)
         return refuse_call(self.client, name, name)
+
+
+def _ignored_by(client: Elasticsearch | AsyncElasticsearch) -> Collection[int]:
+    """Statuses that the client's options say are no errors."""
+    ignored = client._ignore_status
+    return () if ignored is None or isinstance(ignored, DefaultType) else ignored
 
 
 class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
@@ -212,6 +222,11 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
         ContextError: there is no such level.
     """
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
+        """The class that it is taken for by libraries that insist on a client, as pydantic does."""
+        return Elasticsearch
+
     def __enter__(self) -> Self:
         return self
 
@@ -224,6 +239,11 @@ class AsyncSafeSearch(_SafeClient[AsyncElasticsearch], AsyncRunner):
 
     It is made like ``SafeSearch`` and has the same methods.
     """
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
+        """The class that it is taken for by libraries that insist on a client, as pydantic does."""
+        return AsyncElasticsearch
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,10 +8,14 @@ of what it is made of, once for both.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import warnings
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+
+from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
+from elasticsearch import ApiError
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.every_level import check_arguments
@@ -24,48 +28,77 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
+# Keywords of any call that say how it travels, as the Elasticsearch client names them there.
+_PER_CALL = frozenset({"api_key", "headers", "http_auth", "ignore", "opaque_id", "request_timeout"})
+
+
 class PlainRunner:
-    """Runs plans on ``self.client`` and waits for its answers."""
+    """Runs plans and waits for the answers."""
 
     client: Any
+    _sender: Any
+    _ignored: Collection[int]
 
     def _run(self, plan: Plan[R]) -> R:
         try:
             call = next(plan)
             while True:
                 try:
-                    response = _method(self.client, call)(**call.arguments)
+                    response = _method(self._sender, call)(**call.arguments)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        except ApiError as error:
+            if error.status_code in self._ignored:
+                return _as_response(error)  # type: ignore[no-any-return]
+            raise
 
 
 class AsyncRunner:
-    """Runs plans on ``self.client`` and awaits its answers."""
+    """Runs plans and awaits the answers."""
 
     client: Any
+    _sender: Any
+    _ignored: Collection[int]
 
     async def _run(self, plan: Plan[R]) -> R:
         try:
             call = next(plan)
             while True:
                 try:
-                    response = await _method(self.client, call)(**call.arguments)
+                    response = await _method(self._sender, call)(**call.arguments)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        except ApiError as error:
+            if error.status_code in self._ignored:
+                return _as_response(error)  # type: ignore[no-any-return]
+            raise
 
 
 def _method(client: Any, call: Call) -> Callable[..., Any]:
     for part in call.method.split("."):
         client = getattr(client, part)
     return client  # type: ignore[no-any-return]
+
+
+def _as_response(error: ApiError) -> Any:
+    """What the Elasticsearch client returns in the place of an error that it is to ignore.
+
+    Plans always see the error, so that they tell what is not there from what is: only here, where
+    a hidden document is a missing one already, does it become an answer.
+    """
+    if isinstance(error.body, dict):
+        return ObjectApiResponse(body=error.body, meta=error.meta)
+    if error.body:
+        return ApiResponse(body=error.body, meta=error.meta)
+    return HeadApiResponse(meta=error.meta)
 
 
 class Planned(Generic[P, R]):
@@ -83,10 +116,15 @@ class Planned(Generic[P, R]):
         searches: bool = False,
     ) -> None:
         run: Callable[..., Plan[R]] = plan
+        signature = _signature(plan)
+        outside = (_PER_CALL | {"params"}) - signature.parameters.keys()
 
         def method(
             client: Any, *, context: Any = None, filter_path: Any = None, **arguments: Any
         ) -> Any:
+            if not outside.isdisjoint(arguments):
+                client, arguments = _travelling(client, arguments, outside)
+                filter_path = arguments.pop("filter_path", filter_path)
             if searches and client._check_all_levels:
                 check_arguments(arguments, client.policy)
             answer = run(client.decision(context), client._knowledge, **arguments)
@@ -94,7 +132,7 @@ class Planned(Generic[P, R]):
 
         method.__name__ = method.__qualname__ = plan.__name__
         method.__doc__ = self.__doc__ = plan.__doc__
-        method.__signature__ = _signature(plan)  # type: ignore[attr-defined]
+        method.__signature__ = signature  # type: ignore[attr-defined]
         self._method = method
 
     @overload
@@ -196,6 +234,30 @@ def refuse_call(client: Any, name: str, path: str) -> NoReturn:
     raise UnsafeRequest(
         path, f"this call is not known to be safe; use '.client.{path}' where no user sees it"
     )
+
+
+def _travelling(
+    client: Any, given: Mapping[str, Any], outside: frozenset[str]
+) -> tuple[Any, dict[str, Any]]:
+    """The client with the options that a call gives for itself, and the call's other arguments.
+
+    The Elasticsearch client takes them on every call and warns that ``options`` is the place.
+    """
+    arguments = dict(given)
+    if "params" in outside:
+        for name, value in (arguments.pop("params", None) or {}).items():
+            if name in arguments:
+                raise TypeError(f"{name!r} is given twice, as a keyword and in 'params'")
+            arguments[name] = value
+    options = {name: arguments.pop(name) for name in _PER_CALL & outside & arguments.keys()}
+    if "ignore" in options:
+        options["ignore_status"] = options.pop("ignore")
+    warnings.warn(
+        "'params' and transport options in a call are deprecated; use '.options()' instead",
+        category=DeprecationWarning,
+        stacklevel=3,
+    )
+    return client.options(**options) if options else client, arguments
 
 
 def _signature(plan: Callable[..., Any]) -> inspect.Signature:

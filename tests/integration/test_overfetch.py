@@ -132,19 +132,22 @@ class CountingSearch(SafeSearch):
 
     searches = 0
 
-    def __init__(self, client: Any, policy: Policy) -> None:
-        super().__init__(_Counted(client), policy)  # type: ignore[type-var]
+    def _run(self, plan: Any) -> Any:
+        return super()._run(self._counted(plan))
 
-
-class _Counted:
-    """A client of which each search that is sent is counted."""
-
-    def __init__(self, client: Elasticsearch) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        CountingSearch.searches += name == "search"
-        return getattr(self._client, name)
+    def _counted(self, plan: Any) -> Any:
+        call = next(plan)
+        while True:
+            type(self).searches += call.method == "search"
+            try:
+                try:
+                    answer = yield call
+                except Exception as error:
+                    call = plan.throw(error)
+                else:
+                    call = plan.send(answer)
+            except StopIteration as stop:
+                return stop.value
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

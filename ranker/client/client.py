@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 from elastic_transport.client_utils import DefaultType
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from saferank.errors import ContextError
+from saferank.errors import ConfigurationError, ContextError
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
 from saferank.ranker.client.completions import completing, completing_each
@@ -103,6 +103,7 @@ class _SafeClient(Generic[Client]):
         check_all_levels: bool = False,
         context: Context | None = None,
         level: str | None = None,
+        secret: str | bytes | None = None,
     ) -> None:
         self.client: Client = client
         self.policy = policy
@@ -112,7 +113,7 @@ class _SafeClient(Generic[Client]):
         self._check_all_levels = check_all_levels
         self._context = context
         self._fixed = None if level is None else policy.decision_for(level)
-        self._knowledge = Knowledge()
+        self._knowledge = Knowledge() if secret is None else Knowledge(key=_key(secret))
         self._resolve = lru_cache(maxsize=1024)(self._resolve_items)
 
     def bind(self, context: Context) -> Self:
@@ -200,6 +201,14 @@ class _SafeClient(Generic[Client]):
         return refuse_call(self.client, name, name)
 
 
+def _key(secret: str | bytes) -> bytes:
+    if not secret:
+        raise ConfigurationError(
+            "the secret that signs scroll ids is empty; give a long random text, or none"
+        )
+    return secret.encode() if isinstance(secret, str) else secret
+
+
 def _ignored_by(client: Elasticsearch | AsyncElasticsearch) -> Collection[int]:
     """Statuses that the client's options say are no errors."""
     ignored = client._ignore_status
@@ -217,6 +226,8 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
             so that development meets the refusal whatever level it works at.
         context: holds for calls that give none of their own.
         level: holds for every call, whatever its context; for tools that compare levels.
+        secret: signs scroll ids; the same in all processes of an application that scrolls across
+            them. Without one a scroll can be read on only through this client and its copies.
 
     Raises:
         ContextError: there is no such level.

@@ -7,6 +7,7 @@ run a plan, so nothing is written twice.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -42,10 +43,11 @@ _CHECK_AGAIN_AFTER = 300.0
 
 @dataclass
 class Knowledge:
-    """What a client has learned about its indices; shared by its copies."""
+    """What a client and its copies share: what was learned, and the key that signs scroll ids."""
 
     experience: Experience = field(default_factory=Experience)
     checked: dict[tuple[str, SafetyFields], float] = field(default_factory=dict)
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
 
 def check_fields(index: str | None, fields: SafetyFields, knowledge: Knowledge) -> Plan[None]:

@@ -1,11 +1,13 @@
 """Scroll ids that remember the level they were made at.
 
 A scroll's filter is fixed when it begins. Its id, given away by the engine as it is, would let
-a request in another context read on at the looser level.
+a request in another context read on at the looser level. So what an application gets is a token:
+the id with the level, signed, so that whoever holds tokens cannot put parts of them together.
 """
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, replace
 
 from saferank.errors import UnsafeRequest
@@ -25,37 +27,49 @@ class ScrollToken:
     Attributes:
         scroll_id: as the engine gave it.
         cache_key: of the decision at which the scroll began.
-        asked: doc values that were asked for on top of the request; None: the source has all.
+        hits: where its hits carry their safety fields: ``_source``, or doc values that were asked
+            for on top of the request.
     """
 
     scroll_id: str
     cache_key: str
-    asked: tuple[str, ...] | None
+    hits: str
 
     @classmethod
     def of(cls, scroll_id: str, decision: Decision, reader: HitReader) -> ScrollToken:
         """The token for a scroll that begins."""
-        asked = None if reader.in_source else reader.asked
+        asked = _SOURCE if reader.in_source else _AND.join(reader.asked)
         return cls(scroll_id, decision.cache_key, asked)
 
     @classmethod
-    def parse(cls, text: object) -> ScrollToken:
+    def parse(cls, text: object, key: bytes) -> ScrollToken:
         """Read a token.
 
-        Raises:
-            UnsafeRequest: it was not made by a safe client.
-        """
-        parts = str(text).split("/", 3)
-        if len(parts) != 4 or parts[0] != _MARK:
-            raise UnsafeRequest("scroll_id", "this scroll was not begun through a safe client")
-        _, cache_key, asked, scroll_id = parts
-        if asked == _SOURCE:
-            return cls(scroll_id, cache_key, None)
-        return cls(scroll_id, cache_key, tuple(asked.split(_AND)) if asked else ())
+        Args:
+            text: what the application has.
+            key: that it was signed with.
 
-    def __str__(self) -> str:
-        asked = _SOURCE if self.asked is None else _AND.join(self.asked)
-        return "/".join((_MARK, self.cache_key, asked, self.scroll_id))
+        Raises:
+            UnsafeRequest: it was not made by a safe client with this key.
+        """
+        mark, slash, rest = str(text).partition("/")
+        signature, _, content = rest.partition("/")
+        parts = content.split("/", 2)
+        if mark != _MARK or not slash or len(parts) != 3:
+            raise UnsafeRequest("scroll_id", "this scroll was not begun through a safe client")
+        if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+            raise UnsafeRequest(
+                "scroll_id",
+                "it is not signed by this client: it was changed, or begun in another process; "
+                "give the clients of all processes the same 'secret='",
+            )
+        cache_key, hits, scroll_id = parts
+        return cls(scroll_id, cache_key, hits)
+
+    def signed(self, key: bytes) -> str:
+        """The token as the application gets it."""
+        content = "/".join((self.cache_key, self.hits, self.scroll_id))
+        return "/".join((_MARK, _signature(content, key), content))
 
     def check(self, decision: Decision) -> None:
         """See that the scroll began at the level that holds now.
@@ -72,4 +86,11 @@ class ScrollToken:
 
     def reader(self, fields: SafetyFields) -> HitReader:
         """What reads this scroll's hits."""
-        return HitReader(fields, in_source=self.asked is None, asked=self.asked or ())
+        if self.hits == _SOURCE:
+            return HitReader(fields)
+        asked = tuple(self.hits.split(_AND)) if self.hits else ()
+        return HitReader(fields, in_source=False, asked=asked)
+
+
+def _signature(content: str, key: bytes) -> str:
+    return hmac.digest(key, content.encode(), "sha256").hex()

@@ -57,7 +57,7 @@ def search(
             if "scroll" in request.parameters and "_scroll_id" in stop.value:
                 reader = HitReader.of(request.body, decision.fields)
                 token = ScrollToken.of(stop.value["_scroll_id"], decision, reader)
-                stop.value["_scroll_id"] = str(token)
+                stop.value["_scroll_id"] = token.signed(knowledge.key)
             return ObjectApiResponse(body=stop.value, meta=response.meta)
 
 
@@ -137,34 +137,37 @@ def search_template(
 
 
 def scroll(
-    decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Scroll]
+    decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Scroll]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.scroll``: the next page, at the level at which the scroll was begun."""
     given = {**(arguments.get("body") or {}), **arguments}
     given.pop("body", None)
-    token = ScrollToken.parse(given.pop("scroll_id", None))
+    token = ScrollToken.parse(given.pop("scroll_id", None), knowledge.key)
     token.check(decision)
     response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
     body = restore_response(response.body, decision)
     _annotate(body, token.reader(decision.fields), decision, Way.IN_QUERY, None)
     if "_scroll_id" in body:
-        body["_scroll_id"] = str(token.renewed(body["_scroll_id"]))
+        body["_scroll_id"] = token.renewed(body["_scroll_id"]).signed(knowledge.key)
     return ObjectApiResponse(body=body, meta=response.meta)
 
 
 def clear_scroll(
-    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
+    _decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
 ) -> Plan[ApiResponse[Any]]:
     """``client.clear_scroll``."""
     given = {**(arguments.get("body") or {}), **arguments}
     given.pop("body", None)
-    ids = given.pop("scroll_id", None)
-    if ids is None or ids == "_all":
-        raise UnsafeRequest("scroll_id", "name the scrolls to end")
-    ids = ids.split(",") if isinstance(ids, str) else ids
-    tokens = [ScrollToken.parse(item).scroll_id for item in ids]
-    response: ApiResponse[Any] = yield Call("clear_scroll", {**given, "scroll_id": tokens})
+    if ids := given.get("scroll_id"):
+        given["scroll_id"] = [
+            item if item == _ALL else ScrollToken.parse(item, knowledge.key).scroll_id
+            for item in (ids.split(",") if isinstance(ids, str) else ids)
+        ]
+    response: ApiResponse[Any] = yield Call("clear_scroll", given)
     return response
+
+
+_ALL = "_all"
 
 
 def open_point_in_time(

@@ -12,7 +12,7 @@ from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, No
 from elasticsearch.dsl import AsyncSearch, MultiSearch, Search
 from elasticsearch.helpers import async_bulk, bulk, parallel_bulk, scan
 
-from saferank.errors import ContextError, MappingError, UnsafeRequest
+from saferank.errors import ConfigurationError, ContextError, MappingError, UnsafeRequest
 from saferank.mappings import template
 from saferank.ranker import AsyncSafeSearch, Policy, SafeSearch, load_policy, protect
 
@@ -294,6 +294,46 @@ def test_a_scroll_cannot_be_read_on_at_another_level(safe: SafeSearch) -> None:
         safe.scroll(scroll_id=raw, context={"requested": "off"})
     safe.clear_scroll(scroll_id=[begun["_scroll_id"]])
     safe.client.clear_scroll(scroll_id=raw)
+
+
+@pytest.mark.parametrize("secret", ["a long random text", b"a long random text"])
+def test_a_scroll_goes_on_in_another_process_by_a_shared_secret(
+    node: Elasticsearch, policy: Policy, secret: str | bytes
+) -> None:
+    here, there, alone = (SafeSearch(node, policy, secret=own) for own in (secret, secret, None))
+    begun = here.search(index=INDEX, size=1, scroll="1m")["_scroll_id"]
+    with pytest.raises(UnsafeRequest, match="the same 'secret='"):
+        alone.scroll(scroll_id=begun)
+    with pytest.raises(UnsafeRequest, match="the same 'secret='"):
+        alone.clear_scroll(scroll_id=begun)
+    page = there.bind({}).scroll(scroll_id=begun, scroll="1m")
+    assert len(page["hits"]["hits"]) == 1
+    assert there.clear_scroll(scroll_id=page["_scroll_id"])["succeeded"]
+    with pytest.raises(ConfigurationError, match="secret"):
+        SafeSearch(node, policy, secret=secret[:0])
+
+
+def test_a_scroll_id_cannot_be_put_together_by_its_holder(safe: SafeSearch) -> None:
+    child = {"audience": "child"}
+    strict = safe.search(index=INDEX, size=1, scroll="1m", context=child)["_scroll_id"]
+    loose = safe.search(index=INDEX, size=1, scroll="1m", context={"requested": "off"})
+    raw = loose["_scroll_id"].rpartition("/")[2]
+    forged = f"{strict.rpartition('/')[0]}/{raw}"
+    with pytest.raises(UnsafeRequest, match="not signed"):
+        safe.scroll(scroll_id=forged, context=child)
+    safe.clear_scroll(scroll_id=[strict, loose["_scroll_id"]])
+
+
+def test_all_scrolls_are_ended_as_by_the_client(safe: SafeSearch) -> None:
+    for everything in ("_all", ["_all"]):
+        begun = safe.search(index=INDEX, size=1, scroll="1m")["_scroll_id"]
+        assert safe.clear_scroll(scroll_id=everything)["num_freed"] >= 1
+        with pytest.raises(NotFoundError):
+            safe.scroll(scroll_id=begun)
+    with pytest.raises(BadRequestError):
+        safe.client.clear_scroll()
+    with pytest.raises(BadRequestError):
+        safe.clear_scroll()
 
 
 def test_the_clients_own_bulk_helpers_work(safe: SafeSearch, elasticsearch_url: str) -> None:

@@ -1,7 +1,7 @@
 """Filtered aliases: what a level hides, for clients that are not ours to change.
 
-An alias is a filter on searches. It cannot demote, and a read by id (``get``, ``mget``) does not
-look at it, so a client that is given an alias must not be given reads by id.
+An alias is a filter on what a search finds. It cannot demote, and everything else that a client may
+ask for passes it by: ``PROTECTS`` and ``LEAVES_OPEN`` say what; a test on a real node holds each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,29 @@ from saferank.ranker.rewrite.query import without_hidden
 
 ALIAS_NAME = "{index}-{level}"
 """How the alias of an index is called at a level."""
+
+
+PROTECTS = {
+    "hits": "hits, totals and counts, in any order and on any page",
+    "aggregations": "aggregations, also 'global' and 'significant_terms'",
+    "neighbours": "nearest neighbours, as 'knn', as a query and in retrievers",
+    "groups": "inner hits of groups and of nested objects",
+    "pages": "scrolls, and points in time that are opened through it",
+}
+"""What an alias keeps hidden documents out of, each in words for people."""
+
+LEAVES_OPEN = {
+    "reads": "reads by id: get, mget, get_source, exists, termvectors, explain, and an update that "
+    "returns the document",
+    "lookups": "'terms' lookups and 'more_like_this' by id, which read any document",
+    "suggestions": "suggestions: completions are documents, 'term' and 'phrase' words of all",
+    "profile": "'profile', and 'explain' of a phrase prefix: they list words of all documents",
+    "words": "'terms' with 'min_doc_count: 0' and terms_enum: likewise",
+    "numbers": "statistics of the index, which count all documents",
+    "names": "the index by its own name, a pattern or a looser alias, alone or beside this one",
+    "writes": "writes, which change any document",
+}
+"""What passes an alias by."""
 
 
 def alias_filter(decision: Decision) -> dict[str, Any]:

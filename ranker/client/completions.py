@@ -65,15 +65,15 @@ def completing_each(plan: _Searching[P]) -> _Searching[P]:
         name = "body" if arguments.get("searches") is None else "searches"
         given: Any = arguments.get(name)
         lines = list(given) if isinstance(given, LISTS) else []
-        apart = [apart({"body": body}, decision) for body in lines[1::2]]
-        if all(suggest is None for _, suggest in apart):
+        parts = [apart({"body": body}, decision) for body in lines[1::2]]
+        if all(suggest is None for _, suggest in parts):
             return (yield from plan(decision, knowledge, *args, **arguments))
-        lines[1::2] = [search["body"] for search, _ in apart]
+        lines[1::2] = [search["body"] for search, _ in parts]
         rest: Any = {**arguments, name: lines}
         response = yield from plan(decision, knowledge, *args, **rest)
         common = {key: value for key, value in arguments.items() if key != name}
         answers = list(response.body["responses"])
-        for number, (search, suggest) in enumerate(apart):
+        for number, (search, suggest) in enumerate(parts):
             if suggest is not None and "error" not in answers[number]:
                 request = parse_request({**common, **lines[2 * number], **search})
                 answers[number] = yield from _with_completions(

@@ -25,7 +25,7 @@ from typing import Any
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_float32_list
 from saferank.mappings.record import Override, Status
-from saferank.ranker.bodies import Query, as_list
+from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.thresholds import Interval, beyond
 
@@ -178,39 +178,45 @@ def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
-    if FAILED in status or (status and not any(value in STATUSES for value in status)):
+    if FAILED in status:
         code |= STATES["failed"]
     if NO_IMAGE in status:
         code |= STATES["no_image"]
+    if status and not code and SCORED not in status:
+        code = STATES["failed"]
     if not (code or scored):
         code = STATES["unscored"]
     # A document with both decisions is blocked: the query side sees it so, too.
-    if ALLOW in override and BLOCK not in override:
-        code |= STATES["allowed"]
-    elif override:
-        code |= STATES["blocked"]
+    if override:
+        allowed = ALLOW in override and BLOCK not in override
+        code |= STATES["allowed" if allowed else "blocked"]
     return code
 
 
-def _values(value: Any) -> list[Any]:
+def _values(value: Any) -> Sequence[Any]:
     """The values of a field; null is none."""
-    return [item for item in as_list(value) if item is not None]
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        return (value,)
+    return [item for item in value if item is not None] if None in value else value
 
 
 def _probability(row: Mapping[str, Any], model: str | None) -> float | None:
-    """The highest value, as the engine takes it, or None."""
-    if model is not None and model not in _values(row.get("model")):
+    """The highest value, as the engine takes it, or None; 1 if one lies outside 0..1."""
+    values = _values(row.get("probability"))
+    if not values or (model is not None and model not in _values(row.get("model"))):
         return None
     try:
-        numbers = [float(item) for item in _values(row.get("probability"))]
+        numbers = [float(value) for value in values]
     except (TypeError, ValueError):
         return None
+    highest = max(numbers)
+    if min(numbers) >= 0 and highest <= 1:
+        return highest
     numbers = [number for number in numbers if not math.isnan(number)]
     if not numbers:
         return None
-    if min(numbers) < 0 or max(numbers) > 1:
-        # What rounds to 0 or 1 is stored so.
-        stored = as_float32_list(numbers)
-        if min(stored) < 0 or max(stored) > 1:
-            return 1.0
-    return max(numbers)
+    # What rounds to 0 or 1 is stored so.
+    inside = all(0 <= stored <= 1 for stored in as_float32_list(numbers))
+    return max(numbers) if inside else 1.0

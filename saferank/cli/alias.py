@@ -10,7 +10,13 @@ from rich.console import Console
 
 from saferank.connection import clear_errors, connect
 from saferank.ranker import load_policy
-from saferank.ranker.alias import ALIAS_NAME, install_aliases, remove_aliases
+from saferank.ranker.alias import (
+    ALIAS_NAME,
+    LEAVES_OPEN,
+    PROTECTS,
+    install_aliases,
+    remove_aliases,
+)
 from saferank.settings import get_settings
 
 _alias = typer.Typer(help="One filtered alias a level.", no_args_is_help=True)
@@ -33,7 +39,16 @@ def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> 
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         names = install_aliases(client, index, rules, name=name)
     _print(f"installed: {', '.join(names)}")
-    _print("An alias hides and does not demote, and reads by id pass it by.")
+    _print("Through an alias hidden documents are not in:")
+    for what in PROTECTS.values():
+        _print(f"  {what}")
+    _print("It does not demote, and it does not protect against:")
+    for what in LEAVES_OPEN.values():
+        _print(f"  {what}")
+    _print(
+        "So let such a client send only searches that your own code has written; one that passes "
+        "on what users ask needs SafeSearch in between."
+    )
 
 
 @_alias.command()
@@ -47,4 +62,4 @@ def remove(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> N
 
 
 def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -136,12 +136,11 @@ class Backfill:
         while True:
             self._drain()
             self._client.indices.refresh(index=self._job.index)
-            left = self._count_left()
-            if left == 0 and self._wait and self._await_hosts():
-                left_before, passes = None, 0
-                continue
+            left = self._count_unsettled()
             if left == 0:
-                return self._finish_done()
+                if not (self._await_hosts() if self._wait else self._count_left()):
+                    return self._finish_done()
+                left_before, passes = None, 0
             if indices != (indices := self._indices()):
                 # An alias that moved leads to other documents: what was counted is not theirs.
                 left_before, passes = None, 0
@@ -149,6 +148,7 @@ class Backfill:
             stuck = left_before is not None and left >= left_before and not self._lost
             self._lost = 0
             if stuck or passes == _MOST_PASSES:
+                left = self._count_not_done()
                 note = f"{left} documents are left; see what was rejected, or start it again"
                 return self._finish(JobState.DONE, note, left=left)
             self._beat(passes=self._job.passes + 1, total=self._job.total or left)
@@ -168,7 +168,13 @@ class Backfill:
         count: int = self._client.count(index=self._job.index, query=query)["count"]
         return count
 
-    def _count_failed_for_now(self) -> int:
+    def _count_unsettled(self) -> int:
+        """Count what is to be done, but for transient failures since the job began."""
+        retried = _retried(self._job, wait=self._wait)
+        return self._count_left(failed_before=min(retried, self._job.started_at))
+
+    def _count_not_done(self) -> int:
+        """Count what is to be done now or later: transient failures too, however recent."""
         return self._count_left(failed_before=datetime.now(UTC) + timedelta(days=1))
 
     def _await_hosts(self) -> bool:
@@ -177,7 +183,7 @@ class Backfill:
         Returns:
             Whether there are any, and not for too long without one that came.
         """
-        failed = self._count_failed_for_now()
+        failed = self._count_not_done()
         now = time.monotonic()
         if self._fewest_failed is None or failed < self._fewest_failed:
             self._fewest_failed, self._gained_at = failed, now
@@ -191,7 +197,7 @@ class Backfill:
         return True
 
     def _finish_done(self) -> Job:
-        failed = self._count_failed_for_now() if self._wait else 0
+        failed = self._count_not_done() if self._wait else 0
         note = f"images of {failed} documents could not be fetched; sweeps try again each hour"
         return self._finish(JobState.DONE, note if failed else "", left=failed)
 

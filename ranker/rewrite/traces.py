@@ -89,13 +89,10 @@ def _time(*parts: Json | None) -> Json:
 
 
 # Kinds and options by which a query becomes one for several words that documents have.
-_EXPANDING = names(
-    """
-    fuzziness fuzzy fuzzy_rewrite match_phrase_prefix query_string rewrite simple_query_string
-    span_multi
-    """
-)
+_EXPANDING = names("fuzziness fuzzy fuzzy_rewrite match_phrase_prefix rewrite span_multi")
 _PHRASE_PREFIX = "phrase_prefix"
+_SYNTAXES = ("query_string", "simple_query_string")
+_MISSPELT = "~"
 
 
 def check_explained(body: Any, key: str, decision: Decision) -> None:
@@ -117,10 +114,13 @@ def check_explained(body: Any, key: str, decision: Decision) -> None:
 
 
 def _expanding(value: Any) -> str | None:
+    """What expands a query anywhere in a value."""
     if isinstance(value, Mapping):
         found = next(iter(_EXPANDING.intersection(value)), None)
         if found is None and value.get("type") == _PHRASE_PREFIX:
             found = _PHRASE_PREFIX
+        if found is None and any(_MISSPELT in str(value.get(name)) for name in _SYNTAXES):
+            found = _MISSPELT
         parts: Iterable[Any] = value.values()
     elif isinstance(value, list | tuple):
         found, parts = None, value

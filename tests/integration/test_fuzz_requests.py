@@ -307,8 +307,6 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         "numbers": {"value_count": {"field": "number"}},
         **draw(st.dictionaries(st.sampled_from("xyz"), aggregations, max_size=2)),
     }
-    if "query_string" in str(body):
-        body.pop("explain", None)  # Its words are not explained where any are hidden.
     return named_once(body)
 
 

@@ -121,6 +121,26 @@ EXPANDING: dict[str, Json] = {
         }
     },
     "intervals": {"intervals": {"title": {"prefix": {"prefix": "zz"}}}},
+    "intervals_wildcard": {
+        "intervals": {
+            "title": {
+                "all_of": {
+                    "intervals": [{"match": {"query": "cat"}}, {"wildcard": {"pattern": "zz*"}}]
+                }
+            }
+        }
+    },
+    "query_string_prefix": {"query_string": {"query": 'cat OR title:zz* OR "cat zz*"'}},
+    "simple_prefix": {"simple_query_string": {"query": "cat | zz*", "fields": ["title"]}},
+}
+EXPLAINED = {
+    "prefix",
+    "wildcard",
+    "match_bool_prefix",
+    "intervals",
+    "intervals_wildcard",
+    "query_string_prefix",
+    "simple_prefix",
 }
 WRAPPED: dict[str, Callable[[Json], Json]] = {
     "alone": lambda query: query,
@@ -210,7 +230,7 @@ def test_an_explanation_lists_no_word_of_a_hidden_document(
     safe: SafeSearch, kind: str, wrapping: str
 ) -> None:
     query = WRAPPED[wrapping](EXPANDING[kind])
-    if kind not in {"prefix", "wildcard", "match_bool_prefix", "intervals"}:
+    if kind not in EXPLAINED:
         for refused in (
             lambda: safe.search(index=WITH, query=query, explain=True),
             lambda: safe.explain(index=WITH, id="3", query=query),

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from enum import StrEnum
+from http.client import NOT_FOUND
 from typing import Any, NamedTuple
 
 from play import Asked, Outcome
@@ -67,17 +68,18 @@ def compare(
         reference: of plain clients.
         banded: that client puts a band in front of sort values, as ``surfaces.md`` says.
     """
+    if _shows_twins(asked, outcome):
+        return Verdict.LEAKING, []
+    failed = reference.alone.failure is not None
+    if outcome.refused and not failed:
+        return Verdict.REFUSED, []
     alone, deleted, beside = map(_view, reference)
     found = list(_differences(_view(outcome), alone, deleted, banded=banded))
     by_twins = {str(difference) for difference in _differences(beside, alone, None)}
-    if _shows_twins(asked, outcome) or not by_twins.isdisjoint(map(str, found)):
+    if not by_twins.isdisjoint(map(str, found)):
         return Verdict.LEAKING, found
-    if reference.alone.failure is not None and outcome.failure is not None:
-        wrong = None not in (reference.alone.failure.status, outcome.failure.status) and found
-        if not wrong:
-            return Verdict.FAILED if asked.to_fail else Verdict.SKIPPED, []
-    if outcome.refused:
-        return Verdict.REFUSED, []
+    if failed and (outcome.refused or not found):
+        return Verdict.FAILED if asked.to_fail else Verdict.SKIPPED, []
     return Verdict.DIFFERENT if found else Verdict.EQUAL, found
 
 
@@ -91,8 +93,11 @@ def _shows_twins(asked: Asked, outcome: Outcome) -> bool:
 
 def _view(outcome: Outcome) -> Any:
     """What is compared of an outcome."""
-    if outcome.failure is not None:
-        return {"failed": outcome.failure.status or outcome.failure.kind}
+    failure = outcome.failure
+    if failure is not None:
+        # What is hidden is to be missing in the very same words; a scroll's have its number.
+        in_words = failure.status == NOT_FOUND and outcome.call[0] != "scroll"
+        return failure.text if in_words else f"failed: {failure.status}"
     return _steady(outcome.answer)
 
 

@@ -170,7 +170,7 @@ class _Player:
                     reader.last = outcomes[name].answer
 
 
-class _UnknownName(Exception):
+class UnknownName(Exception):
     """A step needs what no earlier one has left."""
 
 
@@ -184,7 +184,7 @@ def _outcome(reader: _Reader, call: str, arguments: Json) -> Outcome:
             method = getattr(method, part)
         sent = (call, copy.deepcopy(keywords))
         response = method(**keywords)
-    except (UnsafeRequest, MappingError, _UnknownName) as error:
+    except (UnsafeRequest, MappingError, UnknownName) as error:
         text = str(error)
         key = getattr(error, "key", type(error).__name__).rpartition(".")[2]
         reason = re.sub(r"\d+", "N", text.partition(" was refused: ")[2] or text)
@@ -193,7 +193,7 @@ def _outcome(reader: _Reader, call: str, arguments: Json) -> Outcome:
         kind = f"{error.status_code} {_reason(error)}"
         return Outcome(sent, failure=Failure(error.status_code, kind, json.dumps(error.body)))
     except Exception as error:  # Of the plain client's checks, or a fault of the safe one.
-        text = f"{type(error).__name__.lstrip('_')}: {error}"
+        text = f"{type(error).__name__}: {error}"
         return Outcome(sent, failure=Failure(None, text, text))
     if isinstance(response, HeadApiResponse):
         return Outcome(sent, bool(response))
@@ -260,7 +260,7 @@ def _filled(value: Any, stash: Json) -> Any:
     if name is None:
         return value
     if stash.get(name[1]) is None:
-        raise _UnknownName(f"{name[1]} was to come from an earlier answer")
+        raise UnknownName(f"{name[1]} was to come from an earlier answer")
     return stash[name[1]]
 
 

@@ -28,6 +28,8 @@ _TESTS = (
 _LEFT_OUT = "test_rest_api_spec.py"
 _ENDS = ("passed", "refused", "failed")
 
+_MISSING = {"end": "failed", "reason": "it was skipped"}
+
 _Ends = dict[str, dict[str, str]]
 
 
@@ -45,7 +47,10 @@ def run_python_suites(checkout: Path, url: str, folder: Path, console: Console) 
     """
     plain = _run(PLAIN, _TESTS, checkout, url, folder)
     counted = [name for name, end in plain.items() if end["end"] == "passed"]
-    ends = {level: _run(level, counted, checkout, url, folder) for level in _HELD}
+    ends = {
+        level: dict.fromkeys(counted, _MISSING) | _run(level, counted, checkout, url, folder)
+        for level in _HELD
+    }
     table = Table("level", "tests", *_ENDS, title="elasticsearch-py's own tests")
     for level, by_name in ends.items():
         counts = Counter(by_name[name]["end"] for name in counted)
@@ -60,11 +65,8 @@ def run_python_suites(checkout: Path, url: str, folder: Path, console: Console) 
     reasons = [(level, f"{end['end']}: {end['reason']}") for level, _, end in bad]
     print_reasons("Not passed", reasons, _HELD, console)
     path = folder / "elasticsearch-py.txt"
-    path.write_text(
-        "".join(
-            f"{level}: {name}\n    {end['end']}: {end['reason']}\n\n" for level, name, end in bad
-        )
-    )
+    lines = (f"{level}: {name}\n    {end['end']}: {end['reason']}" for level, name, end in bad)
+    path.write_text("\n\n".join(lines))
     console.print(f"{len(bad)} not passed: {path}")
     return 1 if any(end["end"] == "failed" for _, _, end in bad) else 0
 
@@ -72,6 +74,7 @@ def run_python_suites(checkout: Path, url: str, folder: Path, console: Console) 
 def _run(level: str, tests: Sequence[str], checkout: Path, url: str, folder: Path) -> _Ends:
     """Run tests at one level; for each the end and the reason for it."""
     results = folder / f"elasticsearch-py-{level.replace(' ', '-')}.json"
+    results.unlink(missing_ok=True)
     said = results.with_suffix(".log")
     here = Path(__file__).parent
     with said.open("w") as output:
@@ -93,6 +96,7 @@ def _run(level: str, tests: Sequence[str], checkout: Path, url: str, folder: Pat
             stderr=subprocess.STDOUT,
             check=False,
         )
+    if not results.exists():
+        raise SystemExit(f"pytest did not run the tests of {checkout}; see {said}")
     noted: _Ends = json.loads(results.read_text())
-    missing = {"end": "failed", "reason": "skipped"}
-    return {name: end if end["end"] in _ENDS else missing for name, end in noted.items()}
+    return {name: end if end["end"] in _ENDS else _MISSING for name, end in noted.items()}

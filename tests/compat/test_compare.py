@@ -65,6 +65,14 @@ def test_a_twin_that_can_be_read_by_its_id_leaks() -> None:
     assert compare(asked, MISSING, reference)[0] is Verdict.FAILED
 
 
+def test_what_is_hidden_is_missing_in_the_same_words() -> None:
+    other = Outcome(("get", {}), failure=Failure(404, "missing", '{"found": false}'))
+    missing = Outcome(("get", {}), failure=MISSING.failure)
+    asked = ASKED._replace(to_fail=True)
+    assert compare(asked, other, Reference(*3 * [missing]))[0] is Verdict.DIFFERENT
+    assert compare(asked, other, Reference(missing, missing, other))[0] is Verdict.LEAKING
+
+
 def test_the_band_of_a_demoting_level_is_known() -> None:
     plain = found({"_id": "1", "_score": None, "sort": [7]})
     banded = found({"_id": "1", "_score": 1.0, "sort": [1.0, 7]})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 """An object of a request or a response."""
@@ -14,6 +15,9 @@ MATCH_ALL: Query = {"match_all": {}}
 
 LISTS = (list, tuple)
 """What a list of a request can be in Python; the client sends both as one."""
+
+DEFAULT_SIZE = 10
+"""How many hits a search gives, and a ranking looks at, when nothing is said."""
 
 
 def names(text: str) -> frozenset[str]:
@@ -31,3 +35,22 @@ def as_list(value: Any) -> list[Any]:
 def as_object(value: Any) -> Json:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+class Page(NamedTuple):
+    """The hits from ``start`` (0-based) up to, not including, ``end``."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Number of hits."""
+        return self.end - self.start
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Page:
+        """The page that a search body asks for."""
+        start, size = body.get("from"), body.get("size")
+        start = 0 if start is None else int(start)
+        return cls(start, start + (DEFAULT_SIZE if size is None else int(size)))

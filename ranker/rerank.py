@@ -12,7 +12,6 @@ from typing import Any
 
 from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.verdicts import Action
 
 Hit = dict[str, Any]
 
@@ -26,12 +25,13 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
     Args:
         hits: best first, in the form of Elasticsearch: the safety fields in ``_source`` or in
             ``fields``, the score in ``_score``. Scores may be of any sign, or missing from all
-            hits; then demoted hits come after the others, each in the order given.
+            hits.
         decision: the level that holds.
 
     Returns:
         New hits, with the demoted ``_score`` and, under ``saferank``, what was done and why. Hits
-        with equal scores stay in the order given.
+        with equal scores stay in the order given; those that a factor cannot move, with a score
+        of 0 or without one, are in the order of their factors.
 
     Raises:
         ValueError: some hits have a score and others do not, or a score is not a number.
@@ -48,11 +48,25 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         new["_score"] = score if score is None or factor == 1 else demote_score(score, factor)
         new[KEY] = item
         result.append(new)
+    # Sorting keeps the order of equals, also in reverse.
     if scores is None:
-        result.sort(key=lambda hit: hit[KEY]["action"] == Action.DEMOTED)
-    else:
-        result.sort(key=itemgetter("_score"), reverse=True)  # Keeps the order of equals, too.
+        result.sort(key=_factor, reverse=True)
+        return result
+    result.sort(key=itemgetter("_score"), reverse=True)
+    if result and result[-1]["_score"] <= 0:
+        result.sort(key=_score_and_factor, reverse=True)
     return result
+
+
+def _score_and_factor(hit: Hit) -> tuple[float, float]:
+    """The factor decides among scores of 0, which it could not change."""
+    score: float = hit["_score"]
+    return score, _factor(hit) if score == 0 else 1.0
+
+
+def _factor(hit: Hit) -> float:
+    factor: float = hit[KEY]["factor"]
+    return factor
 
 
 def demote_score(score: float, factor: float) -> float:

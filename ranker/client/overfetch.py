@@ -3,7 +3,8 @@
 No factor is above 1, so a document's plain score bounds its demoted score. When the page's last
 hit has a demoted score of at least the lowest plain score looked at, no document further down can
 belong on the page. Among equal scores the engine puts the lower document number first; where that
-cannot be known, nothing is proved.
+cannot be known, nothing is proved. A plain score of 0 counts as ``LEAST``, so that this holds for
+it, too.
 
 ``window``: a rescorer replaces the scores of the best by those of the in-query form, so they are
 the same to the bit. Plain scores are not returned, but every hit returned was in the window, so
@@ -20,8 +21,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from saferank.mappings.float32 import as_float32_list, shortest
-from saferank.ranker.bodies import Json
-from saferank.ranker.client.ways import Attempt, Page
+from saferank.ranker.bodies import Json, Page
+from saferank.ranker.client.ways import Attempt
+from saferank.ranker.rewrite.relevance import LEAST
 
 _TOO_CLOSE = 4e-7
 """Relative difference below which float32 rounding decides the order of two scores."""
@@ -54,7 +56,7 @@ def window_proves(
     """Whether the first hits returned are the page.
 
     Args:
-        scores: demoted scores of the hits returned, from the page's first on.
+        scores: demoted scores of the hits returned, none of them 0, from the page's first on.
         factors: of the same hits.
         page: the page asked for.
         spare: how many hits more were asked for.
@@ -62,8 +64,6 @@ def window_proves(
     if len(scores) < page.size + spare:
         return True  # Everything that was found is in the window.
     last = scores[page.size - 1]
-    if last <= 0:
-        return last == 0  # All further down have no relevance at all.
     for score, factor in zip(reversed(scores), reversed(factors), strict=True):
         if factor == 1:
             # No hit before this one has a lower plain score.
@@ -115,6 +115,8 @@ def fetch_ranking(
         depth: how many hits were asked for.
     """
     plain = as_float32_list(scores)  # As the engine has them.
+    if plain and plain[-1] < LEAST:
+        plain = [max(score, LEAST) for score in plain]
     products = [score * factor for score, factor in zip(plain, factors, strict=True)]
     demoted = as_float32_list(products)
     order = sorted(range(len(plain)), key=lambda place: -demoted[place])
@@ -124,14 +126,11 @@ def fetch_ranking(
         if last < bound:
             return None
         # Documents further down that have the bound's score come after all that have it undemoted.
-        if any(
-            factors[place] < 1 and plain[place] > 0 and demoted[place] * (1 - _TOO_CLOSE) <= bound
-            for place in top
-        ):
+        if any(factors[place] < 1 and demoted[place] * (1 - _TOO_CLOSE) <= bound for place in top):
             return None
     for number, (place, following) in enumerate(pairwise(order), start=1):
         close = demoted[place] - demoted[following] <= _TOO_CLOSE * demoted[place]
-        if close and demoted[place] > 0:
+        if close:
             # Nearly equal for different reasons: the order is known to the engine alone.
             if (plain[place], factors[place]) != (plain[following], factors[following]):
                 return None
@@ -139,5 +138,8 @@ def fetch_ranking(
             break  # A tie at the end of the page counts as far as it goes.
     return Ranking(
         top,
-        [scores[place] if factors[place] == 1 else shortest(demoted[place]) for place in top],
+        [
+            scores[place] if factors[place] == 1 or scores[place] == 0 else shortest(demoted[place])
+            for place in top
+        ],
     )

@@ -9,7 +9,7 @@ from elastic_transport import ApiResponse, ObjectApiResponse
 from elasticsearch import BadRequestError
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, Json
+from saferank.ranker.bodies import MATCH_ALL, Json, Page
 from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
@@ -20,12 +20,13 @@ from saferank.ranker.client.overfetch import (
     window_request,
 )
 from saferank.ranker.client.scrolls import ScrollToken
-from saferank.ranker.client.ways import Attempt, Experience, Page, Way, choose
+from saferank.ranker.client.ways import Attempt, Experience, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
+from saferank.ranker.rewrite.relevance import with_zeros
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite.traces import asking_all_shards, without_traces
 
@@ -249,6 +250,7 @@ def _try_window(body: Json, search: _Search) -> _Try:
     if not window_proves([hit["_score"] for hit in hits], factors, page, search.attempt.spare):
         return None
     del hits[page.size :]
+    answer["hits"] = with_zeros(answer["hits"], in_order=True)
     _finish(answer, reader, told[: page.size], decision, Way.WINDOW, page)
     return answer
 

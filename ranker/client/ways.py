@@ -14,12 +14,12 @@ in_query   the factor is part of the query; right for every request, but the eng
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from saferank.ranker.bodies import LISTS, names
+from saferank.ranker.bodies import LISTS, Page, names
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.level.decision import Decision
 
@@ -41,7 +41,6 @@ _SIMPLE = names(
 )
 # Queries to run once only: they search on their own at some cost, or score at random.
 _ONCE = names("knn random_score semantic sparse_vector text_expansion weighted_tokens")
-_DEFAULT_SIZE = 10
 
 
 class Way(StrEnum):
@@ -54,25 +53,6 @@ class Way(StrEnum):
 
 
 _MOST = {Way.WINDOW: MAX_WINDOW, Way.FETCH: MAX_FETCH}
-
-
-class Page(NamedTuple):
-    """The hits from ``start`` (0-based) up to, not including, ``end``."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Number of hits."""
-        return self.end - self.start
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> Page:
-        """The page that a search body asks for."""
-        start, size = body.get("from"), body.get("size")
-        start = 0 if start is None else int(start)
-        return cls(start, start + (_DEFAULT_SIZE if size is None else int(size)))
 
 
 class Attempt(NamedTuple):

@@ -14,6 +14,7 @@ from saferank.ranker.rewrite.query import (
     safe_query,
     without_hidden,
 )
+from saferank.ranker.rewrite.relevance import with_zeros
 
 WRAPPER = "saferank-visible"
 """Name of the filter that is put into an aggregation; ``unwrap`` takes it out of the response."""
@@ -111,8 +112,10 @@ def unwrap(aggregations: dict[str, Any]) -> dict[str, Any]:
 def _unwrap(value: Any) -> Any:
     if isinstance(value, list):
         return [_unwrap(item) for item in value]
-    if not isinstance(value, dict) or _is_hits(value):
+    if not isinstance(value, dict):
         return value
+    if _is_hits(value):
+        return {**value, "hits": with_zeros(value["hits"])}
     result = {}
     for name, item in value.items():
         if name in (WRAPPER, f"filter#{WRAPPER}"):

@@ -2,7 +2,8 @@
 
 A request is ordered in one of three ways.
 
-by relevance  the score is relevance times factor; without ``sort``, or with ``_score`` first
+by relevance  the score is relevance times factor; without ``sort``, or with ``_score`` first.
+              A relevance of 0 counts as the smallest there is (see ``relevance``)
 by a field    a factor would change nothing. The score becomes the tier, 1 for shown and 0.5 for
               demoted documents, and is put before the sort of the request
 unordered     by ``_doc``, to read everything: nothing to demote
@@ -10,18 +11,26 @@ unordered     by ``_doc``, to read everything: nothing to demote
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import LISTS, MATCH_ALL, Query, as_list
+from saferank.ranker.bodies import DEFAULT_SIZE, LISTS, MATCH_ALL, Query, as_list
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import (
     check_inner_hits,
     check_nested_sort,
     safe_query,
     without_hidden,
+)
+from saferank.ranker.rewrite.relevance import (
+    LEAST,
+    LEAST_RESCORED,
+    NEXT_TO_NOTHING,
+    floored,
+    never_zero,
 )
 
 DEPTH = 10_000
@@ -46,6 +55,8 @@ def order_of(sort: Any, key: str, decision: Decision) -> Order:
     Raises:
         UnsafeRequest: not a sort, or an unsafe query in it.
     """
+    if sort is None:
+        return Order.RELEVANCE
     keys = list(_sort_keys(sort, key, decision))
     if not keys or keys[0] == (_SCORE, "desc"):
         return Order.RELEVANCE
@@ -81,11 +92,16 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
         decision: what to hide and demote.
         key: place of the body in the request, with a dot at its end; for errors.
     """
-    visible = without_hidden(query, decision)
     order = order_of(body.get("sort"), f"{key}sort", decision)
     if order is Order.NOTHING:
-        return {**body, "query": visible}
+        return {**body, "query": without_hidden(query, decision)}
     result = dict(body)
+    if order is Order.RELEVANCE and "indices_boost" in body:
+        result["indices_boost"] = _boosts_above_zero(body["indices_boost"])
+        query = floored(query)
+    elif order is Order.RELEVANCE:
+        query = never_zero(query)
+    visible = without_hidden(query, decision)
     min_score = result.pop("min_score", None)
     if min_score is not None:
         if "indices_boost" in body:
@@ -95,7 +111,9 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
         # A bound on the relevance must not see the factor.
         visible = {"function_score": {"query": visible, "min_score": min_score}}
     if order is Order.RELEVANCE:
-        result["query"] = demoting(visible, decision)
+        if "search_after" in body:
+            _check_score(body["search_after"], key)
+        result["query"] = _times_factor(visible, decision.scoring)
         return result
     result["query"] = _in_tiers(visible, decision)
     # A boost would mix the tiers, and has no say in an order by fields.
@@ -108,8 +126,17 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     return result
 
 
+def _boosts_above_zero(boosts: Any) -> list[Any]:
+    return [
+        {index: boost or NEXT_TO_NOTHING for index, boost in item.items()}
+        if isinstance(item, dict)
+        else item
+        for item in as_list(boosts)
+    ]
+
+
 def demoting(query: Query, decision: Decision, *, few: bool = False) -> Query:
-    """The query with its scores times the factor of each document.
+    """The query with its scores times the factor of each document, and none of them 0.
 
     Args:
         query: whose documents are visible.
@@ -119,6 +146,10 @@ def demoting(query: Query, decision: Decision, *, few: bool = False) -> Query:
     if not decision.functions:
         return query
     scoring = decision.scoring_few if few else decision.scoring
+    return _times_factor(never_zero(query), scoring)
+
+
+def _times_factor(query: Query, scoring: Query) -> Query:
     return {"function_score": {"query": query, **scoring}}
 
 
@@ -139,6 +170,15 @@ def _by_tier(sort: Any, key: str, decision: Decision) -> list[Any]:
             "put '_score' first (descending) or leave it out",
         )
     return [_BY_TIER, *as_list(sort)]
+
+
+def _check_score(cursor: Any, key: str) -> None:
+    """The sort values of a hit have what stands for a relevance of 0, times its factor."""
+    if as_list(cursor)[:1] == [0]:
+        raise UnsafeRequest(
+            f"{key}search_after",
+            "this level demotes hits with a score of 0, too; give the last hit's 'sort' unchanged",
+        )
 
 
 def _check_cursor(body: dict[str, Any], key: str) -> None:
@@ -200,7 +240,7 @@ def safe_rescore(rescore: Any, key: str, decision: Decision, *, demote: bool) ->
         spec = item["query"]
         query = safe_query(spec.get("rescore_query"), f"{here}.query.rescore_query", decision)
         if demote and _mode(spec) != "multiply":
-            query = demoting(query, decision)
+            query = _times_factor(query, decision.scoring)
         result.append({**item, "query": {**spec, "rescore_query": query}})
     return result
 
@@ -211,25 +251,93 @@ def paged(rescorers: list[Any]) -> list[Any]:
     A rescorer that can lower scores puts documents of its window below documents outside, and how
     many of these a shard looks at grows with the page. Then it must look at all from the start.
     """
-    if all(_only_raises(item["query"]) for item in rescorers):
+    if not _lower(rescorers):
         return rescorers
     return [*rescorers, {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {}}}}]
+
+
+def paged_demoted(rescorers: list[Any], decision: Decision, page_end: int, key: str) -> list[Any]:
+    """The same for rescorers of demoted scores, after which no score is 0.
+
+    Where one of them can make a score 0, or divides what stands for 0, a last one gives all such
+    documents what stands for 0 again, times their factors.
+
+    Args:
+        rescorers: as ``safe_rescore`` makes them where the query is demoted, too.
+        decision: how to demote.
+        page_end: how many hits the page and those before it have.
+        key: place of the rescorers in the request, for errors.
+
+    Raises:
+        UnsafeRequest: a weight is negative.
+    """
+    _check_weights(rescorers, key)
+    if _lower(rescorers):
+        window = DEPTH
+    elif any(_weight(item["query"], "query_weight") == 0 for item in rescorers):
+        window = min(DEPTH, max(page_end, widest(rescorers)))
+    else:
+        return rescorers
+    lowest = _times_factor({"match_all": {"boost": LEAST_RESCORED}}, decision.scoring)
+    query = {"rescore_query": lowest, "score_mode": "max"}
+    return [*rescorers, {"window_size": window, "query": query}]
+
+
+def multiplying(rescorers: list[Any], decision: Decision, window: int, key: str) -> list[Any]:
+    """Rescorers and a last one that demotes, for results that are few.
+
+    Args:
+        rescorers: as ``safe_rescore`` makes them where nothing is demoted.
+        decision: how to demote.
+        window: at least as many as the results.
+        key: place of the rescorers in the request, for errors.
+
+    Raises:
+        UnsafeRequest: a weight is negative.
+    """
+    _check_weights(rescorers, key)
+    last = (
+        {"rescore_query": {"match_all": {"boost": LEAST}}, "score_mode": "max"},
+        {"rescore_query": demoting(MATCH_ALL, decision), "score_mode": "multiply"},
+    )
+    return [*rescorers, *({"window_size": window, "query": query} for query in last)]
+
+
+def widest(rescorers: list[Any]) -> int:
+    """How many documents the rescorers look at."""
+    windows = [item.get("window_size", DEFAULT_SIZE) for item in rescorers]
+    return max((size for size in windows if isinstance(size, int)), default=DEFAULT_SIZE)
+
+
+def _check_weights(rescorers: list[Any], key: str) -> None:
+    for item in rescorers:
+        for name in _WEIGHTS:
+            if not _weight(item["query"], name) >= 0:
+                raise UnsafeRequest(
+                    f"{key}.query.{name}",
+                    "this level demotes, and a factor would raise a score below 0; use a weight "
+                    "of 0 or more, or a 'boosting' query with a 'negative_boost'",
+                )
+
+
+_WEIGHTS = ("query_weight", "rescore_query_weight")
+
+
+def _weight(spec: dict[str, Any], name: str) -> float:
+    try:
+        return float(spec.get(name, 1))
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _mode(spec: dict[str, Any]) -> str:
     return str(spec.get("score_mode", "total")).lower()
 
 
-def _only_raises(spec: dict[str, Any]) -> bool:
-    weights = (spec.get("query_weight", 1), spec.get("rescore_query_weight", 1))
-    return _mode(spec) in ("total", "max") and all(
-        isinstance(weight, int | float) and weight >= 0 for weight in weights
+def _lower(rescorers: list[Any]) -> bool:
+    """Whether one of the rescorers can give a document a lower score than those outside."""
+    return not all(
+        _mode(item["query"]) in ("total", "max")
+        and all(_weight(item["query"], name) >= 0 for name in _WEIGHTS)
+        for item in rescorers
     )
-
-
-def multiplying(decision: Decision) -> list[Any]:
-    """A last rescorer that demotes, for results that are at most ``DEPTH`` documents a shard."""
-    if not decision.functions:
-        return []
-    query = {"rescore_query": demoting(MATCH_ALL, decision), "score_mode": "multiply"}
-    return [{"window_size": DEPTH, "query": query}]

@@ -9,11 +9,13 @@ from saferank.ranker.bodies import MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import safe_knn, safe_queries, safe_query, without_hidden
 from saferank.ranker.rewrite.ranking import (
+    DEPTH,
     multiplying,
     order_of,
     ranked,
     safe_collapse,
     safe_rescore,
+    widest,
 )
 
 _STANDARD = names(
@@ -28,7 +30,6 @@ _KNN = names(
     """
 )
 _RESCORER = names("retriever rescore filter min_score _name")
-_DEFAULT_WINDOW = 10
 # Kind -> keys. They combine lists of other retrievers by rank or by another score.
 _FUSIONS = {
     "rrf": names("retrievers filter rank_constant rank_window_size min_score _name"),
@@ -63,7 +64,7 @@ def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool
         safe = {kind: safe_knn(body, here, decision)}
         if not demote:
             return safe
-        return {"rescorer": {"retriever": safe, "rescore": multiplying(decision)}}
+        return {"rescorer": {"retriever": safe, "rescore": multiplying([], decision, DEPTH, here)}}
     if kind == "rescorer":
         return {kind: _rescorer(body, here, decision, demote=demote)}
     if kind in _FUSIONS:
@@ -99,9 +100,7 @@ def _rescorer(
         if "min_score" in body:
             raise UnsafeRequest(f"{key}.min_score", "it would see demoted scores")
         # As far as any of the others looks, so that no document is left with its own score.
-        windows = [item.get("window_size", _DEFAULT_WINDOW) for item in rescorers]
-        window = max((size for size in windows if isinstance(size, int)), default=_DEFAULT_WINDOW)
-        rescorers += [{**item, "window_size": window} for item in multiplying(decision)]
+        rescorers = multiplying(rescorers, decision, widest(rescorers), f"{key}.rescore")
     result = {
         **body,
         "retriever": safe_retriever(

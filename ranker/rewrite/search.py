@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import LISTS, MATCH_ALL, as_list, as_object, names
+from saferank.ranker.bodies import LISTS, MATCH_ALL, Page, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
 from saferank.ranker.rewrite.query import (
@@ -28,10 +28,12 @@ from saferank.ranker.rewrite.ranking import (
     multiplying,
     order_of,
     paged,
+    paged_demoted,
     ranked,
     safe_collapse,
     safe_rescore,
 )
+from saferank.ranker.rewrite.relevance import with_zeros
 from saferank.ranker.rewrite.retriever import safe_retriever
 from saferank.ranker.rewrite.suggest import check_completions
 from saferank.ranker.rewrite.traces import check_explained, without_traces
@@ -46,8 +48,9 @@ _PASSED = names(
     track_total_hits version
     """
 )
-# Keys that decide the ranking, handled together.
+# Keys that decide the ranking, handled together afterwards.
 _RANKING = names("query knn retriever rescore sort")
+_UNCHECKED = _PASSED | _RANKING
 
 
 def rewrite_search(
@@ -73,7 +76,7 @@ def rewrite_search(
     """
     result = dict(body or {})
     for key, value in result.items():
-        if key in _PASSED or key in _RANKING:
+        if key in _UNCHECKED:
             continue
         if key not in _CHECKED:
             raise UnsafeRequest(key, "this key is not known to be safe")
@@ -119,6 +122,8 @@ def restore_response(
     result = without_traces(dict(response), decision)
     if isinstance(aggregations := result.get("aggregations"), dict):
         result["aggregations"] = unwrap(aggregations)
+    if "hits" in result:
+        result["hits"] = with_zeros(result["hits"], in_order=True)
     return result
 
 
@@ -131,7 +136,11 @@ def _with_query(
         order_of(body.get("sort"), "sort", decision)
         result = {**body, "query": without_hidden(query, decision)}
     if "rescore" in body:
-        result["rescore"] = paged(safe_rescore(body["rescore"], "rescore", decision, demote=demote))
+        rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=demote)
+        end = Page.of(body).end
+        result["rescore"] = (
+            paged_demoted(rescorers, decision, end, "rescore") if demote else paged(rescorers)
+        )
     return result
 
 
@@ -160,7 +169,8 @@ def _with_knn(
     alone = query is None and not scroll and not {"collapse", "search_after"} & body.keys()
     if alone and as_list(body.get("sort")) in ([], ["_score"]) and _few(searches):
         rescorers = safe_rescore(body.get("rescore"), "rescore", decision, demote=False)
-        return {**body, "knn": searches, "rescore": [*rescorers, *multiplying(decision)]}
+        rescorers = multiplying(rescorers, decision, DEPTH, "rescore")
+        return {**body, "knn": searches, "rescore": rescorers}
     rest = {key: value for key, value in body.items() if key != "knn"}
     parts = [_as_query(search) for search in searches]
     if query is not None:

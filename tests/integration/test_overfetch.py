@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from saferank.mappings import template
 from saferank.ranker import Policy, SafeSearch
 from saferank.ranker.client.ways import MAX_FETCH, MAX_WINDOW
+from saferank.ranker.hits import deciding_values
+from saferank.ranker.level.decision import explain
 from saferank.ranker.rewrite.search import rewrite_search
 
 PREFIX = "test-overfetch"
@@ -104,6 +106,19 @@ queries = st.one_of(
     words.map(lambda text: {"bool": {"filter": {"match": {"title": text}}}}),
     words.map(lambda text: {"constant_score": {"filter": {"match": {"title": text}}}}),
     st.just({"match_all": {}}),
+    st.deferred(lambda: without_relevance),
+)
+without_relevance = words.map(lambda text: {"match": {"title": text}}).flatmap(
+    lambda match: st.sampled_from(
+        [
+            {"bool": {"filter": match}},
+            {"bool": {"must_not": match}},
+            {"bool": {"filter": {"exists": {"field": "title"}}, "should": match}},
+            {"function_score": {"query": match, "weight": 0}},
+            {"function_score": {"functions": [{"filter": match, "weight": 0}]}},
+            {"bool": {"must": match, "boost": 0}},
+        ]
+    )
 )
 bodies = st.fixed_dictionaries(
     {
@@ -177,6 +192,53 @@ def test_every_way_gives_what_the_query_gives(
         assert found["max_score"] is None
     else:
         assert found["max_score"] == pytest.approx(expected["max_score"], rel=2e-7)
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    request_=st.fixed_dictionaries(
+        {
+            "level": levels,
+            "demotion": demotions,
+            "query": without_relevance,
+            "page": st.fixed_dictionaries(
+                {"from": st.sampled_from([0, 1, 20, 400]), "size": st.just(20)}
+            ),
+        }
+    ),
+    more=st.sampled_from([{}, {"sort": ["_score"]}, {"min_score": 0}, {"aggs": {}}]),
+)
+def test_without_relevance_the_factor_alone_decides(
+    node: Elasticsearch, corpus: str, request_: Json, more: Json
+) -> None:
+    policy = policy_of(request_["level"], request_["demotion"])
+    index, query, page = f"{PREFIX}-{corpus}-*", request_["query"], request_["page"]
+    filtered = rewrite_search({"query": query, "size": DOCUMENTS}, policy.resolve(), demote=False)
+    plain = node.search(index=index, body=filtered)["hits"]["hits"]
+    records = [deciding_values(hit, policy.fields) for hit in plain]
+    factors = [explained.factor or 0 for explained in explain(records, policy.resolve())]
+    places = {
+        named(hit): (hit["_score"] * factor, factor if hit["_score"] == 0 else 1)
+        for hit, factor in zip(plain, factors, strict=True)
+    }
+    # Sorting keeps the order of equals, also in reverse.
+    order = sorted(places, key=lambda name: places[name], reverse=True)
+    expected = order[page["from"] : page["from"] + page["size"]]
+    safe = SafeSearch(node, policy)
+    for _ in range(2):  # The second time it is known how many shards there are.
+        hits = safe.search(index=index, body={"query": query, **page, **more})["hits"]["hits"]
+        scores = [places[name][0] for name in expected]
+        assert [hit["_score"] for hit in hits] == pytest.approx(scores, rel=1e-5, abs=0)
+        for hit, name in zip(hits, expected, strict=True):
+            found = named(hit)
+            assert found == name or places[found] == pytest.approx(places[name], rel=1e-5)
+
+
+def named(hit: Json) -> tuple[str, str]:
+    return hit["_index"], hit["_id"]
 
 
 USUAL = policy_of({"demote_from": 0.2, "hide_from": 0.8, "unscored": "demote"}, {})

@@ -43,11 +43,36 @@ def test_hidden_hits_are_gone_and_demoted_ones_further_down() -> None:
     assert hits[1] == hit("medium", 8.0, probability=0.5)
 
 
-def test_hits_without_scores_keep_their_order_in_two_bands() -> None:
-    hits = [hit("a", None, probability=0.5), hit("b", None), hit("c", None, probability=0.1)]
-    assert [found["_id"] for found in rerank(hits, MODERATE)] == ["c", "a", "b"]
-    del hits[0]["_score"]
-    assert rerank(hits, MODERATE)[0]["_score"] is None
+@pytest.mark.parametrize("score", [None, 0.0, -0.0])
+def test_hits_that_a_factor_cannot_move_are_ordered_by_it(score: float | None) -> None:
+    hits = [
+        hit("demoted", score, probability=0.5),
+        hit("unscored", score),
+        hit("shown", score, probability=0.1),
+        hit("further", score, probability=0.7),
+        hit("also shown", score, probability=0.0),
+        hit("also demoted", score, probability=0.5),
+    ]
+    found = rerank(hits, MODERATE)
+    names = ["shown", "also shown", "demoted", "also demoted", "further", "unscored"]
+    assert [item["_id"] for item in found] == names
+    assert {item["_score"] for item in found} == {score}
+
+
+def test_scores_of_zero_are_between_those_above_and_those_below() -> None:
+    hits = [
+        hit("above", 1e-30, probability=0.7),
+        hit("zero demoted", 0.0, probability=0.5),
+        hit("zero shown", 0.0, probability=0.1),
+        hit("below", -1e-30, probability=0.1),
+    ]
+    names = ["above", "zero shown", "zero demoted", "below"]
+    assert [item["_id"] for item in rerank(hits, MODERATE)] == names
+
+
+def test_hits_may_lack_the_score_altogether() -> None:
+    hits = [{"_id": "a", "_source": {}}, {"_id": "b", "_source": {}, "_score": None}]
+    assert [item["_score"] for item in rerank(hits, MODERATE)] == [None, None]
 
 
 def test_equal_scores_stay_in_the_order_given() -> None:

@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from saferank.ranker.bodies import Page
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
     fetch_request,
     window_proves,
     window_request,
 )
-from saferank.ranker.client.ways import Attempt, Page, Way, depths
+from saferank.ranker.client.ways import Attempt, Way, depths
+from saferank.ranker.rewrite.relevance import LEAST
 
 Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -36,6 +38,11 @@ pages = st.builds(
 )
 
 
+def demoted_scores(plain: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float32]:
+    """As the engine makes them: no relevance is below ``LEAST``."""
+    return (np.maximum(plain, LEAST) * factor).astype(np.float32)
+
+
 def ranking(values: NDArray[np.float32]) -> list[int]:
     """Documents best first; of equal ones the first, as the engine has it."""
     return np.argsort(-values, kind="stable").tolist()
@@ -45,7 +52,7 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
 @given(corpora(), pages, st.integers(0, 4))
 def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> None:
     plain, factor = corpus
-    demoted = (plain.astype(np.float64) * factor).astype(np.float32)
+    demoted = demoted_scores(plain.astype(np.float64), factor)
     request = window_request(
         {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depths(page)[0], spare)
     )
@@ -61,7 +68,7 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> 
 @given(corpora(), pages, st.integers(0, 30))
 def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> None:
     plain, factor = corpus
-    demoted = (plain.astype(np.float64) * factor).astype(np.float32)
+    demoted = demoted_scores(plain.astype(np.float64), factor)
     depth = page.end + more
     request = fetch_request({"from": page.start}, depth)
     fetched = ranking(plain)[request["from"] : request["size"]]
@@ -69,7 +76,8 @@ def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> No
     if found is not None:
         chosen = [fetched[position] for position in found.order]
         assert chosen[page.start :] == ranking(demoted)[page.start : page.end]
-        assert np.array(found.scores, dtype=np.float32).tolist() == demoted[chosen].tolist()
+        reported = np.where(plain == 0, np.float32(0), demoted)
+        assert np.array(found.scores, dtype=np.float32).tolist() == reported[chosen].tolist()
 
 
 def test_a_usual_page_is_proved_both_ways() -> None:
@@ -96,6 +104,19 @@ def test_a_hit_demoted_to_the_lowest_score_fetched_could_have_others_before_it()
     assert fetch_ranking([4.0, 2.0, 2.0], [0.5, 1.0, 1.0], page, 3) is None
     assert fetch_ranking([4.0, 2.0, 1.5], [0.75, 1.0, 1.0], page, 3) is not None
     assert fetch_ranking([3.0, 2.0, 2.0], [1.0, 1.0, 0.5], page, 3) is not None
+
+
+def test_documents_without_relevance_are_in_the_order_of_their_factors() -> None:
+    shown, demoted = 1.0, 0.5
+    page = Page(0, 2)
+    factors = [demoted, shown, shown, shown]
+    found = fetch_ranking([0.0] * 4, factors, page, 4)
+    assert found is not None
+    assert (found.order, found.scores) == ([1, 2], [0.0, 0.0])
+    # Others without relevance, further down, may be shown.
+    assert fetch_ranking([0.0] * 3, [demoted, shown, demoted], page, 3) is None
+    assert window_proves([LEAST, LEAST, LEAST], [shown] * 3, page, 1)
+    assert not window_proves([LEAST, LEAST / 2, LEAST / 2], [shown, demoted, demoted], page, 1)
 
 
 def test_all_that_was_found_needs_no_proof() -> None:

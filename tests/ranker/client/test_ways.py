@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from saferank.ranker.bodies import Page
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.client.ways import (
     MAX_FETCH,
     MAX_WINDOW,
     Experience,
-    Page,
     Way,
     choose,
     depths,

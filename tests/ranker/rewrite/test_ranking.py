@@ -14,10 +14,12 @@ from saferank.ranker.rewrite.ranking import (
     multiplying,
     order_of,
     paged,
+    paged_demoted,
     ranked,
     safe_collapse,
     safe_rescore,
 )
+from saferank.ranker.rewrite.relevance import LEAST, LEAST_RESCORED, NEXT_TO_NOTHING, floored
 
 MATCH = {"match": {"title": "cat"}}
 LOOKUP = {"terms": {"tag": {"index": "x", "id": "1", "path": "tags"}}}
@@ -89,10 +91,25 @@ def test_relevance_is_multiplied(demoted: Decision) -> None:
 def test_a_bound_on_the_relevance_goes_inside(demoted: Decision) -> None:
     bounded = {"function_score": {"query": without_hidden(MATCH, demoted), "min_score": 0}}
     found = ranked({"min_score": 0}, MATCH, demoted)
-    assert found == {"query": demoting(bounded, demoted)}
+    assert found == {"query": {"function_score": {"query": bounded, **demoted.scoring}}}
     found = ranked({"min_score": 0, "sort": ["price"]}, MATCH, demoted)
     assert "min_score" not in found
     assert found["query"]["function_score"]["query"] == {"constant_score": {"filter": bounded}}
+
+
+def test_a_relevance_of_zero_counts_as_the_least(demoted: Decision) -> None:
+    filtered = {"bool": {"filter": MATCH}}
+    for body, query in (({}, filtered), ({"indices_boost": [{"x": 0}]}, MATCH)):
+        visible = without_hidden(floored(query), demoted)
+        found = ranked(body, query, demoted)
+        assert found["query"] == {"function_score": {"query": visible, **demoted.scoring}}
+    assert "weight" not in str(ranked({"sort": "_doc"}, filtered, demoted))
+
+
+def test_a_boost_of_zero_leaves_the_factor_its_say(demoted: Decision) -> None:
+    found = ranked({"indices_boost": [{"x": 0, "y": 2}, "odd"]}, MATCH, demoted)
+    assert found["indices_boost"] == [{"x": NEXT_TO_NOTHING, "y": 2}, "odd"]
+    assert NEXT_TO_NOTHING * 1e6 < LEAST
 
 
 def test_a_bound_on_boosted_relevance_cannot_be_kept(demoted: Decision) -> None:
@@ -157,6 +174,13 @@ def test_a_cursor_must_come_from_the_same_kind_of_page(
 def test_a_cursor_into_relevance_is_the_applications_own(demoted: Decision) -> None:
     body = {"sort": ["_score", "price"], "search_after": [1, 2]}
     assert ranked(body, MATCH, demoted)["search_after"] == [1, 2]
+
+
+def test_a_score_of_zero_is_no_cursor(demoted: Decision) -> None:
+    for cursor in ([0, 2], [0.0, 2], 0):
+        with pytest.raises(UnsafeRequest, match="'sort' unchanged") as caught:
+            ranked({"sort": ["_score", "price"], "search_after": cursor}, MATCH, demoted)
+        assert caught.value.key == "search_after"
 
 
 def test_groups_under_a_sort_by_fields(demoted: Decision) -> None:
@@ -242,6 +266,8 @@ def test_rescorers_that_are_refused(hiding: Decision, rescore: Any, key: str) ->
 
 
 LOOK_AT_ALL = {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {}}}}
+LEAST_OF_ALL = {"match_all": {"boost": LEAST}}
+LEAST_OF_RESCORED = {"match_all": {"boost": LEAST_RESCORED}}
 
 
 @pytest.mark.parametrize(
@@ -249,12 +275,14 @@ LOOK_AT_ALL = {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {
     [
         ({}, True),
         ({"score_mode": "max", "query_weight": 0, "rescore_query_weight": 0.5}, True),
+        ({"query_weight": "1"}, True),
         ({"score_mode": "avg"}, False),
         ({"score_mode": "min"}, False),
         ({"score_mode": "multiply"}, False),
         ({"query_weight": -1}, False),
         ({"rescore_query_weight": -0.1}, False),
-        ({"query_weight": "1"}, False),
+        ({"query_weight": "x"}, False),
+        ({"query_weight": None}, False),
     ],
 )
 def test_rescorers_that_lower_scores_look_at_everything(spec: dict[str, Any], raises: bool) -> None:
@@ -265,8 +293,54 @@ def test_rescorers_that_lower_scores_look_at_everything(spec: dict[str, Any], ra
     assert paged(both) == (both if raises else [*both, LOOK_AT_ALL])
 
 
+@pytest.mark.parametrize(
+    ("spec", "window"),
+    [
+        ({}, None),
+        ({"score_mode": "max"}, None),
+        ({"query_weight": 0}, 20),
+        ({"score_mode": "min"}, DEPTH),
+        ({"score_mode": "multiply"}, DEPTH),
+        ({"score_mode": "avg"}, DEPTH),
+    ],
+)
+def test_after_rescorers_of_demoted_scores_none_is_zero(
+    demoted: Decision, spec: dict[str, Any], window: int | None
+) -> None:
+    given = [rescorer(**spec)]
+    lowest = {"function_score": {"query": LEAST_OF_RESCORED, **demoted.scoring}}
+    query = {"rescore_query": lowest, "score_mode": "max"}
+    last = [] if window is None else [{"window_size": window, "query": query}]
+    assert paged_demoted(given, demoted, 10, "rescore") == [*given, *last]
+
+
+@pytest.mark.parametrize(("page_end", "window"), [(10, 20), (500, 500), (20_000, DEPTH)])
+def test_a_page_behind_the_window_has_no_scores_of_zero_either(
+    demoted: Decision, page_end: int, window: int
+) -> None:
+    given = [rescorer(query_weight=0)]
+    assert paged_demoted(given, demoted, page_end, "rescore")[-1]["window_size"] == window
+
+
+@pytest.mark.parametrize("name", ["query_weight", "rescore_query_weight"])
+@pytest.mark.parametrize("value", [-0.5, "x", None])
+def test_scores_below_zero_cannot_be_demoted(demoted: Decision, name: str, value: Any) -> None:
+    given = [rescorer(), rescorer(**{name: value})]
+    for demote in (
+        lambda: paged_demoted(given, demoted, 10, "rescore"),
+        lambda: multiplying(given, demoted, 10, "rescore"),
+    ):
+        with pytest.raises(UnsafeRequest, match="weight of 0 or more") as caught:
+            demote()
+        assert caught.value.key == f"rescore.query.{name}"
+
+
 def test_a_last_rescorer_multiplies(demoted: Decision, hiding: Decision) -> None:
+    given = [rescorer()]
     query = {"rescore_query": demoting({"match_all": {}}, demoted), "score_mode": "multiply"}
-    assert multiplying(demoted) == [{"window_size": 10_000, "query": query}]
-    assert multiplying(hiding) == []
+    assert multiplying(given, demoted, 50, "rescore") == [
+        *given,
+        {"window_size": 50, "query": {"rescore_query": LEAST_OF_ALL, "score_mode": "max"}},
+        {"window_size": 50, "query": query},
+    ]
     assert demoting(MATCH, hiding) is MATCH

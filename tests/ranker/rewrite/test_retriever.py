@@ -46,7 +46,10 @@ def test_nearest_neighbours_are_demoted_by_a_last_rescorer(
     assert safe_retriever(given, "retriever", hiding, demote=True) == safe_knn(hiding)
     assert safe_retriever(given, "retriever", demoting, demote=False) == safe_knn(demoting)
     assert safe_retriever(given, "retriever", demoting, demote=True) == {
-        "rescorer": {"retriever": safe_knn(demoting), "rescore": multiplying(demoting)}
+        "rescorer": {
+            "retriever": safe_knn(demoting),
+            "rescore": multiplying([], demoting, 10_000, ""),
+        }
     }
 
 
@@ -60,11 +63,12 @@ def test_a_rescorer_ends_with_the_factor(hiding: Decision, demoting: Decision) -
     ):
         given = {"rescorer": {"retriever": STANDARD, "rescore": rescore, "filter": MATCH}}
         own = rescore if isinstance(rescore, list) else [rescore]
-        for decision, extra in ((hiding, []), (demoting, multiplying(demoting))):
+        for decision in (hiding, demoting):
+            rescorers = multiplying(own, decision, window, "") if decision is demoting else own
             assert safe_retriever(given, "retriever", decision, demote=True) == {
                 "rescorer": {
                     "retriever": {"standard": {"query": without_hidden(MATCH, decision)}},
-                    "rescore": [*own, *({**item, "window_size": window} for item in extra)],
+                    "rescore": rescorers,
                     "filter": MATCH,
                 }
             }

@@ -66,8 +66,8 @@ def test_a_rescorer_that_lowers_scores_is_paged(demoting: Decision, hiding: Deci
     lowering = {"query": {"rescore_query": MATCH, "score_mode": "multiply"}}
     for decision in (hiding, demoting):
         for body in ({"query": MATCH}, {"query": MATCH, "knn": KNN}, {"knn": KNN}):
-            found = rewrite_search({**body, "rescore": lowering}, decision)
-            assert [item.get("window_size") for item in found["rescore"]] == [None, 10_000]
+            found = rewrite_search({**body, "rescore": lowering}, decision)["rescore"]
+            assert {item.get("window_size") for item in found} == {None, 10_000}
 
 
 def test_the_body_is_not_changed(demoting: Decision) -> None:
@@ -201,7 +201,7 @@ def test_neighbours_alone_are_demoted_by_a_last_rescorer(
     found = rewrite_search({"knn": KNN, "rescore": RESCORE, "min_score": 1, **sort}, demoting)
     assert found == {
         "knn": [safe(demoting)],
-        "rescore": [RESCORE, *multiplying(demoting)],
+        "rescore": multiplying([RESCORE], demoting, 10_000, "rescore"),
         "min_score": 1,
         **sort,
     }

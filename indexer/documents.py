@@ -21,6 +21,7 @@ class Document:
         key: id and routing.
         references: the images it refers to; anything but text is kept as it is, to be refused.
         stored: the indexer's own fields as they are stored; empty when it was never scored.
+        override: people's fields as they are stored.
         seq_no: the version that was read; a write is conditional on it.
         primary_term: as ``seq_no``.
         index: the concrete index that it was read from.
@@ -29,6 +30,7 @@ class Document:
     key: DocumentKey
     references: tuple[object, ...]
     stored: Json = field(default_factory=dict)
+    override: Json = field(default_factory=dict)
     seq_no: int = 0
     primary_term: int = 1
     index: str = ""

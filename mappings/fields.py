@@ -75,9 +75,14 @@ class SafetyFields:
         return f"{self.root}.images"
 
     @property
+    def override_object(self) -> str:
+        """The object that holds people's decisions."""
+        return self.override_root or self.root
+
+    @property
     def override(self) -> str:
-        """A ``keyword``, a human's ``allow`` or ``block``; never written by the indexer."""
-        return f"{self.override_root or self.root}.override"
+        """A ``keyword``, a human's ``allow`` or ``block``; never the indexer's own word."""
+        return f"{self.override_object}.override"
 
     @property
     def deciding(self) -> tuple[str, str, str, str]:

@@ -12,6 +12,8 @@ from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import ConfigurationError
 from saferank.mappings import template
+from saferank.mappings.override_index import read_overrides
+from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import MATCH_ALL
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
@@ -57,7 +59,8 @@ def install_aliases(
     Args:
         client: a plain client.
         index: index or alias; of an alias, all its indices are meant.
-        policy: whose levels to use. Install again when it changes.
+        policy: whose levels to use. Install again when it changes, and after each override of the
+            index that it names: a filter cannot look them up.
         name: with ``{index}`` and ``{level}`` in it.
 
     Returns:
@@ -69,6 +72,9 @@ def install_aliases(
     """
     template.check_index(client, index, policy.fields)
     indices = list(client.indices.get_alias(index=index))
+    overrides = (
+        Overrides() if policy.overrides is None else read_overrides(client, policy.overrides)
+    )
     aliases = {level: _name(name, index, level) for level in policy.levels}
     if len(set(aliases.values())) < len(aliases):
         raise ConfigurationError(f"alias name {name!r} must have '{{level}}' in it")
@@ -77,7 +83,7 @@ def install_aliases(
             "add": {
                 "indices": indices,
                 "alias": alias,
-                "filter": alias_filter(policy.decision_for(level)),
+                "filter": alias_filter(policy.decision_for(level).knowing(overrides)),
             }
         }
         for level, alias in aliases.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import ALLOW, NO_IMAGE, SCORED
@@ -17,7 +18,14 @@ def where(decision: Decision) -> str:
     To be put right behind the source command: ``FROM photos | WHERE {where(decision)} | …``. It
     only hides; a query of rows has no relevance to demote. It is false, not unknown, for hidden
     documents, and fields with several values, which ES|QL cannot compare, count as hidden.
+
+    Raises:
+        UnsafeRequest: the policy has overrides outside of the documents.
     """
+    if decision.overrides_index is not None and decision.level.blocked is Treatment.HIDE:
+        raise UnsafeRequest(
+            "overrides", "ES|QL cannot look at overrides outside of the documents; use a search"
+        )
     level, fields = decision.level, decision.fields
     probability, model, status, override = map(_name, fields.deciding)
     hides = set(level.treats(Treatment.HIDE))

@@ -184,6 +184,10 @@ class Settings(BaseSettings):
     override_field: Annotated[
         str | None, Field(description="object field of human decisions, when it is another one")
     ] = None
+    overrides: Annotated[
+        str | None,
+        Field(description="index of people's overrides outside of the documents, if one is used"),
+    ] = None
     image_field: Annotated[
         str, Field(description="source field with the image reference, or a list of them")
     ] = "image"

@@ -27,10 +27,12 @@ from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
+from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
 from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.paths import nested, values_at
+from saferank.mappings.overrides import NO_FIELDS
+from saferank.mappings.paths import nested, put_at, values_at
 from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,8 @@ class DocumentStore:
         fields: names of the safety fields.
         image_field: source field with the image references.
         patience: seconds to keep trying while Elasticsearch is busy or away.
+        overrides: those kept outside of the documents, whose copies are brought back; None when
+            documents alone have them.
     """
 
     def __init__(
@@ -112,12 +116,14 @@ class DocumentStore:
         image_field: str,
         *,
         patience: float = 60.0,
+        overrides: KeptOverrides | None = None,
     ) -> None:
         self._client = client
         self._fields = fields
         self._image_field = image_field
         self._patience = patience
         self._blocked: set[str] = set()
+        self._overrides = overrides
 
     def read(
         self, index: str, keys: Sequence[DocumentKey]
@@ -163,13 +169,14 @@ class DocumentStore:
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
         results: list[WriteResult | None] = [None] * len(records)
+        copies = self._patiently(index, lambda: self._copies(records))
         for place, (document, record) in enumerate(records):
-            if not restamp and document.record.says(record):
+            if not restamp and not copies[place] and document.record.says(record):
                 results[place] = WriteResult(Written.UNCHANGED)
 
         def write_rest() -> None:
             lines = {
-                place: self._lines(*records[place])
+                place: self._lines(*records[place], copies[place])
                 for place, result in enumerate(results)
                 if result is None
             }
@@ -185,15 +192,36 @@ class DocumentStore:
             self._patiently(index, write_rest)
         return [result for result in results if result is not None]
 
-    def _lines(self, document: Document, record: SafetyRecord) -> tuple[bytes, bytes]:
+    def _lines(self, document: Document, record: SafetyRecord, copy: Json) -> tuple[bytes, bytes]:
         """What a bulk says of one document."""
         action = {
             **_location(document.index, document.key),
             "if_seq_no": document.seq_no,
             "if_primary_term": document.primary_term,
         }
-        update = {"doc": nested(self._fields.root, record.to_document())}
-        return to_json({"update": action}), to_json(update)
+        stored = nested(self._fields.root, record.to_document())
+        if copy:
+            put_at(stored, self._fields.override_object, copy)
+        return to_json({"update": action}), to_json({"doc": stored})
+
+    def _copies(self, records: Sequence[tuple[Document, SafetyRecord]]) -> list[Json]:
+        """What has to change in each document's copy of a person's override; mostly nothing."""
+        if self._overrides is None:
+            return [{}] * len(records)
+        self._overrides.renew()
+        copies: list[Json] = []
+        for document, record in records:
+            copy = self._overrides.copy_for(document, record) or {}
+            same = all(document.override.get(name) == value for name, value in copy.items())
+            copies.append({} if same else copy)
+            if not same:
+                log.warning(
+                    "document %s gets its override back: %s",
+                    document.key.id,
+                    copy["override"] or "none, since it allowed other images",
+                    extra={"document": document.key.id},
+                )
+        return copies
 
     def _send(
         self,
@@ -266,15 +294,20 @@ class DocumentStore:
             if entry.get("found")
         ]
 
+    @property
+    def _read_fields(self) -> list[str]:
+        people = (f"{self._fields.override_object}.{name}" for name in NO_FIELDS)
+        return [self._image_field, self._fields.root, *people]
+
     def _get(self, locations: Sequence[Json]) -> list[Json]:
         """Read by id; an entry that cannot be read so counts as not found."""
         if not locations:
             return []
 
         def get(some: Sequence[Json]) -> list[Json]:
-            found: list[Json] = self._client.mget(
-                docs=some, source_includes=[self._image_field, self._fields.root]
-            )["docs"]
+            found: list[Json] = self._client.mget(docs=some, source_includes=self._read_fields)[
+                "docs"
+            ]
             return found
 
         entries = in_halves(get, locations)
@@ -286,14 +319,11 @@ class DocumentStore:
 
     def _document(self, key: DocumentKey, entry: Json) -> Document:
         source = entry.get("_source", {})
-        stored: object = next(values_at(source, self._fields.root), {})
-        own = SafetyFields.INDEXER_OWNED
         return Document(
             key,
             tuple(values_at(source, self._image_field)),
-            {name: stored[name] for name in own if name in stored}
-            if isinstance(stored, Mapping)
-            else {},
+            _inside(source, self._fields.root, SafetyFields.INDEXER_OWNED),
+            _inside(source, self._fields.override_object, tuple(NO_FIELDS)),
             entry["_seq_no"],
             entry["_primary_term"],
             entry["_index"],
@@ -382,6 +412,14 @@ def _refusal(index: str, error: ApiError) -> str:
         case "illegal_argument_exception" if ":" in index:
             return f"{index!r} is an index of another cluster; score it from there"
     return f"Elasticsearch refuses the request for {index!r}: {error}"
+
+
+def _inside(source: Json, path: str, names: Sequence[str]) -> dict[str, Any]:
+    """The values of these names in the object at a path."""
+    found: object = next(values_at(source, path), {})
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: found[name] for name in names if name in found}
 
 
 def _try_again(error: Exception) -> bool:

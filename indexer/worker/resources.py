@@ -16,6 +16,7 @@ from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.fetch import Fetched, Fetcher, host_of
 from saferank.indexer.installation import installation_of
+from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import check_index
@@ -108,6 +109,9 @@ def make_resources(settings: Settings) -> Resources:
             SafetyFields.of(settings),
             settings.image_field,
             patience=settings.indexer.store_patience,
+            overrides=None
+            if settings.overrides is None
+            else KeptOverrides(client, settings.overrides),
         ),
         Pipeline(
             model,

@@ -17,7 +17,7 @@ from elastic_transport import ObjectApiResponse
 
 from saferank.ranker.bodies import LISTS, Json, names
 from saferank.ranker.client.arguments import Request, parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan
+from saferank.ranker.client.flow import Call, Knowledge, Plan, blocked_elsewhere
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rerank import rerank
@@ -120,7 +120,11 @@ def _with_completions(
         enough = []
         for key, parts in response.body.get("suggest", {}).items():
             completion = suggest[key.rpartition("#")[2]]["completion"]  # Keys may be typed.
-            chosen = [_chosen(part["options"], completion, count, decision) for part in parts]
+            chosen = []
+            for part in parts:
+                options = part["options"]
+                shown = yield from _not_blocked_elsewhere(options, decision)
+                chosen.append(_chosen(options, shown, completion, count, decision))
             enough += [proved for _, proved in chosen]
             found[key] = [
                 {**part, "options": options}
@@ -129,6 +133,13 @@ def _with_completions(
         if all(enough) or count >= MOST:
             return {**answer, "suggest": found}
         count = min(4 * count, MOST)
+
+
+def _not_blocked_elsewhere(options: Sequence[Json], decision: Decision) -> Plan[list[Json]]:
+    shown: list[Json] = []
+    for option in options:
+        shown += [] if (yield from blocked_elsewhere(option, decision)) else [option]
+    return shown
 
 
 def _entries(suggest: Json) -> Iterator[Json]:
@@ -157,13 +168,25 @@ _DECIDED_HERE = names("shard_size size skip_duplicates")
 
 
 def _chosen(
-    options: Sequence[Json], completion: Json, count: int, decision: Decision
+    options: Sequence[Json],
+    shown: Sequence[Json],
+    completion: Json,
+    count: int,
+    decision: Decision,
 ) -> tuple[list[Json], bool]:
-    """The best visible completions, and whether they are the best of all there are."""
+    """The best visible completions, and whether they are the best of all there are.
+
+    Args:
+        options: all that were found.
+        shown: those of them that nothing outside of their documents blocks.
+        completion: what was asked for.
+        count: how many were looked at.
+        decision: the level that holds.
+    """
     size = _size(completion)
     hits = [
         {"fields": option.get("fields", {}), "_score": option["_score"], "option": option}
-        for option in options
+        for option in shown
     ]
     best = []
     seen = set()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from saferank.errors import UnsafeRequest
+from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import LISTS, Json
 from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.completions import apart
@@ -35,7 +36,7 @@ def check_request(
     refused = {}
     for level in policy.levels:
         try:
-            _try(body, policy.decision_for(level), scroll=scroll)
+            _try(body, policy.decision_for(level).knowing(Overrides()), scroll=scroll)
         except UnsafeRequest as error:
             refused[level] = error
     return refused

@@ -20,7 +20,7 @@ from elasticsearch import ApiError
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.every_level import check_arguments
 from saferank.ranker.client.filter_path import cut
-from saferank.ranker.client.flow import Call, Knowledge, Plan
+from saferank.ranker.client.flow import Call, Knowledge, Plan, know_overrides
 from saferank.ranker.level.decision import Decision
 
 P = ParamSpec("P")
@@ -127,7 +127,7 @@ class Planned(Generic[P, R]):
                 filter_path = arguments.pop("filter_path", filter_path)
             if searches and client._check_all_levels:
                 check_arguments(arguments, client.policy)
-            answer = run(client.decision(context), client._knowledge, **arguments)
+            answer = _informed(run, client.decision(context), client._knowledge, arguments)
             return client._run(cut(answer, filter_path) if filter_path else answer)
 
         method.__name__ = method.__qualname__ = plan.__name__
@@ -143,6 +143,14 @@ class Planned(Generic[P, R]):
     def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, Awaitable[R]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         return self._method if client is None else MethodType(self._method, client)
+
+
+def _informed(
+    run: Callable[..., Plan[R]], decision: Decision, knowledge: Knowledge, arguments: Any
+) -> Plan[R]:
+    """The plan under the decision, which knows by then what people blocked."""
+    known = yield from know_overrides(decision, knowledge)
+    return (yield from run(known, knowledge, **arguments))
 
 
 class Passed(Generic[P, R, A]):

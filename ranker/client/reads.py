@@ -19,7 +19,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Json
 from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
+from saferank.ranker.client.flow import Call, Knowledge, Plan, blocked_elsewhere, check_fields
 from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Action
@@ -260,9 +260,9 @@ def _read_shown(
         if "error" in error.body:
             raise  # There is no such index.
         raise _not_found(error.meta, missing(arguments)) from None
-    if not _shows(response.body, decision):
-        raise _not_found(response.meta, missing(arguments))
     found: Json = response.body
+    if not _shows(found, decision) or (yield from _blocked_elsewhere(found, decision)):
+        raise _not_found(response.meta, missing(arguments))
     return found
 
 
@@ -281,8 +281,19 @@ def _read_all(
     response = yield Call(
         "mget", {**common, "docs": wanted, "source_includes": list(decision.fields.deciding)}
     )
-    found: list[Json] = response.body["docs"]
+    found: list[Json] = []
+    for item in response.body["docs"]:
+        blocked = yield from _blocked_elsewhere(item, decision)
+        found.append({**item, BLOCKED_ELSEWHERE: True} if blocked else item)
     return found
+
+
+BLOCKED_ELSEWHERE = "blocked_elsewhere"
+"""A key of a document that was read, when it is blocked outside of it."""
+
+
+def _blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
+    return bool(found.get("found")) and (yield from blocked_elsewhere(found, decision))
 
 
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
@@ -297,6 +308,8 @@ def _shows(found: Json, decision: Decision) -> bool:
     """Whether the level shows a document that was read; one that is not there is not hidden."""
     if not found.get("found"):
         return "error" not in found
+    if BLOCKED_ELSEWHERE in found:
+        return False
     return bool(_told(found, decision)["action"] != Action.HIDDEN)
 
 

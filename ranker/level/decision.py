@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import shortest
+from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.demotion import Band, demoted, functions, functions_for_few, scoring
-from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import StateQueries, States, any_of
 from saferank.ranker.level.verdicts import Action, Rule, Verdicts, hidden, visible
 
@@ -73,6 +75,8 @@ class Decision:
             level was given by name.
         locked: whether the user's own choice, if there is one, is ignored.
         requested: the user's own choice, or None.
+        overrides_index: where people's overrides are kept outside of the documents, if they are.
+        overrides: as they were read there; see ``knowing``.
     """
 
     level_name: str
@@ -83,20 +87,40 @@ class Decision:
     context_rule: int | None = None
     locked: bool = False
     requested: str | None = None
+    overrides_index: str | None = None
+    overrides: Overrides | None = None
+
+    def knowing(self, overrides: Overrides) -> Decision:
+        """The same decision, with the overrides of its ``overrides_index`` as they are now.
+
+        The safe clients do this for each call. Whoever rewrites bodies alone reads the overrides
+        with ``read_overrides``, and again before they are older than ``HOLDS`` seconds.
+        """
+        return dataclasses.replace(self, overrides=overrides)
 
     @cached_property
     def queries(self) -> StateQueries:
         """Queries for the states that documents can be in."""
-        return StateQueries(self.fields, self.model)
+        return StateQueries(self.fields, self.model, self.overrides)
 
     @cached_property
     def hidden(self) -> list[Query]:
-        """Queries of which a hidden document matches at least one; not to be changed."""
+        """Queries of which a hidden document matches at least one; not to be changed.
+
+        Raises:
+            UnsafeRequest: the overrides are not known, see ``knowing``.
+        """
+        self._check_overrides()
         return hidden(self.level, self.queries)
 
     @cached_property
     def visible(self) -> Query:
-        """Clauses of a ``bool`` that no hidden document matches; not to be changed."""
+        """Clauses of a ``bool`` that no hidden document matches; not to be changed.
+
+        Raises:
+            UnsafeRequest: as ``hidden``.
+        """
+        self._check_overrides()
         return visible(self.level, self.queries)
 
     @cached_property
@@ -162,6 +186,15 @@ class Decision:
         curve = band.factor if band else None
         return templates, [curve if verdict.by_probability else None for verdict in table]
 
+    def _check_overrides(self) -> None:
+        needed = self.overrides_index is not None and self.level.blocked is Treatment.HIDE
+        if needed and self.overrides is None:
+            raise UnsafeRequest(
+                "overrides",
+                f"the policy has them in {self.overrides_index!r}; use a safe client, or read them "
+                "with 'read_overrides' and give them to 'decision.knowing'",
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of; the rest is computed again, and not all of it can be pickled."""
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
@@ -172,13 +205,15 @@ class Decision:
 
         What a response says of the context rule may differ.
         """
-        parts = (
+        parts = [
             self.fields.probability,
             self.fields.override,
             self.model or "",
             self.level.model_dump_json(),
             self.demotion.model_dump_json(),
-        )
+        ]
+        if self.overrides_index is not None:
+            parts.append(self.overrides_index)
         digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()
         return f"{self.level_name}-{digest[:16]}"
 

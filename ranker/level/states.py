@@ -24,6 +24,7 @@ from typing import Any
 
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_float32_list
+from saferank.mappings.overrides import Overrides
 from saferank.mappings.record import Override, Status
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
@@ -51,10 +52,12 @@ class StateQueries:
     Args:
         fields: names of the safety fields.
         model: identity that a probability must have to count, or None when any counts.
+        overrides: those kept outside of the documents, or None when there are none.
     """
 
     fields: SafetyFields
     model: str | None = None
+    overrides: Overrides | None = None
 
     def in_range(self, interval: Interval | None) -> list[Query]:
         """Queries of which a document matches one if its probability counts and is in there."""
@@ -91,6 +94,15 @@ class StateQueries:
         """Queries of which a document matches one if a person has decided and not allowed it."""
         other = {"bool": {"filter": [self.decided], "must_not": [self.override(ALLOW)]}}
         return [self.override(BLOCK), other]
+
+    @property
+    def blocked_elsewhere(self) -> list[Query]:
+        """Queries, one an index, for documents blocked outside of them, whatever they say."""
+        blocked = {} if self.overrides is None else self.overrides.blocked
+        return [
+            {"bool": {"filter": [{"term": {"_index": name}}, {"terms": {"_id": ids}}]}}
+            for name, ids in blocked.items()
+        ]
 
     def treated(self, level: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
         """Clauses of which a document matches one if the level treats it so.

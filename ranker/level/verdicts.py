@@ -131,7 +131,10 @@ class Verdicts:
 
 def hidden(level: Level, queries: StateQueries) -> list[Query]:
     """Queries of which a hidden document matches at least one, for ``must_not``."""
-    return queries.treated(level, Treatment.HIDE, *queries.in_range(hide_range(level)))
+    clauses = queries.treated(level, Treatment.HIDE, *queries.in_range(hide_range(level)))
+    if level.blocked is Treatment.HIDE:
+        clauses += queries.blocked_elsewhere
+    return clauses
 
 
 def visible(level: Level, queries: StateQueries) -> Query:
@@ -147,7 +150,10 @@ def visible(level: Level, queries: StateQueries) -> Query:
         undecided = {"bool": {"must_not": conditions}}
         return {"filter": [any_of([undecided, queries.decided])]} if conditions else {}
     if not conditions:
-        return {"must_not": queries.blocked}
+        return {"must_not": [*queries.blocked, *queries.blocked_elsewhere]}
     undecided = {"bool": {"must_not": [*conditions, queries.decided]}}
     allowed, blocked = (queries.override(value) for value in (ALLOW, BLOCK))
-    return {"filter": [any_of([undecided, allowed])], "must_not": [blocked]}
+    return {
+        "filter": [any_of([undecided, allowed])],
+        "must_not": [blocked, *queries.blocked_elsewhere],
+    }

@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from saferank.errors import ContextError, PolicyError
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.policy.yaml_lines import Location, nearest_line, read_yaml
 
 __all__ = ["REQUESTED", "ContextRule", "Decision", "Policy", "load_policy"]
@@ -106,6 +106,10 @@ class Policy(BaseModel):
             "counts as unscored. Without it any score counts",
         ),
     ] = None
+    overrides: Annotated[
+        str | None,
+        Field(min_length=1, description="index of people's overrides outside of the documents"),
+    ] = None
     levels: Annotated[
         dict[LevelName, Level],
         Field(min_length=1, description="the levels, from loosest to strictest"),
@@ -151,6 +155,13 @@ class Policy(BaseModel):
                     f"level {name!r} shows documents that the looser level {looser_name!r} hides "
                     f"(by {key}); list levels from loosest to strictest and hide no less in "
                     "each next one",
+                )
+        for name, level in self.levels.items() if self.overrides else ():
+            if level.blocked is Treatment.DEMOTE:
+                yield (
+                    ("levels", name, "blocked"),
+                    "overrides that are kept outside of the documents can hide and not demote; "
+                    "say 'hide' or 'show', or leave out 'overrides'",
                 )
         for position, rule in enumerate(self.contexts):
             here = ("contexts", position)
@@ -261,6 +272,7 @@ class Policy(BaseModel):
             context_rule=number,
             locked=locked,
             requested=requested,
+            overrides_index=self.overrides,
         )
 
     def _check_context(self, context: Mapping[str, str]) -> None:

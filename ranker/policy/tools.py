@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from saferank.errors import ContextError, PolicyError
+from saferank.mappings.overrides import Overrides
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import REQUESTED, ContextRule, Policy
 
@@ -57,7 +58,7 @@ def explain_context(policy: Policy, context: Mapping[str, str] | None = None) ->
         ContextError: as ``Policy.resolve``.
     """
     context = context or {}
-    decision = policy.resolve(context)
+    decision = policy.resolve(context).knowing(Overrides())
     number = decision.context_rule or 1
     rule = policy.contexts[number - 1]
     return ContextExplanation(
@@ -148,6 +149,7 @@ def _settings(policy: Policy) -> dict[str, Any]:
         "field": policy.field,
         "override_field": policy.override_field or policy.field,
         "model": policy.model,
+        "overrides": policy.overrides,
         **{f"demotion.{name}": value for name, value in _flat(policy.demotion).items()},
     }
 

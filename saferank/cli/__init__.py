@@ -33,6 +33,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "search",
     "policy",
     "alias",
+    "override",
     "health",
 )
 

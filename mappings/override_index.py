@@ -1,0 +1,158 @@
+"""The index of people's overrides: made, read, and changed together with the copy in a document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from elasticsearch import BadRequestError, ConflictError, Elasticsearch, NotFoundError
+
+from saferank.errors import MappingError
+from saferank.mappings.fields import SafetyFields
+from saferank.mappings.overrides import (
+    DOCUMENT,
+    MOST,
+    NO_FIELDS,
+    OverrideRecord,
+    Overrides,
+    no_overrides,
+)
+from saferank.mappings.paths import nested, values_at
+from saferank.mappings.record import StoredRecord
+
+_ATTEMPTS = 20
+_MAPPING = {
+    "dynamic": "strict",
+    "_meta": {"saferank": {"version": 1}},
+    "properties": {"of": {"type": "object", "enabled": False}},
+}
+
+
+def install_overrides(client: Elasticsearch, index: str) -> None:
+    """Make the index of overrides unless it is there."""
+    try:
+        # Each node that can search has a copy of its own.
+        settings = {"number_of_shards": 1, "auto_expand_replicas": "0-all"}
+        client.indices.create(index=index, mappings=_MAPPING, settings=settings)
+    except BadRequestError as error:
+        if error.error != "resource_already_exists_exception":
+            raise
+    try:
+        client.create(index=index, id=DOCUMENT, document=Overrides().to_document())
+    except ConflictError:
+        return
+
+
+def read_overrides(client: Elasticsearch, index: str) -> Overrides:
+    """Read all overrides as they are at this moment.
+
+    Raises:
+        MappingError: there is no such index.
+    """
+    try:
+        found = client.get(index=index, id=DOCUMENT)
+    except NotFoundError as error:
+        raise no_overrides(index) from error
+    return Overrides.from_document(found["_source"])
+
+
+def override(
+    client: Elasticsearch,
+    overrides_index: str,
+    fields: SafetyFields,
+    index: str,
+    id: str,
+    record: OverrideRecord | None,
+    *,
+    routing: str | None = None,
+) -> None:
+    """Note what a person decided about a document, and copy it there; None takes it back.
+
+    Searches obey it after ``HOLDS`` seconds at the latest. An ``allow`` is bound to the images
+    that the document is scored by now.
+
+    Args:
+        client: connected.
+        overrides_index: where overrides are kept.
+        fields: names of the safety fields.
+        index: the document's index, or the alias that the application uses. An override of an
+            alias goes along when the alias is moved to another index.
+        id: of the document.
+        record: what was decided, without digests.
+        routing: the document's, if it has one.
+
+    Raises:
+        MappingError: there is no such index or document, or no index of overrides.
+    """
+    documents = _find(client, index, id, routing)
+    if record is not None:
+        images = [image for found in documents for image in _images(found, fields)]
+        digests = sorted({image.sha256 for image in images if image.sha256})
+        record = record.bound_to(digests)
+    _change(client, overrides_index, lambda known: known.with_one(index, id, record))
+    copy = NO_FIELDS if record is None else record.to_fields()
+    for found in documents:
+        client.update(
+            index=found["_index"],
+            id=id,
+            routing=routing,
+            doc=nested(fields.override_object, copy),
+            retry_on_conflict=10,
+        )
+
+
+def _find(client: Elasticsearch, index: str, id: str, routing: str | None) -> list[dict[str, Any]]:
+    """The documents of this id; of an alias over several indices there may be several."""
+    try:
+        led_to = client.indices.get_alias(index=index).body
+    except NotFoundError as error:
+        raise MappingError(f"there is no index {index!r}; correct the name") from error
+    if index not in led_to and "*" in index:
+        raise MappingError(f"an override is of one index or alias, not of a pattern: {index!r}")
+    aliases = led_to.get(index, {}).get("aliases", {})
+    if whole := sorted(name for name, alias in aliases.items() if "filter" not in alias):
+        raise MappingError(
+            f"index {index!r} stands behind {', '.join(map(repr, whole))}; name the alias, which "
+            "the override follows when the alias is moved"
+        )
+    where = {"_id": id} if routing is None else {"_id": id, "routing": routing}
+    docs = [{**where, "_index": name} for name in led_to]
+    entries = client.mget(docs=docs)["docs"]
+    found = [entry for entry in entries if entry.get("found")]
+    if not found:
+        raise MappingError(
+            f"index {index!r} has no document {id!r}; correct the id, or give its routing"
+        )
+    return found
+
+
+def _images(found: dict[str, Any], fields: SafetyFields) -> list[Any]:
+    stored: object = next(values_at(found["_source"], fields.root), {})
+    return list(StoredRecord(stored).images) if isinstance(stored, dict) else []
+
+
+def _change(client: Elasticsearch, index: str, change: Callable[[Overrides], Overrides]) -> None:
+    """Change the overrides; another writer's change is never undone."""
+    for _ in range(_ATTEMPTS):
+        try:
+            found = client.get(index=index, id=DOCUMENT)
+        except NotFoundError as error:
+            raise no_overrides(index) from error
+        changed = change(Overrides.from_document(found["_source"]))
+        if len(changed) > MOST:
+            raise MappingError(
+                f"index {index!r} has {MOST} overrides, and can have no more; remove those of "
+                "documents that are gone"
+            )
+        try:
+            client.index(
+                index=index,
+                id=DOCUMENT,
+                document=changed.to_document(),
+                if_seq_no=found["_seq_no"],
+                if_primary_term=found["_primary_term"],
+            )
+        except ConflictError:
+            continue
+        return
+    raise MappingError(f"index {index!r} is being changed all the time; try again")

@@ -1,0 +1,105 @@
+"""``saferank override``: people's decisions about documents, where no write of them reaches."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError
+from saferank.mappings.fields import SafetyFields
+from saferank.mappings.override_index import install_overrides, override, read_overrides
+from saferank.mappings.overrides import HOLDS, OverrideRecord
+from saferank.mappings.record import Override
+from saferank.settings import Settings, get_settings
+
+_override = typer.Typer(help="People's decisions about documents.", no_args_is_help=True)
+
+_Index = Annotated[
+    str, typer.Argument(metavar="INDEX", help="Index, or the alias that the application uses.")
+]
+_Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")]
+_By = Annotated[str, typer.Option(help="Who decided.")]
+_Reason = Annotated[str | None, typer.Option(help="Why.")]
+_Routing = Annotated[str | None, typer.Option(help="The document's routing, if it has one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_override, name="override")
+
+
+@_override.command()
+def install() -> None:
+    """Make the index of the overrides, which the setting names."""
+    settings = get_settings()
+    index = _overrides_index(settings)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        install_overrides(client, index)
+    _print(f"index {index!r} keeps overrides; name it as 'overrides' in the policy, too")
+
+
+@_override.command()
+def block(
+    index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
+) -> None:
+    """Hide a document, whatever its probability and whoever writes it."""
+    _decide(index, id, OverrideRecord(Override.BLOCK, by, reason=reason), routing)
+    _print(f"document {id!r} is blocked")
+
+
+@_override.command()
+def allow(
+    index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
+) -> None:
+    """Show a document, whatever its probability, as long as it has the images that it has now."""
+    _decide(index, id, OverrideRecord(Override.ALLOW, by, reason=reason), routing)
+    _print(f"document {id!r} is allowed with the images that it has now")
+
+
+@_override.command()
+def remove(index: _Index, id: _Id, routing: _Routing = None) -> None:
+    """Take a decision back."""
+    _decide(index, id, None, routing)
+    _print(f"document {id!r} has no override")
+
+
+@_override.command(name="list")
+def list_all() -> None:
+    """Print all decisions."""
+    settings = get_settings()
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        overrides = read_overrides(client, _overrides_index(settings))
+    table = Table("index", "document", "override", "by", "at", "reason")
+    for index, documents in overrides.of.items():
+        for id, one in documents.items():
+            at = one.at.isoformat(timespec="seconds")
+            table.add_row(index, id, one.override.value, one.by, at, one.reason)
+    Console().print(table, markup=False)
+
+
+def _decide(index: str, id: str, record: OverrideRecord | None, routing: str | None) -> None:
+    """Note a decision, and wait until every search obeys it."""
+    settings = get_settings()
+    kept = _overrides_index(settings)
+    fields = SafetyFields.of(settings)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        override(client, kept, fields, index, id, record, routing=routing)
+    time.sleep(HOLDS)
+
+
+def _overrides_index(settings: Settings) -> str:
+    if settings.overrides is None:
+        raise ConfigurationError(
+            "no index of overrides is named; set SAFERANK_OVERRIDES, for example to "
+            "saferank-overrides, and 'overrides' in the policy"
+        )
+    return settings.overrides
+
+
+def _print(text: str) -> None:
+    Console().print(text, markup=False, highlight=False)

@@ -80,6 +80,11 @@ class SafetyFields:
         return self.override_root or self.root
 
     @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that hold all these fields, each once."""
+        return tuple(dict.fromkeys((self.root, self.override_object)))
+
+    @property
     def override(self) -> str:
         """A ``keyword``, a human's ``allow`` or ``block``; never the indexer's own word."""
         return f"{self.override_object}.override"

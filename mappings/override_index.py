@@ -17,7 +17,7 @@ from saferank.mappings.overrides import (
     Overrides,
     no_overrides,
 )
-from saferank.mappings.paths import nested, values_at
+from saferank.mappings.paths import list_on_the_way, nested, values_at
 from saferank.mappings.record import StoredRecord
 
 _ATTEMPTS = 20
@@ -84,7 +84,7 @@ def override(
     Raises:
         MappingError: there is no such index or document, or no index of overrides.
     """
-    documents = _find(client, index, id, routing)
+    documents = _find(client, fields, index, id, routing)
     if record is not None:
         images = [image for found in documents for image in _images(found, fields)]
         digests = sorted({image.sha256 for image in images if image.sha256})
@@ -101,7 +101,9 @@ def override(
         )
 
 
-def _find(client: Elasticsearch, index: str, id: str, routing: str | None) -> list[dict[str, Any]]:
+def _find(
+    client: Elasticsearch, fields: SafetyFields, index: str, id: str, routing: str | None
+) -> list[dict[str, Any]]:
     """The documents of this id; of an alias over several indices there may be several."""
     try:
         led_to = client.indices.get_alias(index=index).body
@@ -123,6 +125,12 @@ def _find(client: Elasticsearch, index: str, id: str, routing: str | None) -> li
         raise MappingError(
             f"index {index!r} has no document {id!r}; correct the id, or give its routing"
         )
+    for entry in found:
+        if path := list_on_the_way(entry["_source"], fields.override_object):
+            raise MappingError(
+                f"document {id!r} has a list at {path!r}, which an override would replace; name "
+                "another object with SAFERANK_OVERRIDE_FIELD"
+            )
     return found
 
 

@@ -49,16 +49,33 @@ def value_at(source: object, path: str) -> Any:
     return None
 
 
+def list_on_the_way(source: object, path: str) -> str | None:
+    """The part of a path at which a source has a list, if it has one.
+
+    There is no one object at such a path, and an update that puts one there replaces the list.
+    """
+    parts = path.split(".")
+    for length in range(1, len(parts) + 1):
+        for parent, key in places(source, ".".join(parts[:length]), through_lists=False):
+            if isinstance(parent[key], list):
+                return ".".join(parts[:length])
+    return None
+
+
 def remove_at(source: dict[str, Any], path: str) -> None:
-    """Take a field out of a source, however often and however it is spelled there."""
-    for parent, key in list(places(source, path)):
+    """Take a field out of a source, however it is spelled there; what is in lists stays."""
+    for parent, key in list(places(source, path, through_lists=False)):
         del parent[key]
 
 
 def put_at(source: dict[str, Any], path: str, values: Mapping[str, Any]) -> None:
     """Add values to the object at a path, which is made where there is none."""
     place = next(
-        (parent[key] for parent, key in places(source, path) if isinstance(parent[key], dict)),
+        (
+            parent[key]
+            for parent, key in places(source, path, through_lists=False)
+            if isinstance(parent[key], dict)
+        ),
         None,
     )
     if place is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from saferank.indexer.documents import Json
 from saferank.mappings import SafetyFields
-from saferank.mappings.paths import places, put_at, remove_at, values_at
+from saferank.mappings.paths import list_on_the_way, places, put_at, remove_at, values_at
 from saferank.mappings.record import reference_name
 
 
@@ -37,7 +37,7 @@ def merged(
         if score.get("status") is not None and _references(score) == names
     ]
     document = without_score(source, fields)
-    if scores:
+    if scores and not list_on_the_way(document, fields.root):
         best = max(
             scores,
             key=lambda score: (score.get("model") == model, str(score.get("scored_at"))),
@@ -49,8 +49,8 @@ def merged(
 def owned(source: Json, fields: SafetyFields) -> dict[str, Any]:
     """The values of a document's safety object that the indexer owns."""
     found: dict[str, Any] = {}
-    for safety in values_at(source, fields.root):
-        if isinstance(safety, Mapping):
+    for parent, key in places(source, fields.root, through_lists=False):
+        if isinstance(safety := parent[key], Mapping):
             found |= {name: safety[name] for name in SafetyFields.INDEXER_OWNED if name in safety}
     return found
 

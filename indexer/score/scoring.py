@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 # Each round needs another writer to change the same document while it is being scored.
 _ROUNDS = 10
 
+_LIST_CODE = "list_in_path"
+_LIST = (
+    f"{_LIST_CODE}: it has a list at {{path!r}}, and storing the score would replace the list; "
+    "name another object with SAFERANK_FIELD"
+)
+
 
 def score_documents(
     pipeline: Pipeline,
@@ -69,7 +75,9 @@ def score_documents(
         todo, still_valid = [], []
         for document in documents:
             previous = before.get(document.place)
-            if since is not None and _done(document, pipeline.model.identity, since):
+            if document.list_at is not None:
+                _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
+            elif since is not None and _done(document, pipeline.model.identity, since):
                 report.counts[Outcome.SKIPPED] += 1
             elif previous is not None and _alike(document, previous.document):
                 still_valid.append((document, previous.record))
@@ -98,6 +106,11 @@ def score_documents(
         if outcome.is_settled:
             metrics.DOCUMENTS.labels(outcome.value).inc(report.counts[outcome])
     return report
+
+
+def _reject(report: Report, key: DocumentKey, reason: str, **extra: str) -> None:
+    report.add_rejected([key], reason)
+    log.error("document %s is not stored: %s", key.id, reason, extra={"document": key.id, **extra})
 
 
 def _finished(scored: list[Scored], report: Report, longest_wait: float) -> list[Scored]:
@@ -131,13 +144,7 @@ def _write(
             case Written.DELETED:
                 report.add_missing([document.key])
             case Written.REJECTED:
-                report.add_rejected([document.key], result.reason or "")
-                log.error(
-                    "document %s is not stored: %s",
-                    document.key.id,
-                    result.reason,
-                    extra={"document": document.key.id},
-                )
+                _reject(report, document.key, result.reason or "")
             case Written.STORED | Written.UNCHANGED:
                 report.counts[Outcome(record.status.value)] += 1
                 report.counts[SideCount.UNCHANGED] += result.written is Written.UNCHANGED

@@ -32,7 +32,7 @@ from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
 from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import NO_FIELDS
-from saferank.mappings.paths import nested, put_at, values_at
+from saferank.mappings.paths import list_on_the_way, nested, put_at, value_at, values_at
 from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
@@ -296,8 +296,8 @@ class DocumentStore:
 
     @property
     def _read_fields(self) -> list[str]:
-        people = (f"{self._fields.override_object}.{name}" for name in NO_FIELDS)
-        return [self._image_field, self._fields.root, *people]
+        # Whole from the top, or a list on the way would not show where nothing in it is asked for.
+        return [self._image_field, *(path.partition(".")[0] for path in self._fields.objects)]
 
     def _get(self, locations: Sequence[Json]) -> list[Json]:
         """Read by id; an entry that cannot be read so counts as not found."""
@@ -327,6 +327,8 @@ class DocumentStore:
             entry["_seq_no"],
             entry["_primary_term"],
             entry["_index"],
+            list_on_the_way(source, self._fields.root)
+            or list_on_the_way(source, self._fields.override_object),
         )
 
     def _check_accept(self, documents: Iterable[Document]) -> None:
@@ -416,7 +418,7 @@ def _refusal(index: str, error: ApiError) -> str:
 
 def _inside(source: Json, path: str, names: Sequence[str]) -> dict[str, Any]:
     """The values of these names in the object at a path."""
-    found: object = next(values_at(source, path), {})
+    found: object = value_at(source, path)
     if not isinstance(found, Mapping):
         return {}
     return {name: found[name] for name in names if name in found}

@@ -258,3 +258,30 @@ def test_a_missing_index_and_a_stopped_server_are_said_clearly(
         away = DocumentStore(stopped, SafetyFields(), "image", patience=0.1)
         with pytest.raises(ServiceUnavailable, match="did not serve a request"):
             score_documents(brightness_pipeline(), away, "x", keys("a"))
+
+
+@pytest.mark.parametrize(
+    ("root", "document"),
+    [
+        ("media.safety", {"media": [{"url": grey(51), "credit": "A"}, {"credit": "B"}]}),
+        ("media.safety", {"media": [{"credit": "A"}, {"credit": "B"}]}),
+        ("media.safety", {"media": []}),
+        ("media.safety", {"media": {"url": grey(51), "safety": [{"status": "own"}]}}),
+        ("safety", {"media": {"url": grey(51)}, "safety": [{"status": "a"}, {"status": "b"}]}),
+        ("a.b.safety", {"media": {"url": grey(51)}, "a": {"b": [{"c": 1}]}}),
+    ],
+)
+def test_a_list_where_the_score_would_go_is_never_replaced(
+    client: Elasticsearch, index_name: str, root: str, document: dict[str, Any]
+) -> None:
+    client.indices.create(index=index_name)
+    fields = SafetyFields(root)
+    add_to_index(client, index_name, fields)
+    client.index(index=index_name, id="list", document=document)
+    client.index(index=index_name, id="ok", document={"media": {"url": grey(51)}})
+    store = DocumentStore(client, fields, "media.url", patience=20)
+    report = score_documents(brightness_pipeline(), store, index_name, keys("list", "ok"))
+    assert (report.counts["scored"], report.counts["rejected"]) == (1, 1)
+    assert report.rejected[DocumentKey("list")].startswith("list_in_path: it has a list at ")
+    kept = client.get(index=index_name, id="list")
+    assert (kept["_source"], kept["_version"]) == (document, 1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from saferank.mappings.paths import nested, put_at, remove_at, value_at, values_at
+from saferank.mappings.paths import list_on_the_way, nested, put_at, remove_at, value_at, values_at
 
 SPELLINGS: list[dict[str, Any]] = [
     {"a": {"b": {"c": 1}}},
@@ -64,3 +64,27 @@ def test_values_go_into_the_object_that_is_there() -> None:
 )
 def test_values_at(source: object, path: str, values: list[object]) -> None:
     assert list(values_at(source, path)) == values
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ({}, None),
+        ({"media": {"safety": {"probability": 0.5}}}, None),
+        ({"media": {"safety": None}}, None),
+        ({"media": {"url": ["a", "b"]}}, None),
+        ({"media": [{"url": "a"}]}, "media"),
+        ({"media": []}, "media"),
+        ({"media": {"safety": [{}]}}, "media.safety"),
+        ({"media.safety": [{}]}, "media.safety"),
+    ],
+)
+def test_a_list_on_the_way(source: dict[str, Any], where: str | None) -> None:
+    assert list_on_the_way(source, "media.safety") == where
+
+
+def test_what_is_in_lists_stays() -> None:
+    source = {"safety": [{"status": "new"}], "a": {"status": 1}}
+    remove_at(source, "safety.status")
+    remove_at(source, "a.status")
+    assert source == {"safety": [{"status": "new"}], "a": {}}

@@ -116,3 +116,11 @@ def test_nothing_but_the_score_ever_differs(
 def test_a_changed_field_changes_the_digest(change: dict[str, Any]) -> None:
     document = {"image": "a.png", "title": "t", "tags": [1, 2], "safety": score(0.1)}
     assert digest({**document, **change}, FIELDS) != digest(document, FIELDS)
+
+
+def test_an_array_of_the_applications_own_is_copied_as_it_is() -> None:
+    source = {"image": "a", "safety": [{"status": "new", "model": "x"}, {"error": "none"}]}
+    scored = {"image": "a", "safety": {"status": "scored", "images": [{"reference": "a"}]}}
+    for copied in (None, scored):
+        document = merged(source, copied, fields=SafetyFields(), image_field="image", model="m")
+        assert document == source

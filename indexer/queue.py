@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, current_app
@@ -47,6 +47,7 @@ def queue_documents(
     size = settings.indexer.chunk_size
     keys = _keys(documents)
     chunks = [keys[start : start + size] for start in range(0, len(keys), size)]
+    stated = stated_settings(settings)
     for chunk in chunks:
         send(
             app or _default_app(settings),
@@ -54,8 +55,24 @@ def queue_documents(
             chunk,
             settings.indexer.fresh_queue,
             installation=installation_of_settings(settings),
+            stated=stated,
         )
     return len(chunks)
+
+
+_DECIDING = {"field", "image_field", "model"}
+
+
+def stated_settings(settings: Settings) -> dict[str, str]:
+    """What a sender was told of the settings that scores depend on; workers must agree with it.
+
+    Defaults are not among them: an application need not know what its workers are told. Nor is the
+    path of a model, which may be another on another machine.
+    """
+    stated = {name: getattr(settings, name) for name in _DECIDING & settings.model_fields_set}
+    if settings.model.endswith(".toml"):
+        stated.pop("model", None)
+    return stated
 
 
 def send(
@@ -67,6 +84,7 @@ def send(
     installation: str | None,
     countdown: float | None = None,
     job: dict[str, str] | None = None,
+    stated: Mapping[str, str] | None = None,
     **arguments: Any,
 ) -> None:
     """Send one task; fails within seconds when the broker is away.
@@ -79,11 +97,13 @@ def send(
         installation: whose task it is, see ``installation``; None where that is not known.
         countdown: seconds until it is done, at least.
         job: the chunk of a job that it is.
+        stated: settings that workers must agree with, see ``stated_settings``.
         arguments: further ones of the task.
 
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
+    wanted = {"stated": dict(stated)} if stated else {}
     with clear_broker_errors(app):
         app.send_task(
             SCORE_TASK,
@@ -93,6 +113,7 @@ def send(
                 "installation": installation,
                 "job": job,
                 "queued_at": time.time(),
+                **wanted,
             },
             queue=queue,
             countdown=countdown,

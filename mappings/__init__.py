@@ -2,7 +2,13 @@
 
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import ImageRecord, SafetyRecord, Status
-from saferank.mappings.template import add_to_index, check_index, component_template, install
+from saferank.mappings.template import (
+    add_to_index,
+    check_index,
+    component_template,
+    install,
+    lacking,
+)
 
 __all__ = [
     "ImageRecord",
@@ -13,4 +19,5 @@ __all__ = [
     "check_index",
     "component_template",
     "install",
+    "lacking",
 ]

@@ -60,6 +60,18 @@ def why_not_scorable(mapping: Json, settings: Json, needed: tuple[str, ...]) -> 
     )
 
 
+def may_have(mapping: Json, path: str) -> bool:
+    """Whether documents with this mapping can have values at a path, as far as one can tell.
+
+    False for a field that a mapping with documents would name, and does not.
+    """
+    fields = dict(_fields(mapping, "", dynamic=True))
+    place = path
+    while place not in fields:
+        place = place.rpartition(".")[0]
+    return place == path or fields[place].open
+
+
 def _lost(
     mapping: Json, filters: _Filter, needed: tuple[str, ...], *, vectors_stay: bool
 ) -> Iterator[str]:
@@ -83,11 +95,13 @@ class _Field:
         kind: its type.
         used: whether its values are in the index, and not only in the source.
         dynamic: whether it is an object in which a document may bring a new field into the index.
+        open: whether it may hold values that the mapping does not name, in the index or not.
     """
 
     kind: str
     used: bool
     dynamic: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +151,21 @@ def _covers(pattern: str, path: str) -> bool:
     return re.fullmatch(rf"{expression}(\..*)?", path, re.DOTALL) is not None
 
 
-def _fields(mapping: Json, path: str, *, dynamic: bool) -> Iterator[tuple[str, _Field]]:
+def _fields(mapping: Json, path: str, *, dynamic: object) -> Iterator[tuple[str, _Field]]:
     """All fields of an object, the object itself first."""
     if mapping.get("enabled") is False:
-        yield path, _Field("object", used=False)
+        yield path, _Field("object", used=False, open=True)
         return
-    stated = mapping.get("dynamic")
-    dynamic = dynamic if stated is None else str(stated).lower() == "true"
-    yield path, _Field("object", used=False, dynamic=dynamic)
+    dynamic = str(mapping.get("dynamic", dynamic)).lower()
+    unnamed = dynamic in ("false", "runtime")
+    yield path, _Field("object", used=False, dynamic=dynamic == "true", open=unnamed)
     for name, definition in mapping.get("properties", {}).items():
         inside = f"{path}.{name}".lstrip(".")
         kind = definition.get("type", "object")
         if kind in ("object", "nested"):
             yield from _fields(definition, inside, dynamic=dynamic)
         else:
-            yield inside, _Field(kind, _is_used(kind, definition))
+            yield inside, _Field(kind, _is_used(kind, definition), open=kind == "flattened")
 
 
 def _is_used(kind: str, definition: Json) -> bool:

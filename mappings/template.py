@@ -16,7 +16,7 @@ from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.source import why_not_scorable
+from saferank.mappings.source import may_have, why_not_scorable
 
 TEMPLATE_NAME = "saferank-safety"
 TEMPLATE_FILE = "safety.component_template.json"
@@ -127,6 +127,18 @@ def check_index(
                 f"index {concrete!r} is not ready for safety scores: {'; '.join(problems)}; "
                 f"run 'saferank mapping install --index {concrete}'"
             )
+
+
+def lacking(client: Elasticsearch, index: str, path: str) -> list[str]:
+    """The indices with documents whose mapping says that none of them has a field.
+
+    Raises:
+        MappingError: there is no such index.
+    """
+    suspects = [
+        name for name, found in _indices(client, index).items() if not may_have(found.mapping, path)
+    ]
+    return [name for name in suspects if client.count(index=name, terminate_after=1)["count"]]
 
 
 def _roots(fields: SafetyFields, names: list[str]) -> dict[str, list[str]]:

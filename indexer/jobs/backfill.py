@@ -237,6 +237,7 @@ class Backfill:
             chunk=f"{time.time_ns():x}.{self._queued}",
             field=self._job.field,
             model=self._job.model,
+            image_field=self._settings.image_field,
         )
         self._ledger.open([(chunk, len(keys))])
         try:

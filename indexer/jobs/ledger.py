@@ -58,6 +58,8 @@ class ChunkOfJob:
         chunk: the chunk's own id.
         field: object that the scores go into.
         model: identity of the model to score with.
+        image_field: source field with the image references; empty in a message of an earlier
+            version, which did not say.
     """
 
     job: str
@@ -65,6 +67,7 @@ class ChunkOfJob:
     chunk: str
     field: str
     model: str
+    image_field: str = ""
 
     def part(self, name: str) -> ChunkOfJob:
         """A chunk of its own for some of this chunk's documents; the same one each time."""

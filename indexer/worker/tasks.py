@@ -15,7 +15,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.connection import clear_errors
-from saferank.errors import MappingError, SaferankError, ServiceUnavailable
+from saferank.errors import ConfigurationError, MappingError, SaferankError, ServiceUnavailable
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
@@ -29,7 +29,7 @@ from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import IndexBlocked
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
-from saferank.settings import get_settings
+from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class _Work:
         sent_at: when the message was sent, in seconds since 1970; 0 when it does not say.
         installation: whose task it is, if that is known.
         chunk: the chunk of a job that this is, if it is one.
+        stated: settings that the sender stated, see ``stated_settings``.
     """
 
     index: str
@@ -65,6 +66,7 @@ class _Work:
     sent_at: float
     installation: str | None
     chunk: ChunkOfJob | None
+    stated: Mapping[str, str]
 
 
 @shared_task(
@@ -87,6 +89,7 @@ def score(
     queued_at: float | None = None,
     installation: str | None = None,
     job: dict[str, str] | None = None,
+    stated: dict[str, str] | None = None,
 ) -> None:
     """Score documents.
 
@@ -99,6 +102,7 @@ def score(
         queued_at: when the task was sent, in seconds since 1970.
         installation: whose task it is, see ``installation``; None where that is not known.
         job: the chunk of a job that this is, see ``ChunkOfJob.to_json``.
+        stated: settings that the sender stated, see ``stated_settings``.
     """
     delivery: Any = self.request.delivery_info or {}
     work = _Work(
@@ -110,6 +114,7 @@ def score(
         sent_at=queued_at or 0.0,
         installation=installation,
         chunk=None if job is None else ChunkOfJob(**job),
+        stated=stated or {},
     )
     if queued_at is not None:
         metrics.QUEUE_SECONDS.labels(work.queue).observe(max(0.0, time.time() - queued_at))
@@ -141,6 +146,7 @@ def _do(app: Celery, work: _Work) -> None:
     ledger = Ledger(resources.client, resources.settings.indexer.jobs_index)
     if work.chunk is not None and not ledger.wanted(work.chunk):
         return
+    _check_stated(resources.settings, work.stated)
     if work.suspicious and len(work.keys) > 1:
         report = _split(app, ledger, work)
     else:
@@ -221,19 +227,51 @@ def _send_on(
             work.queue,
             installation=work.installation,
             job=job,
+            stated=work.stated,
             **arguments,
         )
 
 
 def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:
     """Why this worker must not work for a job; None when it may."""
-    field, model = resources.settings.field, resources.pipeline.model.identity
-    if chunk is None or (chunk.field, chunk.model) == (field, model):
+    if chunk is None:
         return None
-    return (
-        f"this worker writes {model} into {field!r}, and the job wants {chunk.model} in "
-        f"{chunk.field!r}; give workers with other settings queues of their own"
-    )
+    settings = resources.settings
+    pairs = {
+        "model": (resources.pipeline.model.identity, chunk.model),
+        "field": (settings.field, chunk.field),
+        "image_field": (settings.image_field, chunk.image_field or settings.image_field),
+    }
+    others = [
+        f"{name} {wanted!r} and not {own!r}"
+        for name, (own, wanted) in pairs.items()
+        if own != wanted
+    ]
+    if not others:
+        return None
+    return f"the job wants {', '.join(others)}, which is this worker's; {_OTHER_SETTINGS}"
+
+
+_OTHER_SETTINGS = (
+    "give sender and workers the same settings, or workers with other settings queues of their own"
+)
+
+
+def _check_stated(settings: Settings, stated: Mapping[str, str]) -> None:
+    """See that this worker scores as the sender of an upload wants it.
+
+    Raises:
+        ConfigurationError: it does not; the documents wait for one that does.
+    """
+    others = [
+        f"{name} {wanted!r} and not {getattr(settings, name)!r}"
+        for name, wanted in stated.items()
+        if getattr(settings, name, None) != wanted
+    ]
+    if others:
+        raise ConfigurationError(
+            f"the sender wants {', '.join(others)}, which is this worker's; {_OTHER_SETTINGS}"
+        )
 
 
 def _score_safely(resources: Resources, work: _Work) -> Report:

@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra, parse_query
+from saferank.cli.extras import check_ready, needs_extra, parse_query
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
-from saferank.mappings import check_index
-from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def backfill(
     )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
+        check_ready(client, index, settings)
         if dry_run:
             _print_estimate(client, settings, jobs, wanted)
             return

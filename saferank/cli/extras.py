@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.console import Console
 
 from saferank.errors import ConfigurationError
+from saferank.mappings import check_index, lacking
+from saferank.mappings.fields import SafetyFields
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from saferank.settings import Settings
 
 
 @contextmanager
@@ -28,6 +36,25 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"this command needs {error.name!r}, which is not installed: "
             f"pip install 'saferank[{extra}]'"
         ) from error
+
+
+def check_ready(client: Elasticsearch, index: str, settings: Settings) -> None:
+    """See that an index can be scored, and warn where none of its documents has an image.
+
+    Raises:
+        MappingError: see ``check_index``.
+    """
+    field = settings.image_field
+    check_index(client, index, SafetyFields.of(settings), image_field=field)
+    for name in lacking(client, index, field):
+        Console(stderr=True).print(
+            f"saferank: the mapping of index {name!r} has no field {field!r}, so none of its "
+            "documents has an image there; set SAFERANK_IMAGE_FIELD to the field that has them",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def parse_query(text: str | None) -> dict[str, Any] | None:

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra, parse_query
+from saferank.cli.extras import check_ready, needs_extra, parse_query
 from saferank.connection import clear_errors, connect
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.report import Outcome, Report
-from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
@@ -58,7 +57,7 @@ def index(
     settings = get_settings()
     console = Console()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, name, SafetyFields.of(settings), image_field=settings.image_field)
+        check_ready(client, name, settings)
         if ids:
             chosen: Iterable[tuple[str, list[DocumentKey]]] = [(name, [*map(DocumentKey, ids)])]
         else:

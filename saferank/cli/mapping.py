@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from saferank.cli.extras import check_ready
 from saferank.connection import clear_errors, connect
 from saferank.mappings import template
 from saferank.mappings.fields import SafetyFields
@@ -51,7 +52,7 @@ def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None
     settings = get_settings()
     fields = SafetyFields.of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        template.check_index(client, index, fields, image_field=settings.image_field)
+        check_ready(client, index, settings)
         odd = odd_values(client, index, fields)
     _print(f"index {index!r} is ready")
     if odd:

@@ -12,7 +12,7 @@ from celery import Celery
 
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.queue import queue_documents
+from saferank.indexer.queue import queue_documents, stated_settings
 from saferank.settings import IndexerSettings, Settings
 
 NOBODY = "redis://127.0.0.1:9"
@@ -63,3 +63,15 @@ def test_importing_it_loads_nothing_that_only_a_worker_needs() -> None:
     program = "import json, sys, saferank.indexer.queue; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert set(heavy) & set(json.loads(done.stdout)) == set()
+
+
+def test_only_what_the_sender_was_told_goes_along() -> None:
+    """An application need not know the settings of its workers; what it does know must agree."""
+    assert stated_settings(Settings()) == {}
+    told = Settings(field="safety", image_field="media.url", model="open_nsfw")
+    assert stated_settings(told) == {
+        "field": "safety",
+        "image_field": "media.url",
+        "model": "open_nsfw",
+    }
+    assert stated_settings(Settings(model="/models/own/model.toml")) == {}

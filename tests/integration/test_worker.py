@@ -1,5 +1,8 @@
 """Real workers on a real broker, scoring with the real model."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from saferank.indexer.worker.app import create_app
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
 from saferank.mappings import SafetyFields, add_to_index
+from saferank.mappings.float32 import as_probability
 from saferank.settings import Settings
 
 FIELDS = SafetyFields()
@@ -100,3 +104,55 @@ def test_asking_the_workers_leaves_no_reply_for_children_to_wait_for(
     assert channels
     assert not [channel for channel in channels if channel._in_poll]
     assert not app.pool._dirty
+
+
+def test_a_worker_with_another_image_field_leaves_the_documents_alone(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """It would find no image, and store that in the place of good scores."""
+    client.indices.create(index=index_name)
+    add_to_index(client, index_name)
+    good = {"status": "scored", "probability": 0.5, "model": "m"}
+    document = {"media": {"url": data_uri(png(51))}, "safety": good}
+    client.index(index=index_name, id="a", document=document, refresh=True)
+    sender = indexer_settings.model_copy(update={"image_field": "media.url"})
+    queue_documents(index_name, "a", app=create_app(sender), settings=sender)
+    log = tmp_path / "wrong.log"
+    with running_worker(indexer_environment, log, fast=True):
+        wait_until(lambda: "image_field 'media.url' and not 'image'" in log.read_text(), "the log")
+        job = {**indexer_environment, "SAFERANK_IMAGE_FIELD": "media.url", "COLUMNS": "500"}
+        command = [sys.executable, "-m", "saferank.cli", "backfill", index_name, "--only", "all"]
+        done = subprocess.run(
+            command, env={**os.environ, **job}, text=True, capture_output=True, check=False
+        )
+    assert done.returncode == 1
+    assert "the job wants image_field 'media.url' and not 'image'" in done.stdout
+    assert client.get(index=index_name, id="a")["_source"] == document
+    right = {**indexer_environment, "SAFERANK_IMAGE_FIELD": "media.url"}
+    with running_worker(right, tmp_path / "right.log", fast=True):
+        wait_until(lambda: client.get(index=index_name, id="a")["_version"] == 2, "the score")
+    safety = client.get(index=index_name, id="a")["_source"]["safety"]
+    assert (safety["status"], safety["probability"]) == ("scored", as_probability(0.2))
+
+
+def test_a_field_that_no_document_can_have_is_said(
+    elasticsearch_url: str, client: Elasticsearch, index_name: str
+) -> None:
+    client.indices.create(index=index_name, mappings={"properties": {"media": {"type": "keyword"}}})
+    add_to_index(client, index_name)
+    environment = {**os.environ, "SAFERANK_ELASTICSEARCH_URL": elasticsearch_url}
+    command = [sys.executable, "-m", "saferank.cli", "mapping", "check", index_name]
+
+    def warnings() -> str:
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, check=True)
+        return done.stderr
+
+    assert warnings() == ""  # without any document
+    client.index(index=index_name, document={"media": "m"}, refresh=True)
+    assert f"the mapping of index '{index_name}' has no field 'image'" in warnings()
+    client.index(index=index_name, document={"image": "i"}, refresh=True)
+    assert warnings() == ""

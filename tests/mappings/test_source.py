@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from saferank.mappings.source import why_not_scorable
+from saferank.mappings.source import may_have, why_not_scorable
 
 TEXT, VECTOR = {"type": "text"}, {"type": "dense_vector", "dims": 3}
 UNUSED = {"type": "keyword", "index": False, "doc_values": False}
@@ -121,3 +121,28 @@ def test_an_index_that_can_hold_no_score_is_refused(
 def test_an_index_that_makes_its_source_anew_loses_nothing(settings: dict[str, Any]) -> None:
     synthetic = {**settings, "mapping": {"source": {"mode": "synthetic"}}}
     assert why_not_scorable({"properties": {"body": TEXT}}, synthetic, NEEDED) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("image", True),
+        ("media.url", True),
+        ("picture", False),
+        ("media.picture", False),
+        ("image.picture", False),
+        ("loose.any.thing", True),
+        ("off.any", True),
+        ("flat.any", True),
+    ],
+)
+def test_whether_documents_may_have_a_field(path: str, expected: bool) -> None:
+    properties = {
+        "image": {"type": "keyword"},
+        "media": {"properties": {"url": UNUSED}},
+        "loose": {"dynamic": False, "properties": {"a": TEXT}},
+        "off": {"enabled": False},
+        "flat": {"type": "flattened"},
+    }
+    assert may_have({"properties": properties}, path) is expected
+    assert may_have({"dynamic": False, "properties": properties}, "picture")

@@ -61,6 +61,9 @@ def add_to_index(
 ) -> None:
     """Add the safety fields to a live index or alias; nothing else of its mapping changes.
 
+    An object of that name that is there already keeps its ``dynamic``: the application may go on
+    bringing fields of its own.
+
     Args:
         client: connected.
         index: index or alias; of an alias, all its indices are meant.
@@ -85,12 +88,20 @@ def add_to_index(
                 f"index {concrete!r} maps the safety fields differently: {'; '.join(conflicts)}; "
                 "choose another name with SAFERANK_FIELD, or re-index with the right mapping"
             )
+        if theirs := _not_ours(found.mapping, fields):
+            raise MappingError(
+                f"index {concrete!r} has an object {fields.root!r} of its own with "
+                f"{', '.join(theirs)}, which scoring would write over; choose another name with "
+                "SAFERANK_FIELD"
+            )
+        # The index's own `_meta` would be replaced, so it is sent along.
+        meta = found.mapping.get("_meta", {})
+        ours = {**meta.get("saferank", {}), **wanted["_meta"]["saferank"]}
         try:
             client.indices.put_mapping(
                 index=concrete,
-                properties=wanted["properties"],
-                # The index's own `_meta` would be replaced, so it is sent along.
-                meta={**found.mapping.get("_meta", {}), **wanted["_meta"]},
+                properties=_as_there(wanted["properties"], found.mapping.get("properties", {})),
+                meta={**meta, "saferank": ours},
             )
         except BadRequestError as error:
             raise MappingError(
@@ -139,6 +150,30 @@ def lacking(client: Elasticsearch, index: str, path: str) -> list[str]:
         name for name, found in _indices(client, index).items() if not may_have(found.mapping, path)
     ]
     return [name for name in suspects if client.count(index=name, terminate_after=1)["count"]]
+
+
+def _as_there(wanted: Json, have: Json) -> Json:
+    """The wanted properties, without the ``dynamic`` of objects that are there already."""
+    result: Json = {}
+    for name, definition in wanted.items():
+        there = have.get(name)
+        if there is not None and "properties" in definition:
+            inside = _as_there(definition["properties"], there.get("properties", {}))
+            kept = {key: value for key, value in definition.items() if key != "dynamic"}
+            definition = {**kept, "properties": inside}
+        result[name] = definition
+    return result
+
+
+def _not_ours(mapping: Json, fields: SafetyFields) -> list[str]:
+    """Names that scoring writes and that an object has which saferank has not made."""
+    if "saferank" in mapping.get("_meta", {}):
+        return []
+    have: Json = mapping
+    for part in fields.root.split("."):
+        have = have.get("properties", {}).get(part, {})
+    names = [name for name in SafetyFields.INDEXER_OWNED if name in have.get("properties", {})]
+    return [] if len(names) == len(SafetyFields.INDEXER_OWNED) else names
 
 
 def _roots(fields: SafetyFields, names: list[str]) -> dict[str, list[str]]:

@@ -187,7 +187,8 @@ def test_values_that_nobody_can_read_are_counted(client: Elasticsearch, index_na
     client.indices.create(index=index_name)
     add_to_index(client, index_name)
     for number, safety in enumerate(SAFETY):
-        client.index(index=index_name, id=str(number), document={"safety": safety})
+        document = {"image": "a.png", "safety": safety}
+        client.index(index=index_name, id=str(number), document=document)
     client.indices.refresh(index=index_name)
     assert [str(value) for value in odd_values(client, index_name, SafetyFields())] == [
         "safety.override 'BLOCK' in 2 documents: counts as 'block'",
@@ -223,3 +224,47 @@ def test_many_odd_values_and_malformed_ones_are_counted_too(
     assert tenth.what == "'no 09'"
     assert (others.what, others.documents) == ("of other unknown values", 2)
     assert (malformed.what, malformed.documents) == ("with a malformed value", 12)
+
+
+@pytest.mark.parametrize("dynamic", [None, True, "runtime", False, "strict"])
+@pytest.mark.parametrize("root", ["safety", "media.safety"])
+def test_an_object_of_the_applications_own_stays_as_open_as_it_was(
+    client: Elasticsearch, index_name: str, root: str, dynamic: bool | str | None
+) -> None:
+    own: dict[str, Any] = {"properties": {"level": {"type": "keyword"}}}
+    if dynamic is not None:
+        own["dynamic"] = dynamic
+    properties: dict[str, Any] = {"safety": own}
+    if root != "safety":
+        properties = {"media": {"properties": properties}}
+    client.indices.create(index=index_name, mappings={"properties": properties})
+    fields = SafetyFields(root)
+    add_to_index(client, index_name, fields)
+    add_to_index(client, index_name, fields)
+    check_index(client, index_name, fields)
+    document: dict[str, Any] = {"safety": {"level": "low", "note": "n"}}
+    document = document if root == "safety" else {"media": document}
+    if dynamic == "strict":
+        with pytest.raises(BadRequestError, match="strict"):
+            client.index(index=index_name, document=document)
+    else:
+        client.index(index=index_name, document=document)
+
+
+def test_an_object_whose_values_scoring_would_replace_is_refused(
+    client: Elasticsearch, index_name: str
+) -> None:
+    own = {"properties": {"status": {"type": "keyword"}, "model": {"type": "keyword"}}}
+    client.indices.create(index=index_name, mappings={"properties": {"safety": own}})
+    with pytest.raises(MappingError, match=r"of its own with model, status, .* SAFERANK_FIELD"):
+        add_to_index(client, index_name)
+    add_to_index(client, index_name, SafetyFields("saferank"))
+
+
+def test_what_a_reindex_noted_in_the_mapping_stays(client: Elasticsearch, index_name: str) -> None:
+    client.indices.create(
+        index=index_name, mappings={"_meta": {"saferank": {"copied_from": "uuid"}, "a": 1}}
+    )
+    add_to_index(client, index_name)
+    meta = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]
+    assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 1}}

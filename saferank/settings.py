@@ -150,6 +150,10 @@ class IndexerSettings(BaseModel):
         "saferank.backfill"
     )
     jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
+    images_index: Annotated[
+        str | None,
+        Field(description="index that keeps what is known of images, if one is to be used"),
+    ] = None
     sweep: Annotated[
         tuple[str, ...],
         Field(description="indices that Celery beat sweeps: their unscored documents are scored"),

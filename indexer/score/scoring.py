@@ -10,6 +10,7 @@ from datetime import datetime
 from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
+from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
 from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
@@ -39,6 +40,7 @@ def score_documents(
     guard: Guard | None = None,
     force: bool = False,
     until: float = math.inf,
+    memory: Memory | None = None,
 ) -> Report:
     """Score documents and store the result.
 
@@ -60,6 +62,7 @@ def score_documents(
             again that crashed workers.
         until: when to start on no further image, on the monotonic clock; what is not done then is
             the report's ``rest``.
+        memory: what is known of images beside the documents, if that is kept.
 
     Raises:
         MappingError: there is no such index.
@@ -89,10 +92,15 @@ def score_documents(
             for image in scored.record.images
             if image.probability is not None
         ]
+        if memory is not None and not force:
+            known += memory.recall(pipeline.model.identity, _without_score(todo))
         pending = _write(store, index, still_valid, report, restamp=since is not None)
         late = dict(enumerate(todo))
         for group in pipeline.stream(todo, known=known, guard=guard, force=force, until=until):
             scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
+            if memory is not None:
+                inferred = [image for one in scored if one.inferred for image in one.record.images]
+                memory.remember(pipeline.model.identity, inferred)
             to_write = [(one.document, one.record) for one in scored]
             before |= {one.document.place: one for one in scored}
             pending += _write(store, index, to_write, report, restamp=since is not None)
@@ -111,6 +119,16 @@ def score_documents(
 def _reject(report: Report, key: DocumentKey, reason: str, **extra: str) -> None:
     report.add_rejected([key], reason)
     log.error("document %s is not stored: %s", key.id, reason, extra={"document": key.id, **extra})
+
+
+def _without_score(documents: Sequence[Document]) -> list[str]:
+    """The references of documents that say nothing of their images."""
+    return [
+        name
+        for document in documents
+        if not any(document.record.images)
+        for name in document.reference_names
+    ]
 
 
 def _finished(scored: list[Scored], report: Report, longest_wait: float) -> list[Scored]:

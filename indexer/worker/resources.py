@@ -16,6 +16,7 @@ from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.fetch import Fetched, Fetcher, host_of
 from saferank.indexer.installation import installation_of
+from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.store import DocumentStore
@@ -38,12 +39,14 @@ class Resources:
         client: connected to Elasticsearch.
         store: reads documents and writes scores.
         pipeline: scores them.
+        memory: what is known of images beside the documents, if that is kept.
     """
 
     settings: Settings
     client: Elasticsearch
     store: DocumentStore
     pipeline: Pipeline
+    memory: Memory | None = None
     _checked: dict[str, float] = field(default_factory=dict)
     _installation: str | None = None
 
@@ -125,6 +128,9 @@ def make_resources(settings: Settings) -> Resources:
             max_images=settings.indexer.max_images,
             time_of_image=settings.fetch.timeout,
         ),
+        None
+        if settings.indexer.images_index is None
+        else Memory(client, settings.indexer.images_index),
     )
 
 

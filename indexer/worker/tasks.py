@@ -296,6 +296,7 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
                 longest_wait=_LONGEST_DELAY if work.chunk is None else _LONGEST_DELAY_IN_JOB,
                 guard=_guard(resources, work) if work.suspicious else None,
                 until=until,
+                memory=resources.memory,
             )
     except MappingError as error:
         report = _all_rejected(work, str(error))

@@ -120,7 +120,12 @@ def _score(
             for start in range(0, len(keys), size):
                 chunk = keys[start : start + size]
                 report = score_documents(
-                    resources.pipeline, resources.store, concrete, chunk, force=force
+                    resources.pipeline,
+                    resources.store,
+                    concrete,
+                    chunk,
+                    force=force,
+                    memory=resources.memory,
                 )
                 total.add(report)
                 progress.advance(bar, len(chunk))

@@ -11,6 +11,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.keys import DocumentKey
+from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore
@@ -285,3 +286,55 @@ def test_a_list_where_the_score_would_go_is_never_replaced(
     assert report.rejected[DocumentKey("list")].startswith("list_in_path: it has a list at ")
     kept = client.get(index=index_name, id="list")
     assert (kept["_source"], kept["_version"]) == (document, 1)
+
+
+def test_a_document_written_anew_has_its_score_again_without_the_model(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    memory_index = f"{index_name}-images"
+    model = Brightness()
+
+    def score(*ids: str, **arguments: Any) -> list[float]:
+        memory = Memory(client, memory_index)
+        score_documents(
+            brightness_pipeline(model), store, index_name, keys(*ids), memory=memory, **arguments
+        )
+        sources = [client.get(index=index_name, id=id)["_source"] for id in ids]
+        return [source["safety"]["probability"] for source in sources]
+
+    try:
+        put("a", [grey(51), grey(102)])
+        put("bad", grey(51)[:60])
+        expected = [as_probability(0.4)]
+        assert score("a") == expected
+        score("bad")
+        assert client.indices.get_mapping(index=memory_index)[memory_index]["mappings"]["dynamic"]
+        frames = model.frames
+        for _ in range(2):
+            put("a", [grey(51), grey(102)])  # the whole document, without its safety object
+            assert score("a") == expected
+        put("b", grey(102))  # another document with the same picture
+        assert score("b") == expected
+        assert model.frames == frames
+        assert score("a", force=True) == expected
+        assert model.frames == frames + 2
+        put("a", [grey(51), grey(153)])  # one new picture
+        assert score("a") == [as_probability(0.6)]
+        assert model.frames == frames + 3
+        other = Brightness("brightness-2")
+        put("a", grey(51))
+        pipeline = brightness_pipeline(other)
+        memory = Memory(client, memory_index)
+        score_documents(pipeline, store, index_name, keys("a"), memory=memory)
+        assert other.frames == 1  # known of one model is not known of another
+    finally:
+        client.indices.delete(index=memory_index, ignore_unavailable=True)
+
+
+def test_without_its_memory_scoring_goes_on(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    put("a", grey(51))
+    memory = Memory(client, f"-{index_name}")  # no index can be called so
+    report = score_documents(brightness_pipeline(), store, index_name, keys("a"), memory=memory)
+    assert report.counts["scored"] == 1

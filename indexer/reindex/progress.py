@@ -12,7 +12,7 @@ from typing import Any
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job, Jobs
-from saferank.indexer.reindex.changes import NOTHING_YET
+from saferank.indexer.score.changes import NOTHING_YET
 
 _PAUSED_POLL = 1.0
 

@@ -33,7 +33,6 @@ from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.reindex import aliases
-from saferank.indexer.reindex.changes import checkpoints
 from saferank.indexer.reindex.copier import Copier
 from saferank.indexer.reindex.definition import (
     create,
@@ -47,6 +46,7 @@ from saferank.indexer.reindex.progress import Phase, Progress, Reporter, Tracker
 from saferank.indexer.reindex.scores import Scores
 from saferank.indexer.reindex.verify import count, verify_sample
 from saferank.indexer.reindex.writes import BlockTooLong, Writes, accept_writes
+from saferank.indexer.score.changes import checkpoints
 from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.mappings import add_to_index
 from saferank.mappings.fields import SafetyFields

@@ -47,6 +47,8 @@ class SideCount(StrEnum):
     """Images that went through the model."""
     CONFLICTS = "conflicts"
     """Writes that another writer was ahead of."""
+    ALLOWED_BEFORE = "allowed_before"
+    """Documents that a person allowed, and that have other images now."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
 from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
-from saferank.mappings.record import SafetyRecord
+from saferank.mappings.record import Override, SafetyRecord
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,13 @@ def _write(
             case Written.STORED | Written.UNCHANGED:
                 report.counts[Outcome(record.status.value)] += 1
                 report.counts[SideCount.UNCHANGED] += result.written is Written.UNCHANGED
+                if _allowed_before(document, record):
+                    report.counts[SideCount.ALLOWED_BEFORE] += 1
+                    log.warning(
+                        "document %s was allowed by a person, and has other images now",
+                        document.key.id,
+                        extra={"document": document.key.id},
+                    )
                 if record.error is not None:
                     report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
@@ -176,6 +183,14 @@ def _write(
                         extra={"document": document.key.id, "code": record.error.value},
                     )
     return again
+
+
+def _allowed_before(document: Document, record: SafetyRecord) -> bool:
+    """Whether a person allowed it when it had other images than it has now."""
+    before = {image.sha256 for image in document.record.images}
+    now = {image.sha256 for image in record.images}
+    allowed = document.override.get("override") == Override.ALLOW
+    return allowed and bool(before) and not now <= before
 
 
 def _alike(document: Document, other: Document) -> bool:

@@ -34,6 +34,8 @@ class Only(StrEnum):
     """Scored by another model."""
     FAILED = "failed"
     """At least one image has no probability; those that crashed workers are left out."""
+    CHANGED = "changed"
+    """Scored for other images than they name now; ``jobs.changed`` finds them."""
     ALL = "all"
 
 
@@ -52,7 +54,7 @@ class Selection:
     @property
     def name(self) -> str:
         """A short name; the same selection always has the same."""
-        if self.query is None:
+        if self.query is None or self.only is Only.CHANGED:
             return self.only.value
         text = json.dumps(self.query, sort_keys=True, separators=(",", ":"))
         return f"{self.only.value}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -87,7 +89,7 @@ class Selection:
             case Only.FAILED:
                 conditions.append({"term": {fields.status: Status.FAILED.value}})
                 unless.append({"term": {fields.error: ErrorCode.WORKER_LOST.value}})
-            case Only.ALL:
+            case Only.CHANGED | Only.ALL:
                 pass
         if since is not None:
             unless.append(

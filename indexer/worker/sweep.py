@@ -1,21 +1,25 @@
-"""The periodic sweep: documents that were written without their score get one."""
+"""The periodic sweep: documents without their score, or with that of other images, get theirs."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 
 from celery import Task, shared_task
+from elasticsearch import Elasticsearch
 
 from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
 from saferank.indexer.jobs.backfill import Backfill, count_left
+from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
-from saferank.settings import get_settings
+from saferank.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +28,7 @@ SWEEP_TASK = "saferank.sweep"
 
 @shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True)
 def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> None:
-    """Queue what may be in flight of an index's unscored documents, and leave.
+    """Queue what may be in flight of an index's unscored and changed documents, and leave.
 
     Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
     A job of the same kind that a person runs or paused is left alone.
@@ -46,16 +50,28 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
         check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
-        existing = jobs.find(wanted.id)
-        if existing is not None and existing.state is JobState.PAUSED:
-            return
-        unfinished = existing is not None and not existing.state.finished
-        if not unfinished and not count_left(client, settings, wanted, wait=False):
-            return
-        try:
-            job = jobs.acquire(wanted)
-        except JobError as error:
-            log.info("no sweep of %s: %s", index, error)
-            return
-        job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
-        log.info("sweep of %s: %s", index, job.state)
+        changed = replace(wanted, selection=Selection(Only.CHANGED))
+        ways: tuple[Callable[[], Job | None], ...] = (
+            lambda: _unscored(client, settings, jobs, wanted),
+            lambda: take_up(client, settings, jobs, changed, most=MOST_READ),
+        )
+        for hold in ways:
+            try:
+                job = hold()
+            except JobError as error:
+                log.info("no sweep of %s: %s", index, error)
+                continue
+            if job is not None:
+                job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
+                log.info("sweep of %s: %s is %s", index, job.id, job.state)
+
+
+def _unscored(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> Job | None:
+    """Hold the job for unscored documents; None when there are none, or it is paused."""
+    existing = jobs.find(wanted.id)
+    if existing is not None and existing.state is JobState.PAUSED:
+        return None
+    unfinished = existing is not None and not existing.state.finished
+    if not unfinished and not count_left(client, settings, wanted, wait=False):
+        return None
+    return jobs.acquire(wanted)

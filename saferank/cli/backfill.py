@@ -30,9 +30,10 @@ def register(app: typer.Typer) -> None:
 def backfill(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     only: Annotated[
-        Literal["missing", "stale", "failed", "all"],
+        Literal["missing", "stale", "failed", "changed", "all"],
         typer.Option(
-            help="Never scored or failed for now, scored by another model, failed, or all."
+            help="Never scored or failed for now, scored by another model, failed, scored for "
+            "other images than they name now, or all."
         ),
     ] = "missing",
     query: Annotated[
@@ -52,6 +53,8 @@ def backfill(
     was cancelled.
     """
     parsed = parse_query(query)
+    if only == "changed" and (parsed is not None or dry_run):
+        raise typer.BadParameter("'changed' takes neither --query nor --dry-run")
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Job, Jobs
         from saferank.indexer.score.select import Only, Selection
@@ -68,11 +71,32 @@ def backfill(
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         check_ready(client, index, settings)
+        if wanted.selection.only is Only.CHANGED:
+            _run_changed(client, settings, jobs, wanted)
+            return
         if dry_run:
             _print_estimate(client, settings, jobs, wanted)
             return
         job = run_backfill(client, settings, jobs, jobs.acquire(wanted))
     if not job.complete:
+        raise typer.Exit(1)
+
+
+def _run_changed(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
+    """Look at all documents, and score those whose images changed, some at a time."""
+    from saferank.indexer.jobs.changed import take_up
+
+    job = take_up(client, settings, jobs, wanted, anew=True)
+    if job is None:
+        Console().print("no document has other images than it was scored for")
+    complete = True
+    while job is not None:
+        job = run_backfill(client, settings, jobs, job)
+        complete = complete and job.complete
+        if job.state == "cancelled":
+            break
+        job = take_up(client, settings, jobs, wanted)
+    if not complete:
         raise typer.Exit(1)
 
 
@@ -130,6 +154,7 @@ def show_job(job: Job, console: Console) -> None:
         SideCount.UNCHANGED: "nothing new to store",
         SideCount.INFERRED: "images through the model",
         SideCount.CONFLICTS: "conflicts resolved",
+        SideCount.ALLOWED_BEFORE: "allowed by a person for other images",
     }
     for outcome, label in labels.items():
         if outcome in job.counts or outcome is Outcome.SCORED:

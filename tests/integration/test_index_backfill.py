@@ -1,6 +1,9 @@
 """Backfill jobs on a real node and broker, with real workers and a fast model."""
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +21,7 @@ from workers import running_worker, wait_until
 
 from saferank.errors import JobError
 from saferank.indexer.jobs.backfill import Backfill
+from saferank.indexer.jobs.changed import is_outdated
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
@@ -460,3 +464,97 @@ def test_a_job_is_complete_only_when_nothing_is_left(job: Job) -> None:
     assert not replace(done, state=JobState.CANCELLED).complete
     # Turned away at first and stored later: nothing is left.
     assert replace(done, counts={"rejected": 1, "scored": 1}).complete
+
+
+def change(client: Elasticsearch, index: str, id: str, level: int) -> None:
+    """A new image whose task was lost."""
+    client.update(index=index, id=id, doc={"image": data_uri(png(level))}, refresh=True)
+
+
+def probability(client: Elasticsearch, index: str, id: str) -> float | None:
+    safety = client.get(index=index, id=id)["_source"]["safety"]
+    found: float | None = safety["probability"]
+    return found
+
+
+def test_a_changed_image_whose_task_was_lost_is_found_by_the_sweep(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 25)
+    app = create_app(indexer_settings)
+
+    def healed(id: str, expected: float | None) -> bool:
+        if probability(client, index_name, id) == expected:
+            return True
+        app.send_task(SWEEP_TASK, args=[index_name], queue=indexer_settings.indexer.fresh_queue)
+        time.sleep(2)
+        return False
+
+    with running_worker(indexer_environment, tmp_path / "log", fast=True):
+        backfill(jobs.acquire(job)).run()
+        change(client, index_name, "3", 204)
+        wait_until(lambda: healed("3", as_probability(0.8)), "the changed image")
+        change(client, index_name, "3", 255)
+        change(client, index_name, "4", 51)
+        client.update(index=index_name, id="5", doc={"image": None}, refresh=True)
+        wait_until(lambda: healed("3", 1.0), "the image changed again")
+        wait_until(lambda: healed("4", as_probability(0.2)), "another one")
+        wait_until(lambda: healed("5", None), "one that is gone")
+    assert probability(client, index_name, "6") == as_probability(6 / 255)
+    versions = client.search(index=index_name, size=100, version=True)["hits"]["hits"]
+    touched = {hit["_id"] for hit in versions if hit["_version"] > 2}
+    assert touched == {"3", "4", "5"}
+
+
+def test_a_backfill_finds_changed_images(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_environment: Environment,
+    jobs: Jobs,
+    job: Job,
+    backfill: Callable[..., Backfill],
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 10)
+    command = [sys.executable, "-m", "saferank.cli", "backfill", index_name, "--only", "changed"]
+    environment = {**os.environ, **indexer_environment, "COLUMNS": "300"}
+
+    def run() -> str:
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, check=True)
+        return done.stdout
+
+    with running_worker(indexer_environment, tmp_path / "log", fast=True):
+        backfill(jobs.acquire(job)).run()
+        assert "no document has other images" in run()
+        change(client, index_name, "3", 204)
+        change(client, index_name, "7", 51)
+        assert "scored" in run()
+        assert "no document has other images" in run()
+    assert probability(client, index_name, "3") == as_probability(0.8)
+    assert probability(client, index_name, "7") == as_probability(0.2)
+
+
+def test_only_documents_with_other_images_are_outdated() -> None:
+    def outdated(image: object, status: str | None, *references: str) -> bool:
+        images = [{"reference": one} for one in references]
+        safety = {"status": status, "images": images}
+        return is_outdated({"image": image, "safety": safety}, FIELDS, "image")
+
+    assert not outdated("a", "scored", "a")
+    assert not outdated(["a", "b"], "failed", "a", "b")
+    assert not outdated(None, "no_image")
+    assert not outdated("a", None)  # it counts as missing
+    assert outdated("b", "scored", "a")
+    assert outdated(["b", "a"], "scored", "a", "b")
+    assert outdated(["a", "b"], "scored", "a")
+    assert outdated("a", "no_image")
+    assert outdated(None, "scored", "a")
+    assert not is_outdated({"image": "a"}, FIELDS, "image")
+    assert not is_outdated({"image": "a", "safety": [{"status": "x"}]}, FIELDS, "image")

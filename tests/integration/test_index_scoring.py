@@ -338,3 +338,24 @@ def test_without_its_memory_scoring_goes_on(
     memory = Memory(client, f"-{index_name}")  # no index can be called so
     report = score_documents(brightness_pipeline(), store, index_name, keys("a"), memory=memory)
     assert report.counts["scored"] == 1
+
+
+def test_an_allow_for_another_picture_is_reported(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    def score(*pictures: int) -> int:
+        image = [grey(level) for level in pictures]
+        client.update(index=index_name, id="a", doc={"image": image})
+        report = score_documents(brightness_pipeline(), store, index_name, keys("a"))
+        assert report.counts["scored"] == 1
+        return report.counts["allowed_before"]
+
+    put("a", None)
+    assert score(200, 250) == 0
+    client.update(index=index_name, id="a", doc={"safety": {"override": "allow"}})
+    assert score(250) == 0
+    assert score(200) == 1
+    assert score(200) == 0
+    client.update(index=index_name, id="a", doc={"safety": {"override": "block"}})
+    assert score(250) == 0
+    assert client.get(index=index_name, id="a")["_source"]["safety"]["override"] == "block"

@@ -39,7 +39,11 @@ def install(
             template.add_to_index(
                 client, index, SafetyFields.of(settings), image_field=settings.image_field
             )
-            done = f"index {index!r} has the safety fields under {settings.field!r}"
+            done = (
+                f"index {index!r} has the safety fields under {settings.field!r}\n"
+                "Each scoring is a write that counts a document's _version up by one. Where the "
+                "application gives versions of its own, leave room between them."
+            )
     _print(done)
 
 

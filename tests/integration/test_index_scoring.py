@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from brightness import Brightness, brightness_pipeline, data_uri, png
-from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.decode import Decoded, decode
@@ -359,3 +359,26 @@ def test_an_allow_for_another_picture_is_reported(
     client.update(index=index_name, id="a", doc={"safety": {"override": "block"}})
     assert score(250) == 0
     assert client.get(index=index_name, id="a")["_source"]["safety"]["override"] == "block"
+
+
+def test_external_versions_with_room_between_them_go_on_counting(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    """Each scoring counts the version up by one; without room the next number is taken."""
+
+    def save(version: int, level: int, kind: str = "external_gte") -> None:
+        document = {"image": grey(level), "title": "t"}
+        client.index(
+            index=index_name, id="a", document=document, version=version, version_type=kind
+        )
+        for _ in range(2):
+            score_documents(brightness_pipeline(), store, index_name, keys("a"))
+
+    put("other", None)
+    for version in (1000, 2000, 3000):
+        save(version, version // 100)
+        assert client.get(index=index_name, id="a")["_version"] == version + 1
+    save(3001, 40)  # the same number as the scored document has
+    with pytest.raises(ConflictError):
+        save(3001, 50)
+    client.delete(index=index_name, id="a", version=4000, version_type="external_gte")

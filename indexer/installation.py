@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ASKED_AGAIN = 60.0
-_known: dict[Settings, tuple[str | None, float]] = {}
+# By address and index of the job records, which make the name; settings with a mapping in them are
+# no keys.
+_known: dict[tuple[str, str], tuple[str | None, float]] = {}
 
 
 def installation_of(client: Elasticsearch, jobs_index: str) -> str | None:
@@ -52,12 +54,13 @@ def installation_of_settings(settings: Settings) -> str | None:
 
     from saferank.connection import connect
 
-    name, asked = _known.get(settings, (None, -_ASKED_AGAIN))
+    key = settings.elasticsearch_url, settings.indexer.jobs_index
+    name, asked = _known.get(key, (None, -_ASKED_AGAIN))
     if name is None and time.monotonic() - asked >= _ASKED_AGAIN:
         try:
             with connect(settings, timeout=2.0) as client:
                 name = installation_of(client, settings.indexer.jobs_index)
         except (ApiError, TransportError) as error:
             log.warning("tasks do not say which installation they are for: %s", error)
-        _known[settings] = name, time.monotonic()
+        _known[key] = name, time.monotonic()
     return name

@@ -5,7 +5,6 @@ It needs Celery and saferank's settings, and none of a worker's packages: the ex
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -136,6 +135,13 @@ def _default_app(settings: Settings) -> Celery:
     return current_app if current_app.conf.broker_write_url else _own_app(settings)
 
 
-@functools.lru_cache(maxsize=1)
+# The last one, and the settings that it is for; settings with a mapping in them are no keys.
+_made: tuple[Settings, Celery] | None = None
+
+
 def _own_app(settings: Settings) -> Celery:
-    return broker_app(settings)
+    global _made
+    made = _made
+    if made is None or made[0] != settings:
+        made = _made = (settings, broker_app(settings))
+    return made[1]

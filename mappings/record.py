@@ -51,6 +51,7 @@ class ImageRecord:
         sha256: hex digest of the bytes, or None when there were none.
         probability: highest over the frames looked at, float32 value in 0..1, or None.
         error: why there is no probability, or None.
+        cause: the same in a sentence, with what an operator can do about it.
         frames: number of frames looked at.
         frame_count: number of frames in the file.
         width: of the upright image, in pixels.
@@ -64,6 +65,7 @@ class ImageRecord:
     sha256: str | None = None
     probability: float | None = None
     error: ErrorCode | None = None
+    cause: str | None = None
     frames: int | None = None
     frame_count: int | None = None
     width: int | None = None
@@ -79,6 +81,7 @@ class ImageRecord:
             "sha256": self.sha256,
             "probability": self.probability,
             "error": None if self.error is None else self.error.value,
+            "cause": self.cause,
             "frames": self.frames,
             "frame_count": self.frame_count,
             "width": self.width,
@@ -107,6 +110,7 @@ class ImageRecord:
             sha256=values.get("sha256"),
             probability=None if probability is None else as_probability(probability),
             error=None if error is None else _CODES[error],
+            cause=values.get("cause"),
             frames=values.get("frames"),
             frame_count=values.get("frame_count"),
             width=values.get("width"),

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout
+from elastic_transport import ConnectionTimeout, TlsError
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch import (
     AuthenticationException,
     AuthorizationException,
+    BadRequestError,
     Elasticsearch,
+    NotFoundError,
     UnsupportedProductError,
 )
 
-from saferank.errors import ServiceUnavailable
-from saferank.settings import Settings
+from saferank.errors import ConfigurationError, ServiceUnavailable
+from saferank.settings import Settings, shown
 
 
 def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
     """Make a client. Nothing is sent yet, and ``GET /`` is never needed.
 
     Args:
-        settings: ``elasticsearch_url`` and, if set, ``elasticsearch_api_key`` are used.
+        settings: the address, credentials and certificates are used.
         timeout: seconds for one request.
+
+    Raises:
+        ConfigurationError: they cannot be used, or not together.
     """
-    return Elasticsearch(
-        settings.elasticsearch_url,
-        api_key=settings.elasticsearch_api_key,
-        request_timeout=timeout,
-        max_retries=0,
-    )
+    key, password = settings.elasticsearch_api_key, settings.elasticsearch_password
+    user, authorities = settings.elasticsearch_user, settings.elasticsearch_ca_certs
+    if (user is None) is not (password is None):
+        raise ConfigurationError(
+            "SAFERANK_ELASTICSEARCH_USER and SAFERANK_ELASTICSEARCH_PASSWORD need each other; set "
+            "both, or an API key instead"
+        )
+    try:
+        return Elasticsearch(
+            settings.elasticsearch_url,
+            api_key=None if key is None else key.get_secret_value(),
+            basic_auth=(user, password.get_secret_value()) if user and password else None,
+            ca_certs=DEFAULT if authorities is None else str(authorities),
+            request_timeout=timeout,
+            max_retries=0,
+        )
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"Elasticsearch cannot be asked at {shown(settings.elasticsearch_url)}: {error}; "
+            "correct SAFERANK_ELASTICSEARCH_*"
+        ) from error
 
 
 @contextmanager
@@ -38,20 +60,27 @@ def clear_errors(where: str) -> Iterator[None]:
     """Turn the client's connection errors into one sentence.
 
     Args:
-        where: the address to name in the message.
+        where: the address to name in the message; credentials in it are not shown.
 
     Raises:
         ServiceUnavailable: no answer, no access, or not an Elasticsearch.
     """
+    where = shown(where)
     try:
         yield
     except ConnectionTimeout as error:
         raise ServiceUnavailable(
             f"Elasticsearch at {where} did not answer in time; see whether it is overloaded"
         ) from error
+    except TlsError as error:
+        raise ServiceUnavailable(
+            f"there is no safe connection to Elasticsearch at {where} ({_cause(error)}); set "
+            "SAFERANK_ELASTICSEARCH_CA_CERTS to the file of the authority that signed its "
+            "certificate, or correct the address"
+        ) from error
     except TransportConnectionError as error:
         raise ServiceUnavailable(
-            f"Elasticsearch at {where} cannot be reached; start it, or set "
+            f"Elasticsearch at {where} cannot be reached ({_cause(error)}); start it, or set "
             "SAFERANK_ELASTICSEARCH_URL to where it runs"
         ) from error
     except (AuthenticationException, AuthorizationException) as error:
@@ -64,3 +93,29 @@ def clear_errors(where: str) -> Iterator[None]:
             f"the server at {where} does not say that it is Elasticsearch 8 or newer; "
             "saferank needs one"
         ) from error
+    except BadRequestError as error:
+        if error.error != "media_type_header_exception":
+            raise
+        raise ServiceUnavailable(
+            f"Elasticsearch at {where} is older than the client {version('elasticsearch')} and "
+            "refuses it; run: pip install 'elasticsearch<9'"
+        ) from error
+
+
+def index_exists(client: Elasticsearch, index: str) -> bool:
+    """Whether there is an index or an alias of that name.
+
+    Not by ``client.indices.exists``: it is a ``HEAD`` request, whose errors have no reason.
+    """
+    try:
+        client.indices.get_alias(index=index)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system or the TLS library said, without the layers above it."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return str(error)

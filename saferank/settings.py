@@ -1,36 +1,63 @@
 """Settings: environment variables ``SAFERANK_*`` over ``saferank.toml`` over the defaults here.
 
-Nested settings use two underscores: ``SAFERANK_FETCH__TIMEOUT=5``.
+Nested settings use two underscores: ``SAFERANK_FETCH__TIMEOUT=5``. A list may be written with
+commas: ``SAFERANK_FETCH__FILE_ROOTS=/srv/a,/srv/b``.
 """
 
 from __future__ import annotations
 
+import re
+import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     IPvAnyNetwork,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     field_validator,
     model_validator,
 )
 from pydantic import ValidationError as PydanticValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from saferank.errors import ConfigurationError
 
 SETTINGS_FILE = "saferank.toml"
+
+_CREDENTIALS = re.compile(r"((?:^|(?<=;))(?:[a-z+]+://)?)[^;]*@|(?<=password=)[^&;]*")
+
+
+def shown(address: str) -> str:
+    """An address as messages and logs may show it: ``**`` stands for a user name and password."""
+    return _CREDENTIALS.sub(lambda found: "**" if found[1] is None else f"{found[1]}**@", address)
+
+
+class _Address(str):
+    """An address whose ``repr``, as tracebacks print it, has no password."""
+
+    def __repr__(self) -> str:
+        return repr(shown(self))
+
+
+Address = Annotated[str, AfterValidator(_Address)]
+"""An address that may have a user name and a password in it."""
 
 
 # Of a task's time; in the rest, what is scored is stored.
@@ -55,7 +82,7 @@ class FetchSettings(BaseModel):
         str, Field(description="how workers introduce themselves; put an address to write to in it")
     ] = "saferank"
     proxy: Annotated[
-        str | None,
+        Address | None,
         Field(description="proxy for http(s); it then decides which addresses may be reached"),
     ] = None
     per_host: Annotated[
@@ -172,15 +199,40 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    elasticsearch_url: Annotated[str, Field(description="where Elasticsearch answers")] = (
+    elasticsearch_url: Annotated[Address, Field(description="where Elasticsearch answers")] = (
         "http://127.0.0.1:9200"
     )
     elasticsearch_api_key: Annotated[
-        str | None, Field(description="API key for Elasticsearch, if it wants one")
+        SecretStr | None, Field(description="API key for Elasticsearch, if it wants one")
+    ] = None
+    elasticsearch_user: Annotated[
+        str | None, Field(description="user name for Elasticsearch, instead of an API key")
+    ] = None
+    elasticsearch_password: Annotated[
+        SecretStr | None, Field(description="that user's password")
+    ] = None
+    elasticsearch_ca_certs: Annotated[
+        FilePath | None,
+        Field(description="PEM file of the authority that signed Elasticsearch's certificate"),
     ] = None
     broker_url: Annotated[
-        str, Field(description="Celery's broker: `redis://` (Valkey, too) or `amqp://` (RabbitMQ)")
+        Address,
+        Field(description="Celery's broker: `redis://` (Valkey, too) or `amqp://` (RabbitMQ)"),
     ] = "redis://127.0.0.1:6379/0"
+    broker_user: Annotated[
+        str | None, Field(description="user name for the broker, when the address has none")
+    ] = None
+    broker_password: Annotated[
+        SecretStr | None, Field(description="password for the broker, when the address has none")
+    ] = None
+    broker_ca_certs: Annotated[
+        FilePath | None,
+        Field(description="PEM file of the authority that signed the broker's certificate"),
+    ] = None
+    broker_options: Annotated[
+        dict[str, Any],
+        Field(description="Celery's `broker_transport_options`, such as Sentinel's `master_name`"),
+    ] = {}
     model: Annotated[str, Field(description="a built-in name, or the path of a `model.toml`")] = (
         "open_nsfw"
     )
@@ -229,7 +281,27 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+
+class _Environment(EnvSettingsSource):
+    """Environment variables; a list is JSON, or its items with commas between them."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read what is no JSON as a list; whether it may be one is said when it is checked.
+
+        Raises:
+            ConfigurationError: it was meant to be JSON.
+        """
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError as error:
+            if value.lstrip().startswith(("[", "{")):
+                raise ConfigurationError(
+                    f"setting {field_name!r}: {value!r} is no JSON ({error}); a list may also be "
+                    "written with commas: a,b"
+                ) from error
+            return [item.strip() for item in value.split(",")]
 
 
 @lru_cache(maxsize=1)
@@ -237,7 +309,7 @@ def get_settings() -> Settings:
     """Read the settings once.
 
     Raises:
-        ConfigurationError: a setting is unknown or out of range.
+        ConfigurationError: a setting is unknown or out of range, or the file cannot be read.
     """
     try:
         return Settings()
@@ -247,4 +319,8 @@ def get_settings() -> Settings:
         where = f"setting {name!r}" if name else "settings"  # none: they contradict each other
         raise ConfigurationError(
             f"{where}: {first['msg']}; set SAFERANK_* or {SETTINGS_FILE}"
+        ) from error
+    except (SettingsError, tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the settings cannot be read: {error}; see SAFERANK_* and {SETTINGS_FILE}"
         ) from error

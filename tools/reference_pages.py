@@ -190,7 +190,7 @@ def _kind(schema: Schema) -> str:
             (values,) = schema.get(
                 "patternProperties", {0: schema.get("additionalProperties")}
             ).values()
-            return f"name: {_kind(values)}"
+            return "JSON object" if values is True else f"name: {_kind(values)}"
         case "integer" | "number":
             return _number(schema)
         case "boolean":

@@ -7,6 +7,8 @@ from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
 
+from saferank.connection import index_exists
+
 
 class Kind(StrEnum):
     """What a document of the index is; its field ``kind``."""
@@ -47,7 +49,7 @@ _MAPPINGS: dict[str, Any] = {
 
 def ensure_jobs_index(client: Elasticsearch, name: str) -> None:
     """Create the index unless it is there, and give an older one the fields it lacks."""
-    if client.indices.exists(index=name):
+    if index_exists(client, name):
         [found] = client.indices.get_mapping(index=name).body.values()
         if found["mappings"].get("_meta") != _MAPPINGS["_meta"]:
             client.indices.put_mapping(

@@ -11,7 +11,7 @@ from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.connection import clear_errors
+from saferank.connection import clear_errors, index_exists
 from saferank.errors import SaferankError, ServiceUnavailable
 from saferank.indexer.brokers import check_broker, clear_broker_errors, queue_length
 from saferank.mappings import check_index
@@ -89,7 +89,7 @@ def _elasticsearch(client: Elasticsearch, settings: Settings) -> Check:
     try:
         with clear_errors(settings.elasticsearch_url):
             # Needs no more than the rights on this index; that it may be missing is no fault.
-            found = client.indices.exists(index=settings.indexer.jobs_index)
+            found = index_exists(client, settings.indexer.jobs_index)
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
     return Check(name, True, "answers" if found else "answers; no job was ever recorded")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
@@ -18,6 +19,10 @@ _SHARED: list[structlog.types.Processor] = [
 ]
 
 
+# Of each exception in a chain; what is above them is Celery's way to the task.
+_FRAMES = 12
+
+
 def configure_logging(level: int | str, *, json: bool) -> None:
     """Send all log records to standard error in one format.
 
@@ -28,12 +33,12 @@ def configure_logging(level: int | str, *, json: bool) -> None:
     last: list[structlog.types.Processor] = [ProcessorFormatter.remove_processors_meta]
     if json:
         last += [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(_traceback),
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        last += [structlog.dev.ConsoleRenderer(colors=False)]
+        last += [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_print_traceback)]
     handler = logging.StreamHandler()
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_SHARED, processors=last))
     root = logging.getLogger()
@@ -41,6 +46,15 @@ def configure_logging(level: int | str, *, json: bool) -> None:
     root.setLevel(level)
     # One line a request would drown the worker's own.
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
+
+def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
+    """A short traceback without local variables: they hold passwords and whole images."""
+    return "".join(traceback.format_exception(*exc_info, limit=-_FRAMES)).rstrip()
+
+
+def _print_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    to.write(f"\n{_traceback(exc_info)}")
 
 
 def about(**context: Any) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
 
+from saferank.connection import index_exists
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 
@@ -20,7 +21,7 @@ def indices_of(client: Elasticsearch, name: str) -> list[str]:
     try:
         return sorted(client.indices.get_alias(name=name))
     except NotFoundError:
-        if client.indices.exists(index=name):
+        if index_exists(client, name):
             return [name]
         raise JobError(f"there is no index or alias {name!r}; correct the name") from None
 
@@ -32,7 +33,7 @@ def check_movable(client: Elasticsearch, source: str, target: str, aliases: Sequ
         JobError: one is the name of an index, or an alias of other indices only.
     """
     for name in aliases:
-        if not client.indices.exists(index=name):
+        if not index_exists(client, name):
             continue
         held = client.indices.get_alias(index=name)
         if name in held:

@@ -8,6 +8,7 @@ from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
+from saferank.connection import index_exists
 from saferank.errors import ConfigurationError, JobError, MappingError
 from saferank.indexer.documents import Json
 from saferank.mappings import SafetyFields, add_to_index, check_index
@@ -87,7 +88,7 @@ def create(
         JobError: another index of that name exists.
         MappingError: Elasticsearch refuses the definition.
     """
-    if client.indices.exists(index=index):
+    if index_exists(client, index):
         found = client.indices.get_mapping(index=index)
         if index not in found or _origin(found[index]["mappings"]) != origin:
             raise JobError(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from elasticsearch import Elasticsearch
 
+from saferank.connection import index_exists
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Job, Jobs, JobState
@@ -79,7 +80,7 @@ def start_rollback(client: Elasticsearch, jobs: Jobs, job: Job) -> Job:
     if progress.rollback and not last.state.finished:
         # The aliases are back already; what is left is to score the rest.
         return jobs.acquire(replace(job, index=last.index, into=last.into))
-    if not client.indices.exists(index=last.index):
+    if not index_exists(client, last.index):
         raise JobError(f"the old index {last.index!r} is gone; there is nothing to go back to")
     if not last.state.finished:
         # Its aliases have moved; only the scoring that was left ends here.

@@ -28,6 +28,7 @@ from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
+from saferank.connection import index_exists
 from saferank.errors import JobError, ServiceUnavailable
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Cancelled, Lease
@@ -176,7 +177,7 @@ class Reindex:
         """Whether the aliases moved; the last run may have crashed before it noted that."""
         if self._progress.moved_at:
             return True
-        began = self._progress.cursors and self._client.indices.exists(index=self._target)
+        began = self._progress.cursors and index_exists(self._client, self._target)
         return bool(began) and aliases.moved(
             self._client, self._source, self._target, self._progress.aliases
         )

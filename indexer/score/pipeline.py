@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _TICK = 0.5
 # Seconds after which a lane that is behind all others counts as slow.
 _SLOW = 1.5
+_LONGEST_CAUSE = 500
 
 
 class Classifier(Protocol):
@@ -328,7 +329,8 @@ class Pipeline:
             raise  # the guard cannot take notes
         except Exception as error:
             wait = getattr(error, "retry_after", None)
-            return _Image(name, sha256, error=_code(error, name), retry_after=wait)
+            code, cause = _failure(error, name)
+            return _Image(name, sha256, error=code, cause=cause, retry_after=wait)
 
     def _look(self, digest: str, data: bytes, batch: _Batch, guard: Guard | None) -> None:
         """Decode an image and hand its frames to the model."""
@@ -381,11 +383,24 @@ class Pipeline:
         """What became of one of a document's references."""
         name = reference_name(reference)
         if place >= self._max_images:
-            return _Image(name, error=ErrorCode.TOO_MANY_IMAGES)
+            return _Image(
+                name,
+                error=ErrorCode.TOO_MANY_IMAGES,
+                cause=f"only {self._max_images} images of a document are looked at; see "
+                "indexer.max_images",
+            )
         if not isinstance(reference, str):
             # A value that is no text names no image, and must not pass for "no image".
-            return _Image(name, error=ErrorCode.UNSUPPORTED_REFERENCE)
-        return images.get(reference) or _Image(name, error=ErrorCode.TIMEOUT)
+            return _Image(
+                name,
+                error=ErrorCode.UNSUPPORTED_REFERENCE,
+                cause=f"a reference must be text and is {type(reference).__name__}",
+            )
+        return images.get(reference) or _Image(
+            name,
+            error=ErrorCode.TIMEOUT,
+            cause="its task had no time left to fetch it; see indexer.time_limit",
+        )
 
 
 _Fetched = FetchedImage | ImageRecord | Exception
@@ -404,6 +419,7 @@ class _Image:
     etag: str | None = None
     last_modified: str | None = None
     error: ErrorCode | None = None
+    cause: str | None = None
     retry_after: float | None = None
 
 
@@ -487,14 +503,14 @@ def _one_by_one(
 def _lost(documents: Iterable[Document]) -> dict[str, _Image]:
     """Images that crashed workers when they were fetched, so that nobody knows their bytes."""
     lost = {
-        image.reference
+        image.reference: image.cause
         for document in documents
         for image in document.record.images
         if image.error is ErrorCode.WORKER_LOST and image.sha256 is None
     }
     references = (one for document in documents for one in document.references)
     return {
-        one: _Image(name, error=ErrorCode.WORKER_LOST)
+        one: _Image(name, error=ErrorCode.WORKER_LOST, cause=lost[name])
         for one in references
         if isinstance(one, str) and (name := reference_name(one)) in lost
     }
@@ -512,7 +528,7 @@ def _versions(images: Iterable[ImageRecord]) -> dict[str, ImageRecord]:
 def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> ImageRecord:
     """What to store about an image, now that every frame went through the model."""
     if image.error is not None or image.sha256 is None:
-        return ImageRecord(image.name, image.sha256, error=image.error)
+        return ImageRecord(image.name, image.sha256, error=image.error, cause=image.cause)
     if image.sha256 in known:
         return replace(
             known[image.sha256],
@@ -526,14 +542,19 @@ def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> I
         image.sha256,
         probability,
         error=ErrorCode.INTERNAL if probability is None else None,
+        cause="the model failed on the image; the log has the details"
+        if probability is None
+        else None,
         etag=image.etag,
         last_modified=image.last_modified,
         **asdict(batch.looked[image.sha256]),
     )
 
 
-def _code(error: Exception, name: str) -> ErrorCode:
+def _failure(error: Exception, name: str) -> tuple[ErrorCode, str]:
+    """The code and the cause to store for an image."""
     if isinstance(error, ImageError):
-        return error.code
+        return error.code, str(error)[:_LONGEST_CAUSE]
     log.error("unexpected error for image %s", name, exc_info=error)
-    return ErrorCode.INTERNAL
+    # Its text may name what is not for everybody who reads documents.
+    return ErrorCode.INTERNAL, f"unexpected {type(error).__name__}; the log has the details"

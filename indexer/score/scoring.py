@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 # Each round needs another writer to change the same document while it is being scored.
 _ROUNDS = 10
+_LONGEST_LOGGED = 120
 
 _LIST_CODE = "list_in_path"
 _LIST = (
@@ -176,12 +177,7 @@ def _write(
                 if record.error is not None:
                     report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
-                    log.warning(
-                        "document %s has an image without a probability: %s",
-                        document.key.id,
-                        record.error,
-                        extra={"document": document.key.id, "code": record.error.value},
-                    )
+                    _log_failed_images(document, record)
     return again
 
 
@@ -191,6 +187,24 @@ def _allowed_before(document: Document, record: SafetyRecord) -> bool:
     now = {image.sha256 for image in record.images}
     allowed = document.override.get("override") == Override.ALLOW
     return allowed and bool(before) and not now <= before
+
+
+def _log_failed_images(document: Document, record: SafetyRecord) -> None:
+    """Say of each image without a probability why, and what can be done about it."""
+    for image in record.images:
+        if image.error is not None:
+            log.warning(
+                "document %s: %s: %s: %s",
+                document.key.id,
+                image.error,
+                image.reference[:_LONGEST_LOGGED],
+                image.cause,
+                extra={
+                    "document": document.key.id,
+                    "code": image.error.value,
+                    "reference": image.reference,
+                },
+            )
 
 
 def _alike(document: Document, other: Document) -> bool:

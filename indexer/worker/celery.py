@@ -6,6 +6,7 @@ import logging
 
 from celery.signals import setup_logging, worker_process_init
 
+from saferank.errors import SaferankError
 from saferank.indexer.operate.logs import configure_logging
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import process_resources
@@ -28,5 +29,7 @@ def _prepare(**_: object) -> None:
     """Load the model now, so that a child's first task does not wait for it."""
     try:
         process_resources()
+    except SaferankError as error:
+        log.error("this worker process cannot be prepared; its tasks will say so again: %s", error)
     except Exception:
         log.exception("this worker process cannot be prepared; its tasks will say so again")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
 import typer
+from elastic_transport import TransportError
+from elasticsearch import ApiError
 from rich.console import Console
 
 from saferank.errors import SaferankError
@@ -46,7 +49,13 @@ def main() -> None:
     try:
         app()
     except SaferankError as error:
-        Console(stderr=True).print(
-            f"saferank: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
+        _fail(str(error))
+    except (ApiError, TransportError) as error:
+        _fail(f"Elasticsearch does not serve a request: {error}")
+
+
+def _fail(reason: str) -> NoReturn:
+    Console(stderr=True).print(
+        f"saferank: {reason}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+    sys.exit(1)

@@ -1,0 +1,103 @@
+"""Settings as people type them, and what they read when they are wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from saferank.connection import connect
+from saferank.errors import ConfigurationError
+from saferank.settings import Settings, get_settings, shown
+
+
+@pytest.fixture(autouse=True)
+def unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "read"),
+    [
+        ("SAFERANK_FETCH__FILE_ROOTS", "/tmp", (Path("/tmp"),)),
+        ("SAFERANK_FETCH__FILE_ROOTS", "/a, /b", (Path("/a"), Path("/b"))),
+        ("SAFERANK_FETCH__FILE_ROOTS", '["/a,b"]', (Path("/a,b"),)),
+        ("SAFERANK_FETCH__STORES", "s3,gs", ("s3", "gs")),
+        ("SAFERANK_INDEXER__SWEEP", "products", ("products",)),
+    ],
+)
+def test_a_list_may_be_written_with_commas(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, read: object
+) -> None:
+    monkeypatch.setenv(variable, value)
+    group, name = variable.removeprefix("SAFERANK_").lower().split("__")
+    assert getattr(getattr(get_settings(), group), name) == read
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("SAFERANK_FETCH__FILE_ROOTS", '["/tmp"', "file_roots"),
+        ("SAFERANK_FETCH__ALLOWED_NETWORKS", "10.0.0.0/8,banana", "fetch.allowed_networks.1"),
+        ("SAFERANK_FETCH", "fast", "'fetch'"),
+        ("SAFERANK_BROKER_OPTIONS", "master_name", "broker_options"),
+        ("SAFERANK_INDEXER__CHUNK_SIZE", "many", "indexer.chunk_size"),
+        ("SAFERANK_ELASTICSEARCH_CA_CERTS", "/nowhere.pem", "elasticsearch_ca_certs"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=named) as raised:
+        get_settings()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", [b"field = [", b'field = "\xff"'])
+def test_a_file_that_cannot_be_read_is_named(text: bytes) -> None:
+    Path("saferank.toml").write_bytes(text)
+    with pytest.raises(ConfigurationError, match=r"saferank\.toml"):
+        get_settings()
+
+
+def test_nothing_that_shows_settings_shows_a_secret() -> None:
+    settings = Settings(
+        elasticsearch_url="https://user:planted@es:9200",
+        elasticsearch_api_key="planted",
+        elasticsearch_password="planted",
+        broker_url="amqp://user:planted@one;amqp://user:planted@two",
+        broker_password="planted",
+        fetch={"proxy": "http://user:planted@proxy:3128"},
+    )
+    assert "planted" not in f"{settings!r} {settings}"
+    assert settings.elasticsearch_url == "https://user:planted@es:9200"
+
+
+@pytest.mark.parametrize(
+    ("address", "visible"),
+    [
+        ("https://es:9200/path", "https://es:9200/path"),
+        ("https://u:p/w@x@es:9200", "https://**@es:9200"),
+        ("u:p@es", "**@es"),
+        ("redis://:p@h:6379/0", "redis://**@h:6379/0"),
+        ("amqp://u:p@a;amqp://u:p@b", "amqp://**@a;amqp://**@b"),
+        ("redis://h/0?password=p&db=1", "redis://h/0?password=**&db=1"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(address: str, visible: str) -> None:
+    assert shown(address) == visible
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"elasticsearch_url": "localhost:9200"},
+        {"elasticsearch_url": "http://user:planted@localhost"},
+        {"elasticsearch_user": "somebody"},
+        {"elasticsearch_password": "planted"},
+    ],
+)
+def test_an_address_that_cannot_be_asked(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="SAFERANK_ELASTICSEARCH_") as raised:
+        connect(Settings(**settings))
+    assert "planted" not in str(raised.value)

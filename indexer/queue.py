@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery, current_app
 
+from saferank.errors import ConfigurationError
 from saferank.indexer.brokers import broker_app, clear_broker_errors
 from saferank.indexer.installation import installation_of_settings
 from saferank.indexer.keys import DocumentKey
@@ -32,8 +33,9 @@ def queue_documents(
     Args:
         index: the documents' index, or an alias of one.
         documents: an id or several; ``DocumentKey`` for those indexed with a custom routing.
-        app: the Celery app to send with. Without it, the application's current one; where that
-            knows of no broker, one of saferank's own for ``broker_url`` of the settings.
+        app: the Celery app to send with; one with ``task_always_eager`` scores them at once.
+            Without it, the application's current one; where that knows of no broker, one of
+            saferank's own for ``broker_url`` of the settings.
         settings: those of the environment unless given.
 
     Returns:
@@ -41,6 +43,7 @@ def queue_documents(
 
     Raises:
         ServiceUnavailable: the broker cannot be reached.
+        ConfigurationError: the app's settings or the broker's address cannot be used.
     """
     settings = settings or get_settings()
     size = settings.indexer.chunk_size
@@ -102,24 +105,39 @@ def send(
     Raises:
         ServiceUnavailable: the broker cannot be reached.
     """
-    wanted = {"stated": dict(stated)} if stated else {}
+    args = (index, [key.to_json() for key in keys])
+    kwargs = {
+        **arguments,
+        "installation": installation,
+        "job": job,
+        "queued_at": time.time(),
+        **({"stated": dict(stated)} if stated else {}),
+    }
+    if app.conf.task_always_eager:
+        _run_here(app, args, kwargs)
+        return
     with clear_broker_errors(app):
         app.send_task(
             SCORE_TASK,
-            args=(index, [key.to_json() for key in keys]),
-            kwargs={
-                **arguments,
-                "installation": installation,
-                "job": job,
-                "queued_at": time.time(),
-                **wanted,
-            },
+            args=args,
+            kwargs=kwargs,
             queue=queue,
             countdown=countdown,
             ignore_result=True,
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
         )
+
+
+def _run_here(app: Celery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run the task in this process: ``send_task`` knows nothing of ``task_always_eager``."""
+    app.loader.import_default_modules()
+    if SCORE_TASK not in app.tasks:
+        raise ConfigurationError(
+            "the Celery app has task_always_eager and not the task to run; add it with "
+            "saferank.indexer.worker.app.configure(app)"
+        )
+    app.tasks[SCORE_TASK].apply(args=args, kwargs=kwargs, throw=True)
 
 
 def _keys(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[DocumentKey]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -19,7 +20,7 @@ from saferank.indexer.brokers import broker_app
 from saferank.indexer.jobs.recovery import recover_lost_tasks
 from saferank.indexer.queue import SCORE_TASK
 from saferank.indexer.worker.sweep import SWEEP_TASK
-from saferank.settings import Settings, get_settings
+from saferank.settings import IndexerSettings, Settings, get_settings
 
 log = logging.getLogger(__name__)
 
@@ -49,43 +50,66 @@ def create_app(settings: Settings | None = None) -> Celery:
 
 
 def configure(app: Celery, settings: Settings | None = None) -> None:
-    """Add the tasks, their queues and their time limit to an app.
+    """Add the tasks, their queues and their time limit to an app, before or after its own settings.
 
-    The app's own broker settings stay as they are. With Redis, its ``visibility_timeout`` should
-    be longer than ``indexer.time_limit``; if it is shorter, tasks run more often than needed.
+    What the app has stays as it is: its broker's settings, its tasks, and the queues that its
+    workers serve. With Redis, its ``visibility_timeout`` should be longer than
+    ``indexer.time_limit``; if it is shorter, tasks run more often than needed.
     """
     settings = settings or get_settings()
-    queues = settings.indexer
-    app.conf.include = [
-        *(app.conf.include or ()),
-        "saferank.indexer.worker.tasks",
-        "saferank.indexer.worker.sweep",
+
+    def add(sender: Celery, **_: object) -> None:
+        _add(sender, settings.indexer)
+
+    # Celery reads an app's settings late, and again after each ``config_from_object``.
+    app.on_after_configure.connect(add, weak=False)
+    if app.configured:  # type: ignore[attr-defined]
+        _add(app, settings.indexer)
+
+
+def _add(app: Celery, settings: IndexerSettings) -> None:
+    """Add what is ours to an app's settings; adding it twice is as good as once."""
+    modules = ("saferank.indexer.worker.tasks", "saferank.indexer.worker.sweep")
+    app.conf.include = list(dict.fromkeys([*(app.conf.include or ()), *modules]))
+    ours = [
+        Queue(name, Exchange(name), routing_key=name)
+        for name in (settings.fresh_queue, settings.backfill_queue)
     ]
-    app.conf.task_queues = [
-        *(app.conf.task_queues or ()),
-        *(
-            Queue(name, Exchange(name), routing_key=name)
-            for name in (queues.fresh_queue, queues.backfill_queue)
-        ),
-    ]
+    there = app.conf.task_queues or [_default_queue(app)]
+    if isinstance(there, Mapping):
+        app.conf.task_queues = {**{queue.name: _as_options(queue) for queue in ours}, **there}
+    else:
+        names = {queue.name for queue in there}
+        app.conf.task_queues = [*there, *(queue for queue in ours if queue.name not in names)]
     app.conf.task_annotations = _merged(
-        app.conf.task_annotations, {SCORE_TASK: {"time_limit": queues.time_limit}}
+        app.conf.task_annotations, {SCORE_TASK: {"time_limit": settings.time_limit}}
     )
     app.conf.beat_schedule = {
         **(app.conf.beat_schedule or {}),
         **{
             f"saferank.sweep {index}": {
                 "task": SWEEP_TASK,
-                "schedule": queues.sweep_every,
+                "schedule": settings.sweep_every,
                 "args": (index,),
             }
-            for index in queues.sweep
+            for index in settings.sweep
         },
     }
     app.conf.task_routes = _merged(
         app.conf.task_routes,
-        {SCORE_TASK: {"queue": queues.fresh_queue}, SWEEP_TASK: {"queue": queues.fresh_queue}},
+        {SCORE_TASK: {"queue": settings.fresh_queue}, SWEEP_TASK: {"queue": settings.fresh_queue}},
     )
+
+
+def _default_queue(app: Celery) -> Queue:
+    """The queue of an app that names none: Celery makes it only where no others are named."""
+    name, kind = app.conf.task_default_queue, app.conf.task_default_exchange_type
+    exchange = Exchange(app.conf.task_default_exchange or name, kind)
+    return Queue(name, exchange, routing_key=app.conf.task_default_routing_key or name)
+
+
+def _as_options(queue: Queue) -> dict[str, Any]:
+    return {"exchange": queue.exchange.name, "routing_key": queue.routing_key}
 
 
 def _merged(existing: Any, ours: dict[str, Any]) -> Any:
@@ -94,7 +118,7 @@ def _merged(existing: Any, ours: dict[str, Any]) -> Any:
         return ours
     if isinstance(existing, dict):
         return {**ours, **existing}
-    return [ours, *existing]
+    return list(existing) if ours in existing else [ours, *existing]
 
 
 class RecoverAfterConnect(bootsteps.StartStopStep):

@@ -125,6 +125,8 @@ def score(
         try:
             _do(self.app, work)
         except (SaferankError, ApiError, TransportError) as error:
+            if self.request.is_eager:
+                raise  # there is no queue to go back to
             # Nothing is wrong with the documents: they wait until the service is back.
             log.warning("putting %d documents of %s back: %s", len(ids), index, error)
             raise self.retry(

@@ -23,27 +23,42 @@ def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
     Raises:
         ModelError: the files are wrong, or the net cannot be converted.
     """
-    path = _path(files)
-    if path.is_file():
-        # A file that cannot be loaded is made again: the cache is never a reason to fail.
+    prefix = _prefix(files)
+    # A file that is damaged or cannot be loaded is made again: the cache is never a reason to fail.
+    if (kept := _read(prefix)) is not None:
         with contextlib.suppress(ModelFormatError):
-            return OnnxRuntime(path, threads=threads)
+            return OnnxRuntime(kept, threads=threads)
     from saferank.models.caffe import convert_for_any_batch, read_prototxt, read_weights
 
     converted = convert_for_any_batch(read_prototxt(files.prototxt), read_weights(files.weights))
     model = converted.model.SerializeToString()
     # A cache folder that cannot be written to costs the next start a second, no more.
     with contextlib.suppress(OSError):
-        _write(path, model)
+        _write(Path(f"{prefix}.{_digest(model)}.onnx"), model)
     return OnnxRuntime(model, threads=threads)
 
 
-def _path(files: ModelFiles) -> Path:
+def _prefix(files: ModelFiles) -> Path:
+    """Where the net is kept, up to the digest of its bytes, which ends the file's name."""
     # The converter's own source is part of the key: a new version of it converts again.
     key = hashlib.sha256(f"{files.prototxt_sha256} {files.weights_sha256}".encode())
     for source in sorted(_CONVERTER.rglob("*.py")):
         key.update(source.read_bytes())
-    return platformdirs.user_cache_path("saferank") / "models" / f"{key.hexdigest()[:32]}.onnx"
+    return platformdirs.user_cache_path("saferank") / "models" / key.hexdigest()[:32]
+
+
+def _read(prefix: Path) -> bytes | None:
+    """The net as it was written: with a few bits changed it would load, and score wrongly."""
+    for path in prefix.parent.glob(f"{prefix.name}.*.onnx"):
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            if path.name == f"{prefix.name}.{_digest(data)}.onnx":
+                return data
+    return None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
 _ANSWER_TIME = 2.0
+_BLOCKS = frozenset({"read_only", "read_only_allow_delete", "write", "read"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def ready(client: Elasticsearch, app: Celery, settings: Settings, indices: Seque
     """
     checks = [_elasticsearch(client, settings)]
     if checks[0].ok:
-        checks += [_mapping(client, index, settings) for index in indices]
+        for index in indices:
+            checks += [_mapping(client, index, settings), _writes(client, index, settings)]
     checks.append(_broker(app))
     if checks[-1].ok:
         checks += _queues(app, settings)
@@ -103,6 +105,27 @@ def _mapping(client: Elasticsearch, index: str, settings: Settings) -> Check:
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
     return Check(name, True, f"has the fields under {settings.field!r}")
+
+
+def _writes(client: Elasticsearch, index: str, settings: Settings) -> Check:
+    """Whether the index takes a score now: a full disk or a person may have closed it."""
+    name = f"writes to {index}"
+    try:
+        with clear_errors(settings.elasticsearch_url):
+            found = client.indices.get_settings(index=index, name="index.blocks.*")
+    except (SaferankError, ApiError, TransportError) as error:
+        return Check(name, False, str(error))
+    closed = {
+        f"{concrete} has index.blocks.{block}"
+        for concrete, entry in found.items()
+        for block, on in entry["settings"].get("index", {}).get("blocks", {}).items()
+        if block in _BLOCKS and str(on) == "true"
+    }
+    if closed:
+        return Check(
+            name, False, f"refused: {', '.join(sorted(closed))}; free some disk, or take it away"
+        )
+    return Check(name, True, "are accepted")
 
 
 def _broker(app: Celery) -> Check:

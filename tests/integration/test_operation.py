@@ -52,7 +52,9 @@ def test_figures_health_and_log_lines_of_a_worker(
     assert states(ready(client, app, indexer_settings, [index_name, "test-absent"])) == {
         "elasticsearch": True,
         f"mapping of {index_name}": True,
+        f"writes to {index_name}": True,
         "mapping of test-absent": False,
+        "writes to test-absent": False,
         "broker": True,
         f"queue {indexer_settings.indexer.fresh_queue}": False,
         f"queue {indexer_settings.indexer.backfill_queue}": False,
@@ -94,6 +96,24 @@ def test_figures_health_and_log_lines_of_a_worker(
     assert failure["index"] == index_name
     received = [line["data"]["id"] for line in lines if "received" in line["message"]]
     assert failure["task"] in received
+
+
+@pytest.mark.parametrize("block", ["read_only_allow_delete", "write", "read_only"])
+def test_an_index_that_refuses_writes_is_not_ready(
+    client: Elasticsearch, index_name: str, indexer_settings: Settings, block: str
+) -> None:
+    client.indices.create(index=index_name)
+    add_to_index(client, index_name)
+    client.indices.put_settings(index=index_name, settings={f"index.blocks.{block}": True})
+    app = create_app(indexer_settings)
+    (check,) = [
+        check
+        for check in ready(client, app, indexer_settings, [index_name]).checks
+        if check.name == f"writes to {index_name}"
+    ]
+    client.indices.put_settings(index=index_name, settings={f"index.blocks.{block}": None})
+    assert not check.ok
+    assert f"{index_name} has index.blocks.{block}" in check.detail
 
 
 def test_services_that_are_away_are_named_and_are_no_reason_to_restart_a_worker(

@@ -1,5 +1,6 @@
 """A whole classifier from a small net: MobileNet in small, 9 classes, input 3 x 33 x 29."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,7 +136,11 @@ def test_the_converted_net_is_kept_and_used(folder: Path, cache: Path) -> None:
     (kept,) = cache.iterdir()
     # Another net under the same key shows that the kept one is used.
     other = load_model(folder)
-    kept.write_bytes(kept.read_bytes().replace(b"out:prob", b"out:PROB"))
+    changed = kept.read_bytes().replace(b"out:prob", b"out:PROB")
+    key = kept.name.split(".")[0]
+    kept.unlink()
+    digest = hashlib.sha256(changed).hexdigest()[:32]
+    kept.with_name(f"{key}.{digest}.onnx").write_bytes(changed)
     image = read_case("net_mobilenet").inputs["data"]
     assert list(load_model(folder).forward(image)) == ["PROB"]
     assert list(other.forward(image)) == ["prob"]
@@ -148,6 +153,20 @@ def test_a_damaged_cache_is_made_again(folder: Path, cache: Path) -> None:
     kept.write_bytes(whole[: len(whole) // 2])
     image = read_case("net_mobilenet").inputs["data"]
     assert load_model(folder).probabilities(image).shape == (2,)
+    assert kept.read_bytes() == whole
+
+
+def test_a_kept_net_of_which_a_bit_changed_is_made_again(folder: Path, cache: Path) -> None:
+    image = read_case("net_mobilenet").inputs["data"]
+    right = load_model(folder).probabilities(image)
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    rotten = bytearray(whole)
+    middle = len(rotten) // 2
+    for place in range(middle - 200, middle + 200):
+        rotten[place] ^= 1
+    kept.write_bytes(rotten)
+    assert load_model(folder).probabilities(image).tolist() == right.tolist()
     assert kept.read_bytes() == whole
 
 

@@ -26,6 +26,11 @@ def indices_of(client: Elasticsearch, name: str) -> list[str]:
         raise JobError(f"there is no index or alias {name!r}; correct the name") from None
 
 
+def aliases_of(client: Elasticsearch, index: str) -> list[str]:
+    """The aliases that lead to an index, those of saferank's levels among them."""
+    return sorted(client.indices.get_alias(index=index)[index]["aliases"])
+
+
 def check_movable(client: Elasticsearch, source: str, target: str, aliases: Sequence[str]) -> None:
     """See that each name is an alias of the old index already, or free.
 

@@ -88,7 +88,8 @@ def create(
         JobError: another index of that name exists.
         MappingError: Elasticsearch refuses the definition.
     """
-    if index_exists(client, index):
+    made = not index_exists(client, index)
+    if not made:
         found = client.indices.get_mapping(index=index)
         if index not in found or _origin(found[index]["mappings"]) != origin:
             raise JobError(
@@ -107,9 +108,14 @@ def create(
             )
         except BadRequestError as error:
             raise MappingError(f"Elasticsearch refuses to make {index!r}: {error}") from error
-    add_to_index(client, index, fields)
-    note_origin(client, index, origin)
-    check_index(client, index, fields)
+    try:
+        add_to_index(client, index, fields)
+        note_origin(client, index, origin)
+        check_index(client, index, fields)
+    except MappingError:
+        if made:  # the next try may come with another definition
+            client.indices.delete(index=index)
+        raise
 
 
 def restore_pipeline(client: Elasticsearch, index: str, definition: Json) -> None:

@@ -48,6 +48,7 @@ class Progress:
         rollback_cursors: the cursors from which a rollback would copy.
         moved_at: when the aliases moved, if they did.
         block_seconds: how long writes were refused.
+        unscored: documents of the new index that did not take their score.
     """
 
     aliases: Sequence[str] = ()
@@ -61,6 +62,7 @@ class Progress:
     rollback_cursors: Mapping[str, int] = field(default_factory=dict)
     moved_at: str | None = None
     block_seconds: float = 0.0
+    unscored: int = 0
 
     def to_record(self) -> dict[str, Any]:
         """The JSON object to store as the job's ``progress``."""
@@ -75,9 +77,15 @@ class Progress:
     def summary(self, target: str) -> str:
         """A sentence about a reindex into ``target`` that has come to its end."""
         moved = f"{', '.join(self.aliases)} now leads" if self.aliases else "no alias leads"
+        left = ""
+        if self.unscored:
+            left = (
+                f"; {self.unscored} documents did not take their score, 'saferank backfill "
+                f"{target}' says why"
+            )
         return (
             f"{moved} to {target}: {self.documents} documents, {self.compared} compared; "
-            f"writes were refused for {self.block_seconds:.2f} s"
+            f"writes were refused for {self.block_seconds:.2f} s{left}"
         )
 
 

@@ -13,6 +13,7 @@ from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState
 from saferank.indexer.reindex.progress import Phase, Tracker
+from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.select import Only, Selection
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
@@ -55,8 +56,11 @@ class Scores:
         found: int = self._client.count(index=self._index, query=self._missing)["count"]
         return found
 
-    def add_missing(self) -> None:
+    def add_missing(self) -> int:
         """Score these documents, and stay until it is done.
+
+        Returns:
+            The number of documents that did not take their score.
 
         Raises:
             Cancelled: the reindex is to end.
@@ -79,6 +83,7 @@ class Scores:
         self._tracker.keep_up()
         if done.state is JobState.CANCELLED:
             raise JobError(f"job {done.id!r}, which scores the new index, was cancelled")
+        return done.counts.get(Outcome.REJECTED, 0)
 
     @property
     def _missing(self) -> Json:

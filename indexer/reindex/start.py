@@ -14,7 +14,7 @@ from saferank.connection import index_exists
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Job, Jobs, JobState
-from saferank.indexer.reindex.aliases import indices_of
+from saferank.indexer.reindex.aliases import aliases_of, indices_of
 from saferank.indexer.reindex.progress import Progress
 
 
@@ -32,7 +32,7 @@ def start_reindex(
         client: connected.
         jobs: the records.
         job: its ``index`` is an index or an alias of one, its ``into`` the new index.
-        aliases: those to move; if there are none and ``index`` is an alias, that one.
+        aliases: those to move; if there are none and ``index`` is an alias, all of the old index.
         definition: ``settings`` and ``mappings`` of the new index that differ from the old one's.
 
     Raises:
@@ -46,12 +46,52 @@ def start_reindex(
             f"alias {job.index!r} leads to {len(led_to)} indices; name the one to replace"
         )
     (source,) = led_to
-    if not aliases and source != job.index:
-        aliases = [job.index]
     if source == job.into:
+        aliases = aliases or [job.index]
         source = _source_of_unfinished(jobs, job)
+    else:
+        aliases = _moving(client, source, aliases, all_of_them=source != job.index)
+        _check_open(client, job)
     progress = Progress(aliases=list(dict.fromkeys(aliases)), definition=definition or {})
     return jobs.acquire(replace(job, index=source, progress=progress.to_record()))
+
+
+def _moving(
+    client: Elasticsearch, source: str, named: Sequence[str], *, all_of_them: bool
+) -> Sequence[str]:
+    """The aliases to move.
+
+    Raises:
+        JobError: some would stay on the old index, which gets no more writes then.
+    """
+    there = aliases_of(client, source)
+    if not named:
+        return there if all_of_them else ()
+    if left := [alias for alias in there if alias not in named]:
+        raise JobError(
+            f"index {source!r} also has the aliases {', '.join(left)}, which would go on leading "
+            "to it; name each with --alias, or name none and start from an alias to move all"
+        )
+    return named
+
+
+def _check_open(client: Elasticsearch, job: Job) -> None:
+    """See that the new index, if it is there, was not closed by the rollback from it.
+
+    Raises:
+        JobError: it was.
+    """
+    assert job.into is not None
+    if not index_exists(client, job.into):
+        return
+    found = client.indices.get_settings(index=job.into, name="index.blocks.write")
+    for name, entry in found.items():
+        blocks = entry["settings"].get("index", {}).get("blocks", {})
+        if str(blocks.get("write")) == "true":
+            raise JobError(
+                f"index {name!r} is closed for writes since the move back from it; 'saferank "
+                f"reindex {job.index} --rollback' leads to it again, or delete it to copy anew"
+            )
 
 
 def _source_of_unfinished(jobs: Jobs, job: Job) -> str:

@@ -170,7 +170,7 @@ class Reindex:
             self._prepare()
             self._follow()
             self._close_and_move_in_time()
-        self._scores.add_missing()
+        self._tracker.note(unscored=self._scores.add_missing())
         return self._lease.finish(JobState.DONE, self._progress.summary(self._target))
 
     def _moved(self) -> bool:

@@ -39,7 +39,7 @@ def reindex(
     ] = False,
     alias: Annotated[
         list[str] | None,
-        typer.Option(help="With --into: an alias to move; INDEX itself when it is one."),
+        typer.Option(help="With --into: an alias to move; when INDEX is one, all of its index."),
     ] = None,
     definition: Annotated[
         Path | None,
@@ -56,7 +56,8 @@ def reindex(
 ) -> None:
     """Replace a live index by a new one, without losing a write, or go back to the one before.
 
-    Starting the same again resumes it. Exits with 1 when it was cancelled.
+    Starting the same again resumes it. Exits with 1 when it was cancelled, and when documents of
+    the new index did not take their score.
     """
     if (into is None) is not rollback:
         raise typer.BadParameter("give either --into or --rollback")
@@ -64,6 +65,7 @@ def reindex(
         raise typer.BadParameter("--alias and --definition need --into")
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Job, Jobs, JobState
+        from saferank.indexer.reindex.progress import Progress
         from saferank.indexer.reindex.start import start_reindex, start_rollback
         from saferank.indexer.reindex.steps import Limits
         from saferank.indexer.score.select import Selection
@@ -86,7 +88,7 @@ def reindex(
             new = read_definition(definition)
             job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
-    if job.state is JobState.CANCELLED:
+    if job.state is JobState.CANCELLED or Progress.of(job).unscored:
         raise typer.Exit(1)
 
 

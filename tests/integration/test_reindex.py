@@ -13,16 +13,18 @@ from workers import running_worker, wait_until
 from writer import Writer, picture
 
 from saferank.cli import app as command
-from saferank.errors import JobError
+from saferank.errors import JobError, MappingError
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.reindex.definition import create
+from saferank.indexer.reindex.progress import Progress
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.reindex.writes import Writes, open_abandoned
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
-from saferank.mappings import add_to_index
+from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings, get_settings
 
 MAPPINGS: dict[str, Any] = {
@@ -296,5 +298,33 @@ def test_the_command_moves_an_alias_and_rolls_back(
         assert list(client.indices.get_alias(name=alias)) == [old]
         assert jobs.get(returned.id).state is JobState.DONE
         assert {f"{old}.into.{new}", f"{new}.into.{old}"} <= {job.id for job in jobs.all()}
+        # The new index is closed since; the way to it is said before its job is touched.
+        before = jobs.get(f"{old}.into.{new}")
+        result = runner.invoke(command, ["reindex", alias, "--into", new])
+        assert f"reindex {alias} --rollback' leads to it" in str(result.exception)
+        assert jobs.get(f"{old}.into.{new}") == before
     finally:
         get_settings.cache_clear()
+
+
+def test_no_alias_stays_on_the_old_index_unseen(
+    client: Elasticsearch, jobs: Jobs, names: tuple[str, str, str], indexer_settings: Settings
+) -> None:
+    old, new, alias = names
+    fill(client, old, alias, 1)
+    client.indices.put_alias(index=old, name=f"{alias}-strict", filter={"match_all": {}})
+    with pytest.raises(JobError, match=f"{alias}-strict"):
+        start_reindex(client, jobs, reindex_job(indexer_settings, old, new), aliases=[alias])
+    job = start_reindex(client, jobs, reindex_job(indexer_settings, alias, new))
+    assert Progress.of(job).aliases == [alias, f"{alias}-strict"]
+
+
+def test_a_new_index_that_does_not_take_the_fields_is_not_left_behind(
+    client: Elasticsearch, names: tuple[str, str, str]
+) -> None:
+    old, new, alias = names
+    fill(client, old, alias, 1)
+    definition = {"settings": {"index.mapping.total_fields.limit": 3}}
+    with pytest.raises(MappingError, match="total fields"):
+        create(client, new, definition, SafetyFields(), origin="any")
+    assert not client.indices.exists(index=new)

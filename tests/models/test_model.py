@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from caffe_cases import LAYERS, read_case
 
@@ -161,11 +162,11 @@ def test_a_kept_net_of_which_a_bit_changed_is_made_again(folder: Path, cache: Pa
     right = load_model(folder).probabilities(image)
     (kept,) = cache.iterdir()
     whole = kept.read_bytes()
-    rotten = bytearray(whole)
-    middle = len(rotten) // 2
-    for place in range(middle - 200, middle + 200):
-        rotten[place] ^= 1
-    kept.write_bytes(rotten)
+    rotten = onnx.load_from_string(whole)
+    for weights in rotten.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT:
+            weights.raw_data = bytes(byte ^ 1 for byte in weights.raw_data)
+    kept.write_bytes(rotten.SerializeToString())
     assert load_model(folder).probabilities(image).tolist() == right.tolist()
     assert kept.read_bytes() == whole
 

@@ -30,6 +30,7 @@ def test_what_is_stored_is_read_back() -> None:
         rollback_cursors={"0": 3},
         moved_at="2026-01-01T00:00:00+00:00",
         block_seconds=0.5,
+        unscored=1,
     )
     assert Progress.of(job(progress.to_record())) == progress
 
@@ -43,4 +44,6 @@ def test_the_summary_says_what_came_out() -> None:
     assert moved.summary("new") == (
         "a, b now leads to new: 10 documents, 9 compared; writes were refused for 0.25 s"
     )
+    left = Progress(unscored=3).summary("new")
+    assert "3 documents did not take their score, 'saferank backfill new' says why" in left
     assert Progress().summary("new").startswith("no alias leads to new: 0 documents")

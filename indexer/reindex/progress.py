@@ -48,7 +48,7 @@ class Progress:
         rollback_cursors: the cursors from which a rollback would copy.
         moved_at: when the aliases moved, if they did.
         block_seconds: how long writes were refused.
-        unscored: documents of the new index that did not take their score.
+        unscored: documents of the new index that did not get their score.
     """
 
     aliases: Sequence[str] = ()
@@ -80,7 +80,7 @@ class Progress:
         left = ""
         if self.unscored:
             left = (
-                f"; {self.unscored} documents did not take their score, 'saferank backfill "
+                f"; {self.unscored} documents did not get their score, 'saferank backfill "
                 f"{target}' says why"
             )
         return (

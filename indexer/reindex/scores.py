@@ -13,7 +13,6 @@ from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState
 from saferank.indexer.reindex.progress import Phase, Tracker
-from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.select import Only, Selection
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
@@ -60,7 +59,7 @@ class Scores:
         """Score these documents, and stay until it is done.
 
         Returns:
-            The number of documents that did not take their score.
+            The number of documents that did not get their score.
 
         Raises:
             Cancelled: the reindex is to end.
@@ -83,7 +82,7 @@ class Scores:
         self._tracker.keep_up()
         if done.state is JobState.CANCELLED:
             raise JobError(f"job {done.id!r}, which scores the new index, was cancelled")
-        return done.counts.get(Outcome.REJECTED, 0)
+        return done.left
 
     @property
     def _missing(self) -> Json:

@@ -57,7 +57,7 @@ def reindex(
     """Replace a live index by a new one, without losing a write, or go back to the one before.
 
     Starting the same again resumes it. Exits with 1 when it was cancelled, and when documents of
-    the new index did not take their score.
+    the new index did not get their score.
     """
     if (into is None) is not rollback:
         raise typer.BadParameter("give either --into or --rollback")

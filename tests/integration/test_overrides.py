@@ -126,6 +126,26 @@ def test_every_call_sees_a_block_that_the_document_has_lost(
     assert safe.get(index=alias, id="1")["found"]
 
 
+def test_completions_leave_out_what_is_blocked(
+    client: Elasticsearch, kept: str, policy: Policy, alias: str, index_name: str
+) -> None:
+    """No query filters them: what is hidden is taken out of the answer."""
+    client.indices.put_mapping(index=index_name, properties={"c": {"type": "completion"}})
+    decide(client, kept, alias, "1", BLOCK)
+    for id in ("1", "2"):
+        client.index(index=index_name, id=id, document={"c": f"beach {id}"}, refresh=True)
+    suggest = {"s": {"prefix": "beach", "completion": {"field": "c"}}}
+
+    def completed(level: str) -> list[str]:
+        safe = SafeSearch(client, policy)
+        answer = safe.search(index=alias, suggest=suggest, context={"requested": level})
+        return [option["_id"] for option in answer["suggest"]["s"][0]["options"]]
+
+    assert completed("moderate") == ["2"]
+    assert completed("off") == ["2"]
+    assert sorted(completed("all")) == ["1", "2"]
+
+
 def test_the_asynchronous_client_sees_it_too(
     elasticsearch_url: str, client: Elasticsearch, kept: str, policy: Policy, alias: str
 ) -> None:

@@ -45,5 +45,5 @@ def test_the_summary_says_what_came_out() -> None:
         "a, b now leads to new: 10 documents, 9 compared; writes were refused for 0.25 s"
     )
     left = Progress(unscored=3).summary("new")
-    assert "3 documents did not take their score, 'saferank backfill new' says why" in left
+    assert "3 documents did not get their score, 'saferank backfill new' says why" in left
     assert Progress().summary("new").startswith("no alias leads to new: 0 documents")

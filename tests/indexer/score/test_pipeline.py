@@ -76,6 +76,7 @@ def test_no_reference_is_no_image_and_a_strange_one_is_not() -> None:
     assert none.record.status is Status.NO_IMAGE
     assert strange.record.status is Status.FAILED
     assert strange.record.error is ErrorCode.UNSUPPORTED_REFERENCE
+    assert strange.record.images[0].cause == "a reference must be text and is dict"
 
 
 def test_the_brightest_frame_of_an_animation_counts_across_batches() -> None:
@@ -291,6 +292,7 @@ def test_images_beyond_the_limit_of_a_document_fail_and_are_not_fetched() -> Non
     pipeline = brightness_pipeline(model, max_images=2)
     many, few = pipeline.score([document(grey(1), grey(2), grey(3)), document(grey(4))])
     assert [image.error for image in many.record.images] == [None, None, ErrorCode.TOO_MANY_IMAGES]
+    assert "indexer.max_images" in (many.record.images[2].cause or "")
     assert (many.record.status, many.transient) == (Status.FAILED, False)
     assert few.record.status is Status.SCORED
     assert model.frames == 3
@@ -304,6 +306,7 @@ def test_what_is_scored_in_time_comes_and_the_rest_does_not() -> None:
     only = document(*(grey(level) for level in range(200)))
     [[scored]] = [group.values() for group in pipeline.stream([only], until=0.0)]
     assert scored.record.error is ErrorCode.TIMEOUT
+    assert "indexer.time_limit" in (scored.record.images[-1].cause or "")
     assert scored.transient
     assert sum(image.probability is not None for image in scored.record.images) < 200
 
@@ -333,7 +336,7 @@ def test_documents_of_a_slow_host_do_not_hold_up_the_others() -> None:
 
 
 def test_an_image_that_ended_workers_while_it_was_fetched_is_not_fetched_again() -> None:
-    stored = {"images": [{"reference": "http://a/", "error": "worker_lost"}]}
+    stored = {"images": [{"reference": "http://a/", "error": "worker_lost", "cause": "twice"}]}
     model = Brightness()
     asked = []
 
@@ -344,5 +347,6 @@ def test_an_image_that_ended_workers_while_it_was_fetched_is_not_fetched_again()
     pipeline = Pipeline(model, fetch, lambda data: decode(data, DecodeSettings()))
     [scored] = pipeline.score([document("http://a/", **stored)])
     assert (scored.record.error, asked) == (ErrorCode.WORKER_LOST, [])
+    assert scored.record.images[0].cause == "twice"
     [again] = pipeline.score([document("http://a/", **stored)], force=True)
     assert again.record.status is Status.SCORED

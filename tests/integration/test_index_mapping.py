@@ -267,4 +267,4 @@ def test_what_a_reindex_noted_in_the_mapping_stays(client: Elasticsearch, index_
     )
     add_to_index(client, index_name)
     meta = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]
-    assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 1}}
+    assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 2}}

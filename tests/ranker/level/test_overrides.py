@@ -10,7 +10,7 @@ from saferank.ranker.client.every_level import check_request
 from saferank.ranker.client.flow import Knowledge, know_overrides
 from saferank.ranker.esql import where
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.level import Level
+from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.states import StateQueries
 from saferank.ranker.policy.policy import load_policy
 from saferank.ranker.rewrite.search import rewrite_search
@@ -31,7 +31,7 @@ def test_they_hide_beside_what_documents_say() -> None:
 
 
 def test_a_level_that_hides_more_looks_for_them_apart_from_its_filter() -> None:
-    level = Level(hide_from=0.5)
+    level = Level(hide_from=0.5, unscored=Treatment.HIDE)
     visible = Decision("strict", level, overrides=OVERRIDES).visible
     assert visible["must_not"][-1] == ELSEWHERE
 

@@ -101,8 +101,8 @@ def test_its_own_tasks_run_and_ours_do(
     run(f"{queue}queue_documents({index_name!r}, 'a', app=shop.app)", environment)
     with worker(environment, tmp_path / "log"), redis.Redis.from_url(broker_url) as broker:
         done = f"{environment['PREFIX']}done"
-        wait_until(lambda: broker.lrange(done, 0, -1) == [b"own"], "its own task", 30)
-        wait_until(lambda: status(client, index_name) == "scored", "ours", 30)
+        wait_until(lambda: broker.lrange(done, 0, -1) == [b"own"], "its own task", 120)
+        wait_until(lambda: status(client, index_name) == "scored", "ours", 120)
 
 
 def test_an_eager_app_scores_at_once(

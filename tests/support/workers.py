@@ -31,7 +31,8 @@ class WorkerProcess:
             name = f"test-{uuid.uuid4().hex[:8]}@%h"
             command = [sys.executable, "-m", "celery", "-A", "testworker", "worker", "-n", name]
             command += ["--loglevel", "info", "--without-gossip", "--without-mingle"]
-            environment = {**environment, "PYTHONPATH": str(Path(__file__).parent)}
+            path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+            environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
         if "--concurrency" not in arguments:
             command += ["--concurrency", "1"]
         self.log = log

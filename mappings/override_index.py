@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from elasticsearch import BadRequestError, ConflictError, Elasticsearch, NotFoundError
+from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
+from saferank.connection import make_index
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import (
@@ -30,13 +31,8 @@ _MAPPING = {
 
 def install_overrides(client: Elasticsearch, index: str) -> None:
     """Make the index of overrides unless it is there."""
-    try:
-        # Each node that can search has a copy of its own.
-        settings = {"number_of_shards": 1, "auto_expand_replicas": "0-all"}
-        client.indices.create(index=index, mappings=_MAPPING, settings=settings)
-    except BadRequestError as error:
-        if error.error != "resource_already_exists_exception":
-            raise
+    # Each node that can search has a copy of its own.
+    make_index(client, index, _MAPPING, replicas="0-all")
     try:
         client.create(index=index, id=DOCUMENT, document=Overrides().to_document())
     except ConflictError:

@@ -7,7 +7,7 @@ from it, also under other field names.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -40,6 +40,12 @@ def component_template(fields: SafetyFields | None = None) -> Json:
         _nest(properties, root, {**safety, "properties": chosen})
     body["template"]["mappings"]["properties"] = properties
     return body
+
+
+def types_of(paths: Iterable[str]) -> dict[str, str]:
+    """The Elasticsearch type that each of these safety fields, given by full path, must have."""
+    properties = component_template()["template"]["mappings"]["properties"]["safety"]["properties"]
+    return {path: properties[path.rpartition(".")[2]]["type"] for path in paths}
 
 
 def install(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError
@@ -112,6 +113,25 @@ def index_exists(client: Elasticsearch, index: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def make_index(
+    client: Elasticsearch, index: str, mappings: Mapping[str, Any], *, replicas: str = "0-1"
+) -> None:
+    """Make a small index of saferank's own, with one shard, unless it is there.
+
+    Args:
+        client: connected.
+        index: its name.
+        mappings: of the index; without them Elasticsearch would guess.
+        replicas: their number by that of the nodes, see ``auto_expand_replicas``.
+    """
+    settings = {"number_of_shards": 1, "auto_expand_replicas": replicas}
+    try:
+        client.indices.create(index=index, mappings=mappings, settings=settings)
+    except BadRequestError as error:
+        if error.error != "resource_already_exists_exception":
+            raise
 
 
 def _cause(error: BaseException) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch
+from elasticsearch import Elasticsearch
 
-from saferank.connection import index_exists
+from saferank.connection import index_exists, make_index
 
 
 class Kind(StrEnum):
@@ -56,12 +56,4 @@ def ensure_jobs_index(client: Elasticsearch, name: str) -> None:
                 index=name, properties=_MAPPINGS["properties"], meta=_MAPPINGS["_meta"]
             )
         return
-    try:
-        client.indices.create(
-            index=name,
-            mappings=_MAPPINGS,
-            settings={"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}},
-        )
-    except BadRequestError as error:
-        if error.error != "resource_already_exists_exception":
-            raise
+    make_index(client, name, _MAPPINGS)

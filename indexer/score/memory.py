@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from elastic_transport import TransportError
-from elasticsearch import ApiError, BadRequestError, Elasticsearch
+from elasticsearch import ApiError, Elasticsearch
 
+from saferank.connection import index_exists, make_index
 from saferank.mappings.record import ImageRecord
 
 log = logging.getLogger(__name__)
@@ -91,13 +92,8 @@ class Memory:
         """Make the index unless it is there: else Elasticsearch would guess its mapping."""
         if self._made:
             return
-        if not self._client.indices.exists(index=self._index):
-            try:
-                settings = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
-                self._client.indices.create(index=self._index, mappings=_MAPPING, settings=settings)
-            except BadRequestError as error:
-                if error.error != "resource_already_exists_exception":
-                    raise
+        if not index_exists(self._client, self._index):
+            make_index(self._client, self._index, _MAPPING)
         self._made = True
 
 

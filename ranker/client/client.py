@@ -231,6 +231,7 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
     Raises:
         ContextError: there is no such level.
+        ConfigurationError: the secret is empty.
     """
 
     @property  # type: ignore[misc]

@@ -19,6 +19,7 @@ from elasticsearch import ApiError, NotFoundError
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import DOCUMENT, HOLDS, Overrides, no_overrides
+from saferank.mappings.template import types_of
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.ways import Experience
 from saferank.ranker.level.decision import Decision
@@ -147,12 +148,7 @@ def check_fields(index: str | None, fields: SafetyFields, knowledge: Knowledge) 
     key, now = (index, fields), time.monotonic()
     if now - knowledge.checked.get(key, -_CHECK_AGAIN_AFTER) < _CHECK_AGAIN_AFTER:
         return
-    types = {
-        fields.probability: "float",
-        fields.model: "keyword",
-        fields.status: "keyword",
-        fields.override: "keyword",
-    }
+    types = types_of(fields.deciding)
     wanted = {"index": index, "fields": list(types), "include_unmapped": True}
     try:
         response = yield Call("field_caps", {**wanted, "ignore_unavailable": True})

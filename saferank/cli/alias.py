@@ -35,9 +35,9 @@ def register(app: typer.Typer) -> None:
 def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
     """Make or renew an alias for each level that shows only what the level shows."""
     settings = get_settings()
-    rules = load_policy(policy or settings.policy)
+    loaded = load_policy(policy or settings.policy)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        names = install_aliases(client, index, rules, name=name)
+        names = install_aliases(client, index, loaded, name=name)
     _print(f"installed: {', '.join(names)}")
     _print("Through an alias hidden documents are not in:")
     for what in PROTECTS.values():
@@ -55,9 +55,9 @@ def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> 
 def remove(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
     """Remove the aliases of all levels."""
     settings = get_settings()
-    rules = load_policy(policy or settings.policy)
+    loaded = load_policy(policy or settings.policy)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        names = remove_aliases(client, index, rules, name=name)
+        names = remove_aliases(client, index, loaded, name=name)
     _print(f"removed: {', '.join(names)}" if names else "there were none")
 
 

@@ -59,10 +59,10 @@ def search(
     if level is not None and context:
         raise typer.BadParameter("give either --level or --context")
     settings = get_settings()
-    rules = load_policy(policy or settings.policy)
+    loaded = load_policy(policy or settings.policy)
     arguments: Json = {"index": index, "query": _query(text, field), "size": size}
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        safe = SafeSearch(client, rules)
+        safe = SafeSearch(client, loaded)
         safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
         try:
             response = safe.search(**arguments, track_total_hits=True)

@@ -440,20 +440,27 @@ def test_two_installations_that_share_their_queues_lose_nothing(
 
     with ExitStack() as stack:
         stack.callback(client.indices.delete, index=[f"{index_name}-other", f"{own}-other"])
-        threads = []
-        for (name, settings), index in zip(
-            others.items(), (index_name, f"{index_name}-other"), strict=True
-        ):
-            environment = {**indexer_environment, "SAFERANK_INDEXER__JOBS_INDEX": name}
-            stack.enter_context(running_worker(environment, tmp_path / name, fast=True))
-            threads.append(threading.Thread(target=run, args=(settings, index)))
+        threads = [
+            threading.Thread(target=run, args=(settings, index), daemon=True)
+            for settings, index in zip(
+                others.values(), (index_name, f"{index_name}-other"), strict=True
+            )
+        ]
         for thread in threads:
             thread.start()
+        # One worker alone at first, so that it is sure to be given what is for the other.
+        for name in others:
+            environment = {**indexer_environment, "SAFERANK_INDEXER__JOBS_INDEX": name}
+            stack.enter_context(running_worker(environment, tmp_path / name, fast=True))
+            if name == own:
+                wait_until(
+                    lambda: "of another installation" in (tmp_path / own).read_text(),
+                    "a task of the other installation",
+                )
         for thread in threads:
             thread.join()
     assert [one.complete for one in done] == [True, True]
     assert {one.counts["scored"] for one in done} == {60}
-    assert "of another installation" in (tmp_path / own).read_text()
 
 
 def test_a_job_is_complete_only_when_nothing_is_left(job: Job) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from saferank.ranker.level.decision import Decision
     from saferank.ranker.policy.policy import Policy, load_policy
     from saferank.ranker.rerank import rerank
+    from saferank.ranker.rewrite.limits import Limits
+    from saferank.ranker.rewrite.neighbours import nearest_request
     from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
 __version__ = "0.1.0"
@@ -56,6 +58,8 @@ __all__ = [  # noqa: RUF022  (grouped as readers look for them)
     "protect",
     "rerank",
     # Make request bodies safe yourself
+    "Limits",
+    "nearest_request",
     "restore_response",
     "rewrite_count",
     "rewrite_search",
@@ -100,6 +104,8 @@ _HOMES = {
     "saferank.ranker.level.decision": "Decision",
     "saferank.ranker.policy.policy": "Policy load_policy",
     "saferank.ranker.rerank": "rerank",
+    "saferank.ranker.rewrite.limits": "Limits",
+    "saferank.ranker.rewrite.neighbours": "nearest_request",
     "saferank.ranker.rewrite.search": "restore_response rewrite_count rewrite_search",
 }
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -68,4 +68,4 @@ def _bodies(arguments: Mapping[str, Any]) -> Iterator[Json]:
 def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
     request = parse_request(without_documents(given))
-    rewrite_search(request.body, decision, scroll=scroll)
+    rewrite_search(request.body, decision, scroll=scroll, nearest=())

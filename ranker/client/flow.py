@@ -24,6 +24,7 @@ from saferank.ranker.bodies import Json
 from saferank.ranker.client.ways import Experience
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
+from saferank.ranker.rewrite.limits import Limits
 
 T = TypeVar("T")
 
@@ -76,6 +77,7 @@ class Knowledge:
     experience: Experience = field(default_factory=Experience)
     overrides: dict[str, KnownOverrides] = field(default_factory=dict)
     checked: dict[tuple[str, SafetyFields], float] = field(default_factory=dict)
+    limits: dict[str | None, tuple[float, Limits]] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
 

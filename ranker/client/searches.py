@@ -13,6 +13,7 @@ from saferank.ranker.bodies import MATCH_ALL, Json, Page
 from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
+from saferank.ranker.client.limits import depends_on_limits, read_limits
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
     fetch_request,
@@ -20,18 +21,17 @@ from saferank.ranker.client.overfetch import (
     window_request,
 )
 from saferank.ranker.client.scrolls import ScrollToken
+from saferank.ranker.client.steps import Step, Steps, in_query
 from saferank.ranker.client.ways import Attempt, Experience, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Action
+from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
 from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.relevance import with_zeros
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite.traces import asking_all_shards, without_traces
-
-_SearchSteps = Generator[Json, Json, Json]
-"""Yields search bodies, is sent response bodies, returns the response body for the application."""
 
 
 def search(
@@ -39,19 +39,25 @@ def search(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search``."""
     request = parse_request(arguments)
-    steps = _search_steps(request, decision, knowledge.experience)
-    body = next(steps)
+    limits = DEFAULT_LIMITS
+    if depends_on_limits(request):
+        limits = yield from read_limits(request, knowledge)
+    steps = _search_steps(request, decision, knowledge, limits)
+    step = next(steps)
     yield from check_fields(request.index, decision.fields, knowledge)
     while True:
         error: BadRequestError | None = None
+        parameters = {
+            **step.parameters(request.parameters),
+            **asking_all_shards(step.body, decision),
+        }
         try:
-            parameters = {**request.parameters, **asking_all_shards(body, decision)}
-            response = yield Call("search", {**parameters, "body": body})
+            response = yield Call("search", {**parameters, "body": step.body})
             answer = response.body
         except BadRequestError as refused:
             error, answer = refused, {"error": refused.body}
         try:
-            body = steps.send(answer)
+            step = steps.send(answer)
         except StopIteration as stop:
             if error is not None:
                 raise error from None
@@ -76,7 +82,7 @@ def msearch(
     common = parse_request(parameters)
     if common.body:
         raise UnsafeRequest(next(iter(common.body)), "it belongs into the searches")
-    headers, running, answers, bodies = [], {}, {}, {}
+    headers, running, answers, waiting = [], {}, {}, {}
     for number in range(len(searches) // 2):
         header, body = searches[2 * number : 2 * number + 2]
         request = parse_request({**common.parameters, **header, "body": body})
@@ -84,18 +90,23 @@ def msearch(
             raise UnsafeRequest(f"searches.{2 * number}", "a header has no part of the body")
         headers.append(dict(header))
         yield from check_fields(request.index, decision.fields, knowledge)
-        running[number] = _search_steps(request, decision, knowledge.experience)
-        bodies[number] = next(running[number])
+        limits = DEFAULT_LIMITS
+        if depends_on_limits(request):
+            limits = yield from read_limits(request, knowledge)
+        running[number] = _search_steps(request, decision, knowledge, limits)
+        waiting[number] = next(running[number])
         common.parameters.update(asking_all_shards(request.body, decision))
     meta, took = None, 0
     while running:
-        lines = [line for number in running for line in (headers[number], bodies[number])]
-        response = yield Call("msearch", {**common.parameters, "searches": lines})
+        batch = [number for number in running if waiting[number].own] or list(running)
+        lines = [line for number in batch for line in (headers[number], waiting[number].body)]
+        parameters = waiting[batch[0]].parameters(common.parameters)
+        response = yield Call("msearch", {**parameters, "searches": lines})
         meta = response.meta
         took += response.body.get("took", 0)
-        for number, answer in zip(list(running), response.body["responses"], strict=True):
+        for number, answer in zip(batch, response.body["responses"], strict=True):
             try:
-                bodies[number] = running[number].send(answer)
+                waiting[number] = running[number].send(answer)
             except StopIteration as stop:
                 answers[number] = stop.value
                 del running[number]
@@ -187,9 +198,11 @@ def open_point_in_time(
     return response
 
 
-def _search_steps(request: Request, decision: Decision, experience: Experience) -> _SearchSteps:
+def _search_steps(
+    request: Request, decision: Decision, knowledge: Knowledge, limits: Limits
+) -> Steps:
     """One search, by the cheapest way that is exact for it."""
-    index = request.index
+    index, experience = request.index, knowledge.experience
     reader = HitReader.of(request.body, decision.fields)
     body = reader.request(request.body)
     for attempt in choose(request, decision, experience):
@@ -200,7 +213,7 @@ def _search_steps(request: Request, decision: Decision, experience: Experience) 
         experience.proved(index, decision.level_name, attempt.step, exact=result is not None)
         if result is not None:
             return result
-    answer = yield rewrite_search(body, decision, scroll="scroll" in request.parameters)
+    answer = yield from in_query(request, body, decision, knowledge, limits)
     if "error" in answer:
         return answer
     if "_shards" in answer:
@@ -221,12 +234,12 @@ class _Search(NamedTuple):
     attempt: Attempt
 
 
-_Try = Generator[Json, Json, Json | None]
+_Try = Generator[Step, Json, Json | None]
 
 
 def _top(body: Json, search: _Search) -> _Try:
     """Send an attempt; None when its response says nothing about the ranking."""
-    answer = yield body
+    answer = yield Step(body)
     if "error" in answer or answer.get("timed_out"):
         return None
     search.experience.saw_shards(search.request.index, answer["_shards"]["total"])

@@ -35,12 +35,13 @@ _REMEMBERED = 10_000
 # Body keys with which a top of the plain ranking says something about the demoted ranking.
 _SIMPLE = names(
     """
-    _source docvalue_fields fields from highlight query runtime_mappings script_fields
+    _source docvalue_fields fields from highlight knn query runtime_mappings script_fields
     seq_no_primary_term size stats stored_fields timeout track_total_hits version
     """
 )
 # Queries to run once only: they search on their own at some cost, or score at random.
 _ONCE = names("knn random_score semantic sparse_vector text_expansion weighted_tokens")
+_INNER_HITS = names("inner_hits")
 
 
 class Way(StrEnum):
@@ -112,9 +113,12 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
         return
     if _top_suffices(request):
         page, index = Page.of(request.body), request.index
+        nearest = "knn" in request.body
         for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True)):
             # The first attempt can tell that there are more shards than was known.
-            way = Way.FETCH if experience.shards(index) > 1 else Way.WINDOW
+            way = Way.FETCH if nearest or experience.shards(index) > 1 else Way.WINDOW
+            if nearest and step:
+                break  # A search for neighbours costs too much to be sent in vain twice.
             if depth <= _MOST[way] and not experience.hopeless(index, decision.level_name, step):
                 yield Attempt(way, depth, spare, step)
     yield Attempt(Way.IN_QUERY)
@@ -123,6 +127,10 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
 def _top_suffices(request: Request) -> bool:
     """Whether the answer to a request can be made from the top of the plain ranking."""
     body = request.body
+    if "knn" in body and body.get("query") is None:
+        return False  # The section alone is demoted where it stands.
+    if _asks(body.get("knn"), _INNER_HITS):
+        return False  # Refused, so not to be tried.
     if not body.keys() <= _SIMPLE or "scroll" in request.parameters:
         return False
     page = Page.of(body)

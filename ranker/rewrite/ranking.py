@@ -33,9 +33,6 @@ from saferank.ranker.rewrite.relevance import (
     never_zero,
 )
 
-DEPTH = 10_000
-"""Most documents a shard can rescore, and most that pages can reach (the engine's defaults)."""
-
 _SCORE = "_score"
 _DEMOTED_TIER = 0.5
 _BY_TIER = {_SCORE: "desc"}
@@ -55,8 +52,6 @@ def order_of(sort: Any, key: str, decision: Decision) -> Order:
     Raises:
         UnsafeRequest: not a sort, or an unsafe query in it.
     """
-    if sort is None:
-        return Order.RELEVANCE
     keys = list(_sort_keys(sort, key, decision))
     if not keys or keys[0] == (_SCORE, "desc"):
         return Order.RELEVANCE
@@ -92,7 +87,8 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
         decision: what to hide and demote.
         key: place of the body in the request, with a dot at its end; for errors.
     """
-    order = order_of(body.get("sort"), f"{key}sort", decision)
+    sort = body.get("sort")
+    order = Order.RELEVANCE if sort is None else order_of(sort, f"{key}sort", decision)
     if order is Order.NOTHING:
         return {**body, "query": without_hidden(query, decision)}
     result = dict(body)
@@ -118,7 +114,7 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     result["query"] = _in_tiers(visible, decision)
     # A boost would mix the tiers, and has no say in an order by fields.
     result.pop("indices_boost", None)
-    result["sort"] = _by_tier(body["sort"], f"{key}sort", decision)
+    result["sort"] = _by_tier(sort, f"{key}sort", decision)
     if "search_after" in body:
         _check_cursor(body, key)
     if "collapse" in body:
@@ -245,18 +241,24 @@ def safe_rescore(rescore: Any, key: str, decision: Decision, *, demote: bool) ->
     return result
 
 
-def paged(rescorers: list[Any]) -> list[Any]:
+def paged(rescorers: list[Any], depth: int) -> list[Any]:
     """Rescorers under which every page is cut from the same list.
 
     A rescorer that can lower scores puts documents of its window below documents outside, and how
     many of these a shard looks at grows with the page. Then it must look at all from the start.
+
+    Args:
+        rescorers: as ``safe_rescore`` makes them.
+        depth: how many documents a shard can score again.
     """
     if not _lower(rescorers):
         return rescorers
-    return [*rescorers, {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {}}}}]
+    return [*rescorers, {"window_size": depth, "query": {"rescore_query": {"match_none": {}}}}]
 
 
-def paged_demoted(rescorers: list[Any], decision: Decision, page_end: int, key: str) -> list[Any]:
+def paged_demoted(
+    rescorers: list[Any], decision: Decision, page_end: int, depth: int, key: str
+) -> list[Any]:
     """The same for rescorers of demoted scores, after which no score is 0.
 
     Where one of them can make a score 0, or divides what stands for 0, a last one gives all such
@@ -266,6 +268,7 @@ def paged_demoted(rescorers: list[Any], decision: Decision, page_end: int, key: 
         rescorers: as ``safe_rescore`` makes them where the query is demoted, too.
         decision: how to demote.
         page_end: how many hits the page and those before it have.
+        depth: how many documents a shard can score again.
         key: place of the rescorers in the request, for errors.
 
     Raises:
@@ -273,9 +276,9 @@ def paged_demoted(rescorers: list[Any], decision: Decision, page_end: int, key: 
     """
     _check_weights(rescorers, key)
     if _lower(rescorers):
-        window = DEPTH
+        window = depth
     elif any(_weight(item["query"], "query_weight") == 0 for item in rescorers):
-        window = min(DEPTH, max(page_end, widest(rescorers)))
+        window = min(depth, max(page_end, widest(rescorers)))
     else:
         return rescorers
     lowest = _times_factor({"match_all": {"boost": LEAST_RESCORED}}, decision.scoring)

@@ -7,9 +7,9 @@ from typing import Any
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.neighbours import RETRIEVER, count_of
 from saferank.ranker.rewrite.query import safe_knn, safe_queries, safe_query, without_hidden
 from saferank.ranker.rewrite.ranking import (
-    DEPTH,
     multiplying,
     order_of,
     ranked,
@@ -21,12 +21,6 @@ from saferank.ranker.rewrite.ranking import (
 _STANDARD = names(
     """
     query filter search_after terminate_after sort min_score collapse _name
-    """
-)
-_KNN = names(
-    """
-    field query_vector query_vector_builder k num_candidates visit_percentage filter similarity
-    rescore_vector min_score _name
     """
 )
 _RESCORER = names("retriever rescore filter min_score _name")
@@ -60,11 +54,12 @@ def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool
     if kind == "standard":
         return {kind: _standard(body, here, decision, demote=demote)}
     if kind == "knn":
-        _known(body, _KNN, here)
+        _known(body, RETRIEVER, here)
         safe = {kind: safe_knn(body, here, decision)}
         if not demote:
             return safe
-        return {"rescorer": {"retriever": safe, "rescore": multiplying([], decision, DEPTH, here)}}
+        window = count_of([{"k": body.get("k")}])
+        return {"rescorer": {"retriever": safe, "rescore": multiplying([], decision, window, here)}}
     if kind == "rescorer":
         return {kind: _rescorer(body, here, decision, demote=demote)}
     if kind in _FUSIONS:

@@ -9,22 +9,30 @@ A body is understood key by key. What is not understood is refused, never passed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import LISTS, MATCH_ALL, Page, as_list, as_object, names
+from saferank.ranker.bodies import MATCH_ALL, Json, Page, Query, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
+from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
+from saferank.ranker.rewrite.neighbours import (
+    as_section,
+    count_of,
+    finding_nothing,
+    key_of,
+    neighbours_query,
+    safe_searches,
+    stays_section,
+)
 from saferank.ranker.rewrite.query import (
     an_object,
     check_highlight,
-    safe_knn,
     safe_query,
     without_hidden,
 )
 from saferank.ranker.rewrite.ranking import (
-    DEPTH,
     multiplying,
     order_of,
     paged,
@@ -59,6 +67,8 @@ def rewrite_search(
     *,
     demote: bool = True,
     scroll: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    nearest: Sequence[Json] | None = None,
 ) -> dict[str, Any]:
     """The body of a search that finds no hidden document and demotes as the level says.
 
@@ -67,6 +77,8 @@ def rewrite_search(
         decision: what to hide and how to demote.
         demote: False hides only, for callers that demote the hits themselves.
         scroll: whether the request begins a scroll, in which there are no rescorers.
+        limits: of the indices, where they are not Elasticsearch's own.
+        nearest: hits of the search that ``nearest_request`` gives for this one, if it gives one.
 
     Returns:
         The body to send. Give its response to ``restore_response``.
@@ -74,7 +86,8 @@ def rewrite_search(
     Raises:
         UnsafeRequest: a part that cannot be made safe; it names the key.
     """
-    result = dict(body or {})
+    given = dict(body or {})
+    result = as_section(given) if "retriever" in given else given
     for key, value in result.items():
         if key in _UNCHECKED:
             continue
@@ -89,9 +102,22 @@ def rewrite_search(
     if "retriever" in result:
         return _with_retriever(result, decision, demote=demote, scroll=scroll)
     if result.get("knn"):
-        return _with_knn(result, decision, demote=demote, scroll=scroll)
+        searches = safe_searches(result, key_of(given), decision)
+        count = count_of(searches)
+        if stays_section(result, count, decision, demote=demote, scroll=scroll, limits=limits):
+            return _with_section(result, searches, count, decision, demote=demote, limits=limits)
+        result = _with_nearest(result, searches, decision, nearest, demote=demote, limits=limits)
+        if nearest is None:
+            raise UnsafeRequest(key_of(given), _FOUND_FIRST)
+        return result
     query = safe_query(result.get("query", MATCH_ALL), "query", decision)
-    return _with_query(result, query, decision, demote=demote)
+    return _with_query(result, query, decision, demote=demote, limits=limits)
+
+
+_FOUND_FIRST = (
+    "beside this query, sort, collapse, search_after or scroll the neighbours are found first: "
+    "send the body that 'nearest_request' gives, and give its hits as 'nearest'"
+)
 
 
 def rewrite_count(body: Mapping[str, Any] | None, decision: Decision) -> dict[str, Any]:
@@ -128,87 +154,68 @@ def restore_response(
 
 
 def _with_query(
-    body: dict[str, Any], query: dict[str, Any], decision: Decision, *, demote: bool
-) -> dict[str, Any]:
+    body: Json, query: Query, decision: Decision, *, demote: bool, limits: Limits
+) -> Json:
     if demote:
         result = ranked(body, query, decision)
     else:
-        order_of(body.get("sort"), "sort", decision)
+        if "sort" in body:
+            order_of(body["sort"], "sort", decision)
         result = {**body, "query": without_hidden(query, decision)}
     if "rescore" in body:
+        depth = limits.rescore_window
         rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=demote)
-        end = Page.of(body).end
         result["rescore"] = (
-            paged_demoted(rescorers, decision, end, "rescore") if demote else paged(rescorers)
+            paged_demoted(rescorers, decision, Page.of(body).end, depth, "rescore")
+            if demote
+            else paged(rescorers, depth)
         )
     return result
 
 
-def _with_knn(
-    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
-) -> dict[str, Any]:
-    """Nearest neighbours stay what they are where possible; else they become part of the query."""
-    searches = [
-        safe_knn(item, _numbered("knn", number, body["knn"]), decision)
-        for number, item in enumerate(as_list(body["knn"]))
-    ]
-    query = None
-    if body.get("query") is not None:
-        query = safe_query(body["query"], "query", decision)
-    # Inner hits are found by the query alone: without one they are all of the group.
-    groups = bool(as_list(body.get("collapse", {}).get("inner_hits")))
-    if not demote and not (groups and query is None):
-        order_of(body.get("sort"), "sort", decision)
-        result = {**body, "knn": searches}
-        if query is not None:
-            result["query"] = without_hidden(query, decision)
-        if "rescore" in body:
-            rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=False)
-            result["rescore"] = paged(rescorers)
-        return result
-    alone = query is None and not scroll and not {"collapse", "search_after"} & body.keys()
-    if alone and as_list(body.get("sort")) in ([], ["_score"]) and _few(searches):
+def _with_section(
+    body: Json,
+    searches: list[Json],
+    count: int,
+    decision: Decision,
+    *,
+    demote: bool,
+    limits: Limits,
+) -> Json:
+    """Nearest neighbours, ``count`` of them, as the section that they are."""
+    result = {**body, "knn": searches}
+    if demote:
         rescorers = safe_rescore(body.get("rescore"), "rescore", decision, demote=False)
-        rescorers = multiplying(rescorers, decision, DEPTH, "rescore")
-        return {**body, "knn": searches, "rescore": rescorers}
+        return {**result, "rescore": multiplying(rescorers, decision, max(1, count), "rescore")}
+    if "sort" in body:
+        order_of(body["sort"], "sort", decision)
+    if body.get("query") is not None:
+        result["query"] = without_hidden(safe_query(body["query"], "query", decision), decision)
+    if "rescore" in body:
+        rescorers = safe_rescore(body["rescore"], "rescore", decision, demote=False)
+        result["rescore"] = paged(rescorers, limits.rescore_window)
+    return result
+
+
+def _with_nearest(
+    body: Json,
+    searches: list[Json],
+    decision: Decision,
+    nearest: Sequence[Json] | None,
+    *,
+    demote: bool,
+    limits: Limits,
+) -> Json:
+    """Nearest neighbours that were found first, named in the query."""
     rest = {key: value for key, value in body.items() if key != "knn"}
-    parts = [_as_query(search) for search in searches]
-    if query is not None:
-        parts.append(query)
-        rest["knn"] = _finding_nothing(searches[0])
-    return _with_query(rest, {"bool": {"should": parts}}, decision, demote=demote)
-
-
-def _few(searches: list[dict[str, Any]]) -> bool:
-    """Whether a rescorer reaches all that the searches can find."""
-    counts = [search.get("k", 0) for search in searches]
-    return sum(count for count in counts if isinstance(count, int)) <= DEPTH
-
-
-def _finding_nothing(search: dict[str, Any]) -> dict[str, Any]:
-    """A search whose presence alone matters.
-
-    With one in the body, the engine scores the query by word statistics of all shards together,
-    and so it has to do when the real searches have become part of the query.
-    """
-    kept = {key: search[key] for key in _VECTOR_KEYS if key in search}
-    return {**kept, "k": 1, "num_candidates": 1, "filter": {"match_none": {}}}
-
-
-_VECTOR_KEYS = ("field", "query_vector", "query_vector_builder")
-
-
-def _as_query(search: dict[str, Any]) -> dict[str, Any]:
-    field = str(search.get("field"))
-    if "." in field:
-        raise UnsafeRequest(
-            "knn",
-            f"{field!r} may be nested, which this combination cannot express; "
-            "write it as a 'knn' query, inside a 'nested' query if it is",
-        )
-    if "inner_hits" in search:
-        raise UnsafeRequest("knn.inner_hits", "not together with this sort, query or collapse")
-    return {"knn": search}
+    others = []
+    if body.get("query") is not None:
+        if any("inner_hits" in search for search in searches):
+            raise UnsafeRequest("knn.inner_hits", "not together with a query at this level")
+        others = [safe_query(body["query"], "query", decision)]
+        rest["knn"] = finding_nothing(searches[0])
+    query = neighbours_query(nearest or (), *others)
+    return _with_query(rest, query, decision, demote=demote, limits=limits)
 
 
 def _with_retriever(
@@ -252,10 +259,6 @@ def _highlighting_words(body: Mapping[str, Any]) -> Any:
     if query is None or "highlight_query" in as_object(highlight):
         return highlight
     return {**as_object(highlight), "highlight_query": query}
-
-
-def _numbered(key: str, number: int, value: Any) -> str:
-    return f"{key}.{number}" if isinstance(value, LISTS) else key
 
 
 def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:

@@ -24,6 +24,12 @@ MATCH = {"match": {"title": "cat"}}
 KNN = {"field": "v", "query_vector": [1], "k": 3, "num_candidates": 5}
 BY_ID = {"more_like_this": {"like": {"_id": "1"}, "fields": ["title"]}}
 COMPLETION = {"s": {"prefix": "cat", "completion": {"field": "c"}}}
+RESCORER = {
+    "rescorer": {
+        "retriever": {"standard": {"query": MATCH}},
+        "rescore": {"query": {"rescore_query": MATCH}},
+    }
+}
 LATE_SCORE = {"query": MATCH, "sort": ["price", "_score"]}
 
 
@@ -35,8 +41,9 @@ LATE_SCORE = {"query": MATCH, "sort": ["price", "_score"]}
         {"query": {"bool": {"must": [BY_ID]}}},
         {"suggest": COMPLETION},
         {"query": MATCH, "explain": True, "profile": True},
+        {"knn": KNN, "query": MATCH, "sort": ["price"]},
     ],
-    ids=["nothing", "sorted", "by_id", "completion", "explained"],
+    ids=["nothing", "sorted", "by_id", "completion", "explained", "neighbours"],
 )
 def test_what_every_level_takes(body: dict[str, Any]) -> None:
     assert check_request(body, POLICY) == {}
@@ -71,7 +78,7 @@ def test_which_levels_refuse_and_why(body: dict[str, Any], key: str, levels: lis
 
 
 def test_a_scroll_is_tried_as_one() -> None:
-    body = {"retriever": {"knn": KNN}}
+    body = {"retriever": RESCORER}
     assert check_request(body, POLICY) == {}
     assert list(check_request(body, POLICY, scroll=True)) == ["moderate"]
 
@@ -90,7 +97,7 @@ def test_a_client_can_refuse_at_every_level_what_any_refuses(
         lambda: safe.search(index="a", body=LATE_SCORE),
         lambda: safe.search(index="a", **LATE_SCORE),
         lambda: safe.msearch(index="a", searches=[{}, {}, {}, LATE_SCORE]),
-        lambda: safe.search(index="a", retriever={"knn": KNN}, scroll="1m"),
+        lambda: safe.search(index="a", retriever=RESCORER, scroll="1m"),
     ):
         with pytest.raises(UnsafeRequest, match="at level 'moderate'; this client tries every"):
             call()

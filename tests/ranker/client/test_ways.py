@@ -47,7 +47,9 @@ def test_without_demotion_there_is_nothing_to_choose() -> None:
         {"rescore": []},
         {"collapse": {"field": "x"}},
         {"min_score": 1},
-        {"knn": {}},
+        {"knn": {}, "query": None},
+        {"knn": {"field": "v", "inner_hits": {}}},
+        {"knn": [{}, {"inner_hits": {}}]},
         {"retriever": {}},
         {"explain": True},
         {"profile": True},
@@ -66,6 +68,13 @@ def test_without_demotion_there_is_nothing_to_choose() -> None:
 def test_what_needs_all_scores_is_done_in_the_query(part: dict[str, Any]) -> None:
     assert ways(QUERY) == USUAL
     assert ways({**QUERY, **part}) == [Way.IN_QUERY]
+
+
+def test_neighbours_beside_a_query_are_looked_at_once_from_above() -> None:
+    body = {**QUERY, "knn": {"field": "v"}}
+    assert ways(body) == [Way.FETCH, Way.IN_QUERY]
+    assert ways({**body, "from": MAX_FETCH}) == [Way.IN_QUERY]
+    assert ways({**body, "sort": ["price"]}) == [Way.IN_QUERY]
 
 
 def test_parameters_that_need_it_are_done_in_the_query() -> None:

@@ -8,7 +8,6 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.ranking import (
-    DEPTH,
     Order,
     demoting,
     multiplying,
@@ -34,7 +33,6 @@ def demoted(demoting: Decision) -> Decision:
 @pytest.mark.parametrize(
     ("sort", "order"),
     [
-        (None, Order.RELEVANCE),
         ([], Order.RELEVANCE),
         ("_score", Order.RELEVANCE),
         (["_score", "price"], Order.RELEVANCE),
@@ -265,7 +263,7 @@ def test_rescorers_that_are_refused(hiding: Decision, rescore: Any, key: str) ->
     assert caught.value.key == key
 
 
-LOOK_AT_ALL = {"window_size": DEPTH, "query": {"rescore_query": {"match_none": {}}}}
+LOOK_AT_ALL = {"window_size": 10_000, "query": {"rescore_query": {"match_none": {}}}}
 LEAST_OF_ALL = {"match_all": {"boost": LEAST}}
 LEAST_OF_RESCORED = {"match_all": {"boost": LEAST_RESCORED}}
 
@@ -286,11 +284,10 @@ LEAST_OF_RESCORED = {"match_all": {"boost": LEAST_RESCORED}}
     ],
 )
 def test_rescorers_that_lower_scores_look_at_everything(spec: dict[str, Any], raises: bool) -> None:
-    assert DEPTH == 10_000
     one = [rescorer(**spec)]
-    assert paged(one) == (one if raises else [*one, LOOK_AT_ALL])
+    assert paged(one, 10_000) == (one if raises else [*one, LOOK_AT_ALL])
     both = [rescorer(), *one]
-    assert paged(both) == (both if raises else [*both, LOOK_AT_ALL])
+    assert paged(both, 10_000) == (both if raises else [*both, LOOK_AT_ALL])
 
 
 @pytest.mark.parametrize(
@@ -299,9 +296,9 @@ def test_rescorers_that_lower_scores_look_at_everything(spec: dict[str, Any], ra
         ({}, None),
         ({"score_mode": "max"}, None),
         ({"query_weight": 0}, 20),
-        ({"score_mode": "min"}, DEPTH),
-        ({"score_mode": "multiply"}, DEPTH),
-        ({"score_mode": "avg"}, DEPTH),
+        ({"score_mode": "min"}, 10_000),
+        ({"score_mode": "multiply"}, 10_000),
+        ({"score_mode": "avg"}, 10_000),
     ],
 )
 def test_after_rescorers_of_demoted_scores_none_is_zero(
@@ -311,15 +308,15 @@ def test_after_rescorers_of_demoted_scores_none_is_zero(
     lowest = {"function_score": {"query": LEAST_OF_RESCORED, **demoted.scoring}}
     query = {"rescore_query": lowest, "score_mode": "max"}
     last = [] if window is None else [{"window_size": window, "query": query}]
-    assert paged_demoted(given, demoted, 10, "rescore") == [*given, *last]
+    assert paged_demoted(given, demoted, 10, 10_000, "rescore") == [*given, *last]
 
 
-@pytest.mark.parametrize(("page_end", "window"), [(10, 20), (500, 500), (20_000, DEPTH)])
+@pytest.mark.parametrize(("page_end", "window"), [(10, 20), (500, 500), (20_000, 10_000)])
 def test_a_page_behind_the_window_has_no_scores_of_zero_either(
     demoted: Decision, page_end: int, window: int
 ) -> None:
     given = [rescorer(query_weight=0)]
-    assert paged_demoted(given, demoted, page_end, "rescore")[-1]["window_size"] == window
+    assert paged_demoted(given, demoted, page_end, 10_000, "rescore")[-1]["window_size"] == window
 
 
 @pytest.mark.parametrize("name", ["query_weight", "rescore_query_weight"])
@@ -327,7 +324,7 @@ def test_a_page_behind_the_window_has_no_scores_of_zero_either(
 def test_scores_below_zero_cannot_be_demoted(demoted: Decision, name: str, value: Any) -> None:
     given = [rescorer(), rescorer(**{name: value})]
     for demote in (
-        lambda: paged_demoted(given, demoted, 10, "rescore"),
+        lambda: paged_demoted(given, demoted, 10, 10_000, "rescore"),
         lambda: multiplying(given, demoted, 10, "rescore"),
     ):
         with pytest.raises(UnsafeRequest, match="weight of 0 or more") as caught:

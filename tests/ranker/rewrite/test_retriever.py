@@ -48,7 +48,7 @@ def test_nearest_neighbours_are_demoted_by_a_last_rescorer(
     assert safe_retriever(given, "retriever", demoting, demote=True) == {
         "rescorer": {
             "retriever": safe_knn(demoting),
-            "rescore": multiplying([], demoting, 10_000, ""),
+            "rescore": multiplying([], demoting, 1, ""),
         }
     }
 

@@ -10,6 +10,8 @@ from saferank.mappings.fields import SafetyFields
 from saferank.ranker.bodies import names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
+from saferank.ranker.rewrite.limits import Limits
+from saferank.ranker.rewrite.neighbours import nearest_request, neighbours_query
 from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.ranking import demoting as multiplied
 from saferank.ranker.rewrite.ranking import multiplying, ranked
@@ -19,6 +21,10 @@ ALL = {"match_all": {}}
 MATCH = {"match": {"title": "cat"}}
 LOOKUP = {"terms": {"tag": {"index": "x", "id": "1", "path": "tags"}}}
 KNN = {"field": "v", "query_vector": [1], "k": 3, "num_candidates": 5}
+HITS = [
+    {"_index": "i", "_id": "1", "_score": 0.5},
+    {"_index": "i", "_id": "2", "_score": 0.25},
+]
 RESCORE = {"window_size": 20, "query": {"rescore_query": MATCH}}
 
 
@@ -65,9 +71,11 @@ def test_checked_parts_are_passed_as_they_are(hiding: Decision) -> None:
 def test_a_rescorer_that_lowers_scores_is_paged(demoting: Decision, hiding: Decision) -> None:
     lowering = {"query": {"rescore_query": MATCH, "score_mode": "multiply"}}
     for decision in (hiding, demoting):
-        for body in ({"query": MATCH}, {"query": MATCH, "knn": KNN}, {"knn": KNN}):
-            found = rewrite_search({**body, "rescore": lowering}, decision)["rescore"]
-            assert {item.get("window_size") for item in found} == {None, 10_000}
+        for body in ({"query": MATCH}, {"query": MATCH, "knn": KNN}):
+            for limits, window in ((Limits(), 10_000), (Limits(500, 300), 300)):
+                request = {**body, "rescore": lowering}
+                found = rewrite_search(request, decision, limits=limits, nearest=[])["rescore"]
+                assert {item.get("window_size") for item in found} == {None, window}
 
 
 def test_the_body_is_not_changed(demoting: Decision) -> None:
@@ -80,7 +88,8 @@ def test_the_body_is_not_changed(demoting: Decision) -> None:
     }
     before = json.dumps(body)
     rewrite_search(body, demoting)
-    rewrite_search({**body, "knn": KNN}, demoting)
+    rewrite_search({**body, "knn": KNN}, demoting, nearest=HITS)
+    nearest_request({**body, "knn": KNN}, demoting)
     assert json.dumps(body) == before
 
 
@@ -125,8 +134,17 @@ def test_what_is_passed_on(hiding: Decision) -> None:
         ({"knn": [KNN, {**KNN, "filter": [LOOKUP]}]}, "knn.1.filter.0.terms.tag"),
         ({"knn": KNN, "query": LOOKUP}, "query.terms.tag"),
         ({"retriever": {"x": {}}}, "retriever.x"),
+        ({"retriever": {"knn": {**KNN, "x": 1}}}, "retriever.knn.x"),
+        ({"retriever": {"knn": {**KNN, "filter": LOOKUP}}}, "retriever.knn.filter.0.terms.tag"),
         (
             {"retriever": {"knn": KNN}, "collapse": {"field": "g", "inner_hits": {"name": "a"}}},
+            "retriever.knn",
+        ),
+        (
+            {
+                "retriever": {"rescorer": {"retriever": {"knn": KNN}, "rescore": RESCORE}},
+                "collapse": {"field": "g", "inner_hits": {"name": "a"}},
+            },
             "collapse.inner_hits",
         ),
         ({"runtime_mappings": {"x": {"type": "lookup"}}}, "runtime_mappings.x"),
@@ -201,7 +219,7 @@ def test_neighbours_alone_are_demoted_by_a_last_rescorer(
     found = rewrite_search({"knn": KNN, "rescore": RESCORE, "min_score": 1, **sort}, demoting)
     assert found == {
         "knn": [safe(demoting)],
-        "rescore": multiplying([RESCORE], demoting, 10_000, "rescore"),
+        "rescore": multiplying([RESCORE], demoting, 3, "rescore"),
         "min_score": 1,
         **sort,
     }
@@ -219,11 +237,14 @@ def test_neighbours_and_a_query_are_demoted_together(demoting: Decision) -> None
         "num_candidates": 1,
         "filter": {"match_none": {}},
     }
-    query = {"bool": {"should": [{"knn": safe(demoting)}, MATCH]}}
-    assert rewrite_search({"knn": KNN, "query": MATCH, "size": 3}, demoting) == {
-        **ranked({"size": 3}, query, demoting),
+    body = {"knn": KNN, "query": MATCH, "size": 3}
+    assert rewrite_search(body, demoting, nearest=HITS) == {
+        **ranked({"size": 3}, neighbours_query(HITS, MATCH), demoting),
         "knn": nothing,
     }
+    with pytest.raises(UnsafeRequest) as caught:
+        rewrite_search({**body, "knn": [{**KNN, "inner_hits": {}}]}, demoting, nearest=HITS)
+    assert caught.value.key == "knn.inner_hits"
 
 
 @pytest.mark.parametrize(
@@ -236,15 +257,15 @@ def test_neighbours_and_a_query_are_demoted_together(demoting: Decision) -> None
         {"collapse": {"field": "g"}},
     ],
 )
-def test_neighbours_in_another_order_become_the_query(
+def test_neighbours_in_another_order_are_found_first(
     demoting: Decision, rest: dict[str, Any]
 ) -> None:
-    query = {"bool": {"should": [{"knn": safe(demoting)}]}}
-    assert rewrite_search({"knn": KNN, **rest}, demoting) == ranked(rest, query, demoting)
-    for bad, key in (({"field": "parts.v"}, "knn"), ({"inner_hits": {}}, "knn.inner_hits")):
-        with pytest.raises(UnsafeRequest) as caught:
-            rewrite_search({"knn": {**KNN, **bad}, **rest}, demoting)
-        assert caught.value.key == key
+    body = {"knn": KNN, **rest}
+    expected = ranked(rest, neighbours_query(HITS), demoting)
+    assert rewrite_search(body, demoting, nearest=HITS) == expected
+    with pytest.raises(UnsafeRequest, match="nearest_request") as caught:
+        rewrite_search(body, demoting)
+    assert caught.value.key == "knn"
 
 
 @pytest.mark.parametrize("nothing", [None, []])
@@ -253,19 +274,17 @@ def test_no_neighbours_leave_the_query_alone(demoting: Decision, nothing: Any) -
     assert found == {**rewrite_search({"query": MATCH}, demoting), "knn": nothing}
 
 
-def test_in_a_scroll_without_rescorers_neighbours_become_the_query(
+def test_in_a_scroll_without_rescorers_neighbours_are_found_first(
     demoting: Decision, hiding: Decision
 ) -> None:
-    query = {"bool": {"should": [{"knn": safe(demoting)}]}}
-    found = rewrite_search({"knn": KNN}, demoting, scroll=True)
-    assert found == ranked({}, query, demoting)
-    assert rewrite_search({"knn": KNN}, hiding, scroll=True) == {"knn": [safe(hiding)]}
-    retriever = {"retriever": {"knn": KNN}}
-    assert rewrite_search(retriever, hiding, scroll=True) == rewrite_search(retriever, hiding)
+    for body in ({"knn": KNN}, {"retriever": {"knn": KNN}}):
+        found = rewrite_search(body, demoting, scroll=True, nearest=HITS)
+        assert found == ranked({}, neighbours_query(HITS), demoting)
+        assert rewrite_search(body, hiding, scroll=True) == {"knn": [safe(hiding)]}
     standard = {"retriever": {"standard": {"query": MATCH}}}
     assert rewrite_search(standard, demoting, scroll=True) == rewrite_search(standard, demoting)
     with pytest.raises(UnsafeRequest) as caught:
-        rewrite_search(retriever, demoting, scroll=True)
+        rewrite_search({"retriever": {"rescorer": {}}}, demoting, scroll=True)
     assert caught.value.key == "retriever"
 
 
@@ -283,19 +302,24 @@ def test_a_number_of_neighbours_that_is_none_is_for_the_engine_to_refuse(
     ]
 
 
-def test_more_neighbours_than_a_rescorer_reaches(demoting: Decision) -> None:
+def test_more_neighbours_than_a_rescorer_reaches_are_found_first(demoting: Decision) -> None:
     most = {**KNN, "k": 5000, "num_candidates": 5000}
     assert "knn" in rewrite_search({"knn": [most, most]}, demoting)
-    more = rewrite_search({"knn": [most, most, KNN]}, demoting)
+    more = rewrite_search({"knn": [most, most, KNN]}, demoting, nearest=HITS)
     assert "knn" not in more
     assert "rescore" not in more
+    fewer = rewrite_search({"knn": [most]}, demoting, limits=Limits(5000, 4999), nearest=HITS)
+    assert fewer == ranked({}, neighbours_query(HITS), demoting)
 
 
-def test_groups_of_neighbours_need_a_query_at_every_level(hiding: Decision) -> None:
+def test_groups_of_neighbours_need_a_query_where_anything_is_hidden(
+    hiding: Decision, open_level: Decision
+) -> None:
     collapse = {"field": "g", "inner_hits": {"name": "a"}}
-    found = rewrite_search({"knn": KNN, "collapse": collapse}, hiding)
-    query = {"bool": {"should": [{"knn": safe(hiding)}]}}
-    assert found == {"collapse": collapse, "query": visible(hiding, query)}
+    body = {"knn": KNN, "collapse": collapse}
+    found = rewrite_search(body, hiding, nearest=HITS)
+    assert found == {"collapse": collapse, "query": visible(hiding, neighbours_query(HITS))}
+    assert rewrite_search(body, open_level) == {"knn": [KNN], "collapse": collapse}
     both = rewrite_search({"knn": KNN, "query": MATCH, "collapse": collapse}, hiding)
     assert both["knn"] == [safe(hiding)]
     plain = rewrite_search({"knn": KNN, "collapse": {"field": "g"}}, hiding)
@@ -316,7 +340,7 @@ def test_retrievers(hiding: Decision, demoting: Decision) -> None:
     assert caught.value.key == "min_score"
     knn = {"retriever": {"knn": KNN}, "collapse": {"field": "g"}}
     found = rewrite_search(knn, demoting, demote=False)
-    assert found == {**knn, "retriever": {"knn": safe(demoting)}}
+    assert found == {"knn": [safe(demoting)], "collapse": {"field": "g"}}
 
 
 def test_counts(demoting: Decision) -> None:

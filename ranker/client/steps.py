@@ -1,0 +1,86 @@
+"""The searches that are sent on the way to the answer of one search."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+from saferank.ranker.bodies import Json, names
+from saferank.ranker.client.arguments import Request
+from saferank.ranker.client.flow import Knowledge
+from saferank.ranker.client.limits import remember_limits
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.limits import Limits
+from saferank.ranker.rewrite.neighbours import carry_over, nearest_request
+from saferank.ranker.rewrite.search import rewrite_search
+
+
+class Step(NamedTuple):
+    """One of these searches.
+
+    Attributes:
+        body: what to send.
+        own: the response is not for the application, and whole whatever this asked for.
+    """
+
+    body: Json
+    own: bool = False
+
+    def parameters(self, given: Json) -> Json:
+        """Those of the application's parameters that go along."""
+        if not self.own:
+            return given
+        return {key: value for key, value in given.items() if key not in _FOR_THE_APPLICATION}
+
+
+_FOR_THE_APPLICATION = names("rest_total_hits_as_int scroll typed_keys")
+
+Steps = Generator[Step, Json, Json]
+"""Yields searches, is sent response bodies, returns a response body."""
+
+
+def in_query(
+    request: Request, body: Json, decision: Decision, knowledge: Knowledge, limits: Limits
+) -> Steps:
+    """The way that is right for every request; its neighbours, if it asks for any, found first.
+
+    Args:
+        request: as the application made it.
+        body: its body, asking for the safety fields as well.
+        decision: the level that holds.
+        knowledge: learns when the engine tells other limits.
+        limits: of the indices, as far as they are known.
+    """
+    while True:
+        answer = yield from _within(request, body, decision, limits)
+        if "error" not in answer:
+            return answer
+        told = limits.told_by(answer["error"]).and_those(limits)
+        if told == limits:
+            return answer
+        limits = told
+        remember_limits(request, limits, knowledge)
+
+
+def _within(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
+    scroll = "scroll" in request.parameters
+    nearest: list[Json] = []
+    # Without neighbours at first: what is refused is refused before anything is sent.
+    rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
+    while True:
+        first = nearest_request(body, decision, scroll=scroll, limits=limits, found=nearest)
+        if first is None:
+            break
+        answer = yield Step(first, own=True)
+        if "error" in answer:
+            return answer
+        hits = answer["hits"]["hits"]
+        nearest += hits
+        if not hits or len(hits) < first["size"]:
+            break
+    if nearest:
+        rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
+    answer = yield Step(rewritten)
+    if nearest and "error" not in answer:
+        carry_over(answer["hits"]["hits"], nearest)
+    return answer

@@ -1,6 +1,7 @@
-"""What the boxes of an AVIF or HEIF file say of its colours (ISO 14496-12, 23008-12).
+"""What the boxes of an AVIF or HEIF file say (ISO 14496-12, 23008-12).
 
-Pillow hands the profile over but not the code points, which most files have instead of one.
+Pillow goes by the major brand alone, and encoders may give a general one; it hands the profile
+over but not the code points, which most files have instead of one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,32 @@ from collections.abc import Iterator
 from saferank.indexer.decode import colour_space
 from saferank.indexer.decode.colour_space import ColourSpace
 
+AVIF = (b"avif", b"avis")
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+
+_MAJOR, _COMPATIBLE = 8, 16  # where a file's brands are
 _HEADER = 8
 _FULL_HEADER = 4  # version and flags, in the boxes that have them
+
+
+def brands(data: bytes) -> list[bytes]:
+    """What a file calls itself, the major brand first; nothing if it has no such boxes."""
+    if data[4:8] != b"ftyp":
+        return []
+    compatible = range(_COMPATIBLE, min(int.from_bytes(data[:4], "big"), len(data)) - 3, 4)
+    return [data[place : place + 4] for place in (_MAJOR, *compatible)]
+
+
+def branded(data: bytes) -> bytes:
+    """The file under a major brand that tells its coding: the first such of all its brands.
+
+    AV1 comes before the others, as in browsers, which look at all brands.
+    """
+    own = brands(data)
+    known = next((each for kind in (AVIF, HEIC) for each in own if each in kind), None)
+    if known is None or own[0] in (AVIF if known in AVIF else HEIC):
+        return data
+    return data[:_MAJOR] + known + data[_MAJOR + 4 :]
 
 
 def colour_space_of(data: bytes) -> ColourSpace | None:

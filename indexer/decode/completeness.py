@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from saferank.indexer.decode import jpeg
+
 
 def ends_early(data: bytes, name: str) -> bool:
     """Say whether the file is shorter than its own structure declares.
@@ -21,7 +23,7 @@ def ends_early(data: bytes, name: str) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
-    return b"\xff\xd9" not in data[-4096:]
+    return not jpeg.has_end(data)
 
 
 def _png(data: bytes) -> bool:

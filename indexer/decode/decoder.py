@@ -8,7 +8,7 @@ from dataclasses import replace
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import formats
+from saferank.indexer.decode import boxes, formats
 from saferank.indexer.decode.isolation import DecoderProcess
 from saferank.indexer.decode.reading import Decoded, read, read_reference
 from saferank.settings import DecodeSettings
@@ -27,6 +27,7 @@ def decode(data: bytes, settings: DecodeSettings) -> Decoded:
         ImageError: ``not_an_image``, ``truncated``, ``unreadable``, ``too_large`` or
             ``decode_timeout``.
     """
+    data = boxes.branded(data)
     try:
         return _here_or_in_child("read", read, data, settings)
     except ImageError as error:
@@ -41,7 +42,7 @@ def decode_reference(data: bytes, settings: DecodeSettings) -> Image.Image:
     Raises:
         ImageError: as ``decode``.
     """
-    return _here_or_in_child("reference", read_reference, data, settings).frames[0]
+    return _here_or_in_child("reference", read_reference, boxes.branded(data), settings).frames[0]
 
 
 def _here_or_in_child(

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 from PIL import Image
 
+from saferank.indexer.decode import boxes
+
 _HAVE_HEIF = find_spec("pillow_heif") is not None  # the extra "heif"
 if _HAVE_HEIF:
     import pillow_heif
@@ -30,7 +32,7 @@ SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "TIFF", "WEBP"})
 JPEGS = frozenset({"JPEG", "MPO"})
 BOXED = frozenset({"AVIF", "HEIF"})  # files of ISO's base media boxes
 
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEIF_BRANDS = (*boxes.HEIC, b"mif1", b"msf1")
 
 
 def readable() -> list[str]:
@@ -55,4 +57,5 @@ def recognise(data: bytes) -> str | None:
 
 def lacks_extra(data: bytes) -> bool:
     """Say whether the bytes are a HEIF image that cannot be read for want of the extra."""
-    return not _HAVE_HEIF and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+    own = boxes.brands(data)
+    return not _HAVE_HEIF and bool(own) and own[0] in _HEIF_BRANDS

@@ -1,21 +1,25 @@
-"""Is a JPEG without its end marker whole?
+"""What belongs to the picture of a JPEG file, and whether all of it is there.
 
-Browsers show such files, and often nothing is missing but the two bytes of the marker. Pillow
-refuses them; with the marker put back it would show any of them, grey where there is nothing.
+Browsers show a file without its end marker, and often nothing is missing but those two bytes.
+Pillow refuses it; with the marker put back it would show any of them, grey where there is nothing.
+What follows the marker is no part of the picture: a phone keeps the film of a motion photo there,
+the other pictures of a panorama, a map of light.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 
 from PIL import Image
 
 END = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
+_START_OF_SCAN, _END = 0xDA, 0xD9
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended and progressive
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+# Not those that stand alone: restarts, a second start, and the zero that follows a byte of 255.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _COEFFICIENTS = 64
 # Bits that, where a scan is not complete, are taken for pixels; they are no marker.
 _MORE = bytes([0x5A, 0xA5, 0x3C, 0xC3]) * 8
@@ -29,6 +33,16 @@ def is_whole(data: bytes) -> bool:
     """
     data = data.rstrip(b"\xff")
     return _tells_everything(data) and _pixels(data + END) == _pixels(data + _MORE + END)
+
+
+def has_end(data: bytes) -> bool:
+    """Say whether a JPEG has its end marker, and not only one of a picture inside its metadata."""
+    return any(marker == _END for marker, _ in _segments(data))
+
+
+def count_scans(data: bytes) -> int:
+    """How many scans the picture has; each one decodes all of it again."""
+    return sum(marker == _START_OF_SCAN for marker, _ in _segments(data))
 
 
 def _pixels(data: bytes) -> bytes:
@@ -55,14 +69,12 @@ def _tells_everything(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each marker and what belongs to it, past the pixels in between."""
+    """Each marker and what belongs to it, past the pixels in between, up to the end marker."""
     position = 2
-    while (position := data.find(b"\xff", position)) != -1 and position + 1 < len(data):
-        marker = data[position + 1]
-        position += 2
-        if marker in (0x00, 0xFF) or marker in _WITHOUT_LENGTH:
-            position -= marker == 0xFF  # a fill byte: the marker is still to come
-            continue
+    while (found := _MARKER.search(data, position)) is not None:
+        marker, position = found[1][0], found.end()
         length = int.from_bytes(data[position : position + 2], "big")
         yield marker, data[position + 2 : position + length]
+        if marker == _END:
+            return
         position += max(length, 2)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import formats
+from saferank.indexer.decode import formats, jpeg
 from saferank.settings import DecodeSettings
 
 # A progressive JPEG is decoded once for every scan, and a scan can be as short as fifty bytes.
 # Encoders write ten or so; this allows two hundred at twelve megapixels, some three seconds.
 _MAX_SCANNED_PIXELS = 2_500_000_000
-_START_OF_SCAN = b"\xff\xda"
+_MANY_SCANS = 50  # of the largest picture that the settings allow
+
+
+def let_pillow_open(settings: DecodeSettings) -> None:
+    """Raise Pillow's own limit on pixels to the settings', where that is higher.
+
+    It is one for the whole process, so it is never lowered; ``check_size`` holds all the same.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, settings.max_pixels)
 
 
 def check_size(size: tuple[int, int], settings: DecodeSettings) -> None:
@@ -30,7 +39,7 @@ def check_size(size: tuple[int, int], settings: DecodeSettings) -> None:
         )
 
 
-def check_scans(image: Image.Image, data: bytes) -> None:
+def check_scans(image: Image.Image, data: bytes, settings: DecodeSettings) -> None:
     """Refuse a JPEG whose scans multiply its pixels beyond reason.
 
     Raises:
@@ -38,8 +47,9 @@ def check_scans(image: Image.Image, data: bytes) -> None:
     """
     if image.format not in formats.JPEGS:
         return
-    scans = data.count(_START_OF_SCAN)
-    if scans * image.width * image.height > _MAX_SCANNED_PIXELS:
+    scans = jpeg.count_scans(data)
+    allowed = max(_MAX_SCANNED_PIXELS, _MANY_SCANS * settings.max_pixels)
+    if scans * image.width * image.height > allowed:
         raise ImageError(
             ErrorCode.TOO_LARGE,
             f"the JPEG has {scans} scans of {image.width} x {image.height} pixels; no encoder "

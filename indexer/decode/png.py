@@ -89,6 +89,8 @@ def checked_png(data: bytes) -> bytes:
             kept += chunk
             met.add(kind)
         position = end
+        if kind == b"IEND":
+            return bytes(kept)
     return bytes(kept + view[position:])
 
 

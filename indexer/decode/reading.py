@@ -59,6 +59,7 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
     Raises:
         ImageError: the file has no picture that can be trusted.
     """
+    limits.let_pillow_open(settings)
     with coded(data):
         if data.startswith(SIGNATURE):
             data = checked_png(data)
@@ -134,6 +135,7 @@ def read_reference(
     Raises:
         ImageError: the image cannot be read, or declares more than allowed.
     """
+    limits.let_pillow_open(settings)
     with coded(data):
         image = _open_with_pillow(data, settings, names)
         image.load()
@@ -162,7 +164,7 @@ def _open_with_pillow(
 ) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=names or formats.readable())
     limits.check_size(image.size, settings)
-    limits.check_scans(image, data)
+    limits.check_scans(image, data, settings)
     return image
 
 

@@ -25,6 +25,7 @@ class Document:
         seq_no: the version that was read; a write is conditional on it.
         primary_term: as ``seq_no``.
         index: the concrete index that it was read from.
+        uuid: of that index, which tells it from a later one of the same name.
         list_at: where it has a list on the way to the object for the score, if it has one; it
             is not to be written then, since that would replace the list.
     """
@@ -36,6 +37,7 @@ class Document:
     seq_no: int = 0
     primary_term: int = 1
     index: str = ""
+    uuid: str = ""
     list_at: str | None = None
 
     @property

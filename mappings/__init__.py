@@ -8,6 +8,7 @@ from saferank.mappings.template import (
     component_template,
     install,
     lacking,
+    not_ready,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "component_template",
     "install",
     "lacking",
+    "not_ready",
 ]

@@ -83,10 +83,11 @@ def add_to_index(
     fields = fields or SafetyFields()
     wanted = component_template(fields)["template"]["mappings"]
     for concrete, found in _indices(client, index).items():
-        _refuse_loss(concrete, found, fields, image_field)
+        if loss := _loss(concrete, found, fields, image_field):
+            raise MappingError(loss)
         conflicts = [
             problem
-            for missing, problem in _problems(found.mapping, wanted["properties"])
+            for missing, problem in problems(found.mapping, wanted["properties"])
             if not missing
         ]
         if conflicts:
@@ -134,16 +135,40 @@ def check_index(
         MappingError: there is no such index, a field is missing or mapped differently, or storing
             a score would lose something of its documents.
     """
+    for reason in not_ready(client, index, fields, image_field=image_field).values():
+        raise MappingError(reason)
+
+
+def not_ready(
+    client: Elasticsearch,
+    index: str,
+    fields: SafetyFields | None = None,
+    *,
+    image_field: str | None = None,
+) -> dict[str, str]:
+    """The indices of a name that cannot be scored or lack the safety fields, each with the reason.
+
+    Args:
+        client: connected.
+        index: index, alias or pattern.
+        fields: names of the safety fields.
+        image_field: source field with the image references, if it is known.
+
+    Raises:
+        MappingError: there is no such index.
+    """
     fields = fields or SafetyFields()
     wanted = component_template(fields)["template"]["mappings"]["properties"]
+    reasons = {}
     for concrete, found in _indices(client, index).items():
-        _refuse_loss(concrete, found, fields, image_field)
-        problems = [problem for _, problem in _problems(found.mapping, wanted)]
-        if problems:
-            raise MappingError(
-                f"index {concrete!r} is not ready for safety scores: {'; '.join(problems)}; "
+        if loss := _loss(concrete, found, fields, image_field):
+            reasons[concrete] = loss
+        elif wrong := [problem for _, problem in problems(found.mapping, wanted)]:
+            reasons[concrete] = (
+                f"index {concrete!r} is not ready for safety scores: {'; '.join(wrong)}; "
                 f"run 'saferank mapping install --index {concrete}'"
             )
+    return reasons
 
 
 def lacking(client: Elasticsearch, index: str, path: str) -> list[str]:
@@ -239,15 +264,15 @@ def _indices(client: Elasticsearch, index: str) -> dict[str, _Index]:
     return {name: _Index.of(found) for name, found in response.body.items()}
 
 
-def _refuse_loss(name: str, index: _Index, fields: SafetyFields, image_field: str | None) -> None:
-    """Refuse an index in which storing a score would lose something, or could not be done."""
+def _loss(name: str, index: _Index, fields: SafetyFields, image_field: str | None) -> str | None:
+    """Why storing a score in an index would lose something, or could not be done."""
     own = (fields.images, *fields.deciding)
     needed = own if image_field is None else (*own, image_field)
-    if reason := why_not_scorable(index.mapping, index.settings, needed):
-        raise MappingError(f"index {name!r} {reason}")
+    reason = why_not_scorable(index.mapping, index.settings, needed)
+    return f"index {name!r} {reason}" if reason else None
 
 
-def _problems(mapping: Json, wanted: Json) -> Iterator[tuple[bool, str]]:
+def problems(mapping: Json, wanted: Json) -> Iterator[tuple[bool, str]]:
     """Compare a mapping with the wanted properties.
 
     Yields:

@@ -370,9 +370,12 @@ def count_left(client: Elasticsearch, settings: Settings, job: Job, *, wait: boo
 
 def query_of(settings: Settings, job: Job, failed_before: datetime) -> Json:
     """Build the query of what a job still has to do, see ``Selection.to_query``."""
-    return job.selection.to_query(
+    query = job.selection.to_query(
         SafetyFields.of(settings), job.model, job.started_at, failed_before=failed_before
     )
+    if not job.without:
+        return query
+    return {"bool": {"filter": [query], "must_not": [{"terms": {"_index": list(job.without)}}]}}
 
 
 def _retried(job: Job, *, wait: bool) -> datetime:

@@ -71,6 +71,7 @@ class Job:
         model: identity of the model to score with.
         selection: which documents.
         pace: how fast.
+        without: concrete indices to leave out.
         state: where it is.
         started_at: a document scored since is done.
         total: documents to do at the start; of a reindex, those copied so far.
@@ -92,6 +93,7 @@ class Job:
     model: str
     selection: Selection
     pace: Pace
+    without: tuple[str, ...] = ()
     state: JobState = JobState.RUNNING
     started_at: datetime = default(default_factory=lambda: _now())
     total: int = 0
@@ -151,6 +153,7 @@ class Job:
         selection = values["selection"]
         values["selection"] = Selection(Only(selection["only"]), selection["query"])
         values["pace"] = Pace(**values["pace"])
+        values["without"] = tuple(values.get("without", ()))
         values["state"] = JobState(values["state"])
         return cls(**values, version=version)
 

@@ -77,7 +77,7 @@ def score_documents(
         documents, missing = store.read(index, pending)
         report.add_missing(missing)
         todo, still_valid = [], []
-        for document in documents:
+        for document in _in_ready_indices(store, index, documents, report):
             previous = before.get(document.place)
             if document.list_at is not None:
                 _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
@@ -120,6 +120,18 @@ def score_documents(
 def _reject(report: Report, key: DocumentKey, reason: str, **extra: str) -> None:
     report.add_rejected([key], reason)
     log.error("document %s is not stored: %s", key.id, reason, extra={"document": key.id, **extra})
+
+
+def _in_ready_indices(
+    store: DocumentStore, index: str, documents: Sequence[Document], report: Report
+) -> Sequence[Document]:
+    """Those whose index can take scores; the others are rejected, one line for each index."""
+    unready = store.unready(index, documents)
+    for name, reason in unready.items():
+        keys = [document.key for document in documents if document.index == name]
+        report.add_rejected(keys, reason)
+        log.error("%d documents are not scored: %s", len(keys), reason)
+    return [document for document in documents if document.index not in unready]
 
 
 def _without_score(documents: Sequence[Document]) -> list[str]:

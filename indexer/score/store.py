@@ -6,26 +6,30 @@ writer's change, and needs no script on the cluster.
 
 A document is read by its id through the name that the caller gave. That does not go through a
 data stream's name, nor through an alias of several indices, nor without a custom routing; what is
-not found so is looked for by a query. It is written to the concrete index where it was found.
+not found so is looked for by a query. It is written to the concrete index where it was found, and
+not to another one that has taken that index's name meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 import stamina
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
+from saferank.indexer.score.indices import Indices
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
@@ -124,6 +128,7 @@ class DocumentStore:
         self._patience = patience
         self._blocked: set[str] = set()
         self._overrides = overrides
+        self._indices = Indices(client, fields, image_field)
 
     def read(
         self, index: str, keys: Sequence[DocumentKey]
@@ -150,6 +155,24 @@ class DocumentStore:
         self._check_accept(documents)
         return documents, missing
 
+    def unready(self, index: str, documents: Iterable[Document]) -> dict[str, str]:
+        """The concrete indices of documents that cannot take scores, each with the reason.
+
+        Args:
+            index: as the documents were read through.
+            documents: as they were read.
+
+        Raises:
+            MappingError: one of them is gone.
+            ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
+        """
+        places = {document.index: document.uuid for document in documents}
+        reasons = {
+            name: self._patiently(index, partial(self._indices.why_not_ready, name, uuid))
+            for name, uuid in places.items()
+        }
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
     def write(
         self,
         index: str,
@@ -175,6 +198,7 @@ class DocumentStore:
                 results[place] = WriteResult(Written.UNCHANGED)
 
         def write_rest() -> None:
+            self._pass_over_replaced(records, results)
             lines = {
                 place: self._lines(*records[place], copies[place])
                 for place, result in enumerate(results)
@@ -190,7 +214,54 @@ class DocumentStore:
 
         with metrics.stage("write"):
             self._patiently(index, write_rest)
+            if any(result and result.written is Written.DELETED for result in results):
+                self._patiently(index, lambda: self._look_for_replaced(records, results))
         return [result for result in results if result is not None]
+
+    def _pass_over_replaced(
+        self,
+        records: Sequence[tuple[Document, SafetyRecord]],
+        results: list[WriteResult | None],
+    ) -> None:
+        """Have documents read again whose index was deleted, or made anew, since they were read."""
+        open_places = [place for place, result in enumerate(results) if result is None]
+        names = {records[place][0].index for place in open_places}
+        now = self._uuids(names)
+        for place in open_places:
+            document, _ = records[place]
+            if now.get(document.index) != document.uuid:
+                results[place] = WriteResult(Written.CHANGED)
+
+    def _look_for_replaced(
+        self,
+        records: Sequence[tuple[Document, SafetyRecord]],
+        results: list[WriteResult | None],
+    ) -> None:
+        """Tell documents that were deleted from those whose index was, in the very last moment.
+
+        A write that comes a moment late makes the index anew, empty; there is no way to ask
+        Elasticsearch not to, but for a user without the privilege to make indices.
+        """
+        now = self._uuids({document.index for document, _ in records})
+        replaced = set()
+        for place, (document, _) in enumerate(records):
+            if now.get(document.index) != document.uuid:
+                results[place] = WriteResult(Written.CHANGED)
+                replaced.add(document.index)
+        for name in replaced & now.keys():
+            log.error(
+                "index %r was deleted while its documents were scored, and is there again: if it "
+                "is empty and nobody made it, the write of a score did; delete it then",
+                name,
+            )
+
+    def _uuids(self, names: Iterable[str]) -> dict[str, str]:
+        """The uuids of concrete indices; those that are gone are not among them."""
+        found: dict[str, str] = {}
+        for name in names:
+            with suppress(NotFoundError):
+                found |= self._indices.uuids([name])
+        return found
 
     def _lines(self, document: Document, record: SafetyRecord, copy: Json) -> tuple[bytes, bytes]:
         """What a bulk says of one document."""
@@ -260,20 +331,24 @@ class DocumentStore:
     def _read(
         self, index: str, keys: Sequence[DocumentKey]
     ) -> tuple[list[Document], list[DocumentKey]]:
+        # Asked before: a document of an index that comes later is then one to read again.
+        uuids = self._indices.uuids([index])
         entries = self._get([_location(index, key) for key in keys])
         documents, unknown = [], []
         for key, entry in zip(keys, entries, strict=True):
             if entry.get("found"):
-                documents.append(self._document(key, entry))
+                documents.append(self._document(key, entry, uuids))
             else:
                 unknown.append(key)
-        elsewhere = self._find(index, unknown)
+        elsewhere = self._find(index, unknown, uuids)
         documents += elsewhere
         found = {document.key for document in elsewhere}
         found |= {DocumentKey(key.id) for key in found}
         return documents, [key for key in unknown if key not in found]
 
-    def _find(self, index: str, keys: Sequence[DocumentKey]) -> list[Document]:
+    def _find(
+        self, index: str, keys: Sequence[DocumentKey], uuids: Mapping[str, str]
+    ) -> list[Document]:
         """Look for documents by a query, whichever index and routing they have."""
         if not keys:
             return []
@@ -289,7 +364,7 @@ class DocumentStore:
         ]
         entries = self._get([_location(*place) for place in places])
         return [
-            self._document(key, entry)
+            self._document(key, entry, uuids)
             for (_, key), entry in zip(places, entries, strict=True)
             if entry.get("found")
         ]
@@ -317,7 +392,7 @@ class DocumentStore:
                 raise _Busy(f"{error['type']}: {error.get('reason')}")
         return entries
 
-    def _document(self, key: DocumentKey, entry: Json) -> Document:
+    def _document(self, key: DocumentKey, entry: Json, uuids: Mapping[str, str]) -> Document:
         source = entry.get("_source", {})
         return Document(
             key,
@@ -327,6 +402,7 @@ class DocumentStore:
             entry["_seq_no"],
             entry["_primary_term"],
             entry["_index"],
+            uuids.get(entry["_index"], ""),
             list_on_the_way(source, self._fields.root)
             or list_on_the_way(source, self._fields.override_object),
         )

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from elasticsearch import Elasticsearch
 
@@ -20,14 +19,11 @@ from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.store import DocumentStore
-from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import ImageRecord
 from saferank.models import load_model
 from saferank.models.description import identity, load_description, locate
 from saferank.settings import Settings, get_settings
-
-_MAPPING_HOLDS = 60.0
 
 
 @dataclass(slots=True)
@@ -47,7 +43,6 @@ class Resources:
     store: DocumentStore
     pipeline: Pipeline
     memory: Memory | None = None
-    _checked: dict[str, float] = field(default_factory=dict)
     _installation: str | None = None
 
     def is_ours(self, installation: str | None) -> bool:
@@ -57,23 +52,6 @@ class Resources:
         # Asked again each time: another cluster may have taken the place of the one we knew.
         self._installation = installation_of(self.client, self.settings.indexer.jobs_index)
         return self._installation in (None, installation)
-
-    def check_index(self, index: str) -> None:
-        """See, at most once a minute, that an index has the safety fields.
-
-        Without them Elasticsearch would guess their types at the first write.
-
-        Raises:
-            MappingError: it has not.
-        """
-        if time.monotonic() - self._checked.get(index, -_MAPPING_HOLDS) >= _MAPPING_HOLDS:
-            check_index(
-                self.client,
-                index,
-                SafetyFields.of(self.settings),
-                image_field=self.settings.image_field,
-            )
-            self._checked[index] = time.monotonic()
 
 
 def model_identity(name_or_path: str) -> str:

@@ -17,7 +17,7 @@ from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.resources import model_identity
-from saferank.mappings import check_index
+from saferank.mappings import not_ready
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
 
@@ -31,7 +31,8 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
     """Queue what may be in flight of an index's unscored and changed documents, and leave.
 
     Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
-    A job of the same kind that a person runs or paused is left alone.
+    A job of the same kind that a person runs or paused is left alone. An index that cannot take
+    scores does not keep the others of the same alias or data stream from theirs.
 
     Args:
         self: the task.
@@ -39,15 +40,15 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
         only: one of ``Only``.
     """
     settings = get_settings()
-    wanted = Job(
-        index=index,
-        field=settings.field,
-        model=model_identity(settings.model),
-        selection=Selection(Only(only)),
-        pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
-    )
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
+        wanted = Job(
+            index=index,
+            field=settings.field,
+            model=model_identity(settings.model),
+            selection=Selection(Only(only)),
+            pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
+            without=_not_ready(client, settings, index),
+        )
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
         changed = replace(wanted, selection=Selection(Only.CHANGED))
@@ -64,6 +65,15 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
             if job is not None:
                 job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
                 log.info("sweep of %s: %s is %s", index, job.id, job.state)
+
+
+def _not_ready(client: Elasticsearch, settings: Settings, name: str) -> tuple[str, ...]:
+    """The concrete indices that cannot take scores; each is named in the log."""
+    fields = SafetyFields.of(settings)
+    reasons = not_ready(client, name, fields, image_field=settings.image_field)
+    for reason in reasons.values():
+        log.error("the sweep of %s leaves an index out: %s", name, reason)
+    return tuple(reasons)
 
 
 def _unscored(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> Job | None:

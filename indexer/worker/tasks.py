@@ -286,7 +286,6 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
     until = time.monotonic() + settings.seconds_to_start
     try:
         with clear_errors(settings.elasticsearch_url):
-            resources.check_index(work.index)
             report = score_documents(
                 resources.pipeline,
                 resources.store,

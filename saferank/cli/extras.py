@@ -47,14 +47,17 @@ def check_ready(client: Elasticsearch, index: str, settings: Settings) -> None:
     field = settings.image_field
     check_index(client, index, SafetyFields.of(settings), image_field=field)
     for name in lacking(client, index, field):
-        Console(stderr=True).print(
-            f"saferank: the mapping of index {name!r} has no field {field!r}, so none of its "
-            "documents has an image there; set SAFERANK_IMAGE_FIELD to the field that has them",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        warn(
+            f"the mapping of index {name!r} has no field {field!r}, so none of its documents has "
+            "an image there; set SAFERANK_IMAGE_FIELD to the field that has them"
         )
+
+
+def warn(sentence: str) -> None:
+    """Print to standard error what is not as somebody may think."""
+    Console(stderr=True).print(
+        f"saferank: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def parse_query(text: str | None) -> dict[str, Any] | None:

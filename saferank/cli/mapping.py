@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.cli.extras import check_ready
+from saferank.cli.extras import check_ready, warn
 from saferank.connection import clear_errors, connect
 from saferank.mappings import template
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.next_index import next_indices_without_fields
 from saferank.ranker.odd_values import odd_values
 from saferank.settings import get_settings
 
@@ -31,38 +32,45 @@ def install(
 ) -> None:
     """Put the component template on the cluster, or the fields into an index."""
     settings = get_settings()
+    fields = SafetyFields.of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         if index is None:
-            template.install(client, SafetyFields.of(settings))
+            template.install(client, fields)
             done = f"component template {template.TEMPLATE_NAME!r} is installed"
         else:
-            template.add_to_index(
-                client, index, SafetyFields.of(settings), image_field=settings.image_field
-            )
+            template.add_to_index(client, index, fields, image_field=settings.image_field)
             done = (
                 f"index {index!r} has the safety fields under {settings.field!r}\n"
                 "Each scoring is a write that counts a document's _version up by one. Where the "
                 "application gives versions of its own, leave room between them."
             )
+        later = [] if index is None else next_indices_without_fields(client, index, fields)
     _print(done)
+    for sentence in later:
+        warn(sentence)
 
 
 @_mapping.command()
 def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None:
     """See whether an index has the safety fields as they must be, with values that can be read.
 
-    Exit code 1 when a document has a value that nobody can read, as 'BLOCK' for 'block'.
+    Exit code 1 when a document has a value that nobody can read, as 'BLOCK' for 'block', or when
+    the index template of a data stream or a rollover alias lacks the fields.
     """
     settings = get_settings()
     fields = SafetyFields.of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, index, settings)
         odd = odd_values(client, index, fields)
+        later = next_indices_without_fields(client, index, fields)
     _print(f"index {index!r} is ready")
     if odd:
         _print("It has values that nobody can read, which are never taken as safe; correct them:")
         for value in odd:
             _print(f"  {value}")
+    for sentence in later:
+        warn(sentence)
+    if odd or later:
         raise typer.Exit(1)
 
 

@@ -375,6 +375,39 @@ def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
         )
 
 
+def test_a_sweep_goes_on_without_an_index_that_is_not_ready(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    tmp_path: Path,
+) -> None:
+    """An index whose mapping was guessed must not fill what may be in flight, sweep after sweep."""
+    fill(client, index_name, 25)
+    alias, guessed = f"{index_name}-alias", f"{index_name}-a-guess"
+    app, log = create_app(indexer_settings), tmp_path / "log"
+
+    def swept() -> bool:
+        app.send_task(SWEEP_TASK, args=[alias], queue=indexer_settings.indexer.fresh_queue)
+        time.sleep(1)
+        client.indices.refresh(index=alias)
+        return client.count(index=alias, query={"exists": {"field": FIELDS.status}})["count"] == 26
+
+    try:
+        status = {"status": "scored", "model": "m", "scored_at": "then"}
+        client.index(index=guessed, document={"safety": status})
+        documents = ({"_index": guessed, "image": data_uri(png(3))} for _ in range(50))
+        helpers.bulk(client, documents, refresh=True)
+        for name in (index_name, guessed):
+            client.indices.put_alias(index=name, name=alias)
+        environment = {**indexer_environment, "SAFERANK_INDEXER__IN_FLIGHT": "2"}
+        with running_worker(environment, log, fast=True):
+            wait_until(swept, "the sweeps")
+    finally:
+        client.indices.delete(index=guessed)
+    assert f"the sweep of {alias} leaves an index out: index '{guessed}'" in log.read_text()
+
+
 def test_an_alias_that_moves_leaves_nothing_unscored_behind_it(
     client: Elasticsearch,
     index_name: str,

@@ -1,0 +1,58 @@
+"""Concrete indices: which one a name stands for now, and whether it can take scores.
+
+An index may be deleted and made again under its name while its documents are being scored, in a
+nightly rebuild say. A write into the new one would store scores of other documents, and where it
+lacks the safety fields, Elasticsearch would guess their types, for good. Names do not tell the two
+apart; their uuids do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from elasticsearch import Elasticsearch
+
+from saferank.mappings import not_ready
+from saferank.mappings.fields import SafetyFields
+
+
+class Indices:
+    """The concrete indices that documents are read from and written to.
+
+    Args:
+        client: connected.
+        fields: names of the safety fields.
+        image_field: source field with the image references.
+    """
+
+    def __init__(self, client: Elasticsearch, fields: SafetyFields, image_field: str) -> None:
+        self._client = client
+        self._fields = fields
+        self._image_field = image_field
+        self._ready: set[str] = set()
+
+    def uuids(self, names: Iterable[str]) -> dict[str, str]:
+        """The concrete indices that names lead to now, each with its uuid.
+
+        Raises:
+            elasticsearch.ApiError: a name leads nowhere.
+        """
+        found = self._client.indices.get_settings(
+            index=list(names), name="index.uuid", flat_settings=True
+        )
+        return {name: entry["settings"]["index.uuid"] for name, entry in found.items()}
+
+    def why_not_ready(self, name: str, uuid: str) -> str | None:
+        """Why an index cannot take scores; None when it can.
+
+        A mapping that is right stays so: fields are added to it and never taken away.
+
+        Raises:
+            MappingError: it is gone.
+        """
+        if uuid in self._ready:
+            return None
+        reason = not_ready(self._client, name, self._fields, image_field=self._image_field)
+        if not reason:
+            self._ready.add(uuid)
+        return reason.get(name)

@@ -16,6 +16,7 @@ AVIF = (b"avif", b"avis")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 
 _MAJOR, _COMPATIBLE = 8, 16  # where a file's brands are
+_TRACKS = b"moov"
 _HEADER = 8
 _FULL_HEADER = 4  # version and flags, in the boxes that have them
 
@@ -38,6 +39,28 @@ def branded(data: bytes) -> bytes:
     if known is None or own[0] in (AVIF if known in AVIF else HEIC):
         return data
     return data[:_MAJOR] + known + data[_MAJOR + 4 :]
+
+
+def has_track(data: bytes) -> bool:
+    """Whether there is an animation in the file."""
+    return any(kind == _TRACKS for kind, _ in _boxes(data))
+
+
+def as_elsewhere(data: bytes) -> bytes | None:
+    """An AVIF file so that the other of its still picture and its animation is shown; or None.
+
+    The major brand decides it for libavif and so for browsers; other viewers may know only stills.
+    """
+    own = brands(data)
+    if not own or own[0] not in AVIF or not has_track(data) or not _has_picture(data):
+        return None
+    (other,) = set(AVIF) - {own[0]}
+    return data[:_MAJOR] + other + data[_MAJOR + 4 :]
+
+
+def _has_picture(data: bytes) -> bool:
+    meta = _first(data, b"meta")[_FULL_HEADER:]
+    return any(kind == b"pitm" for kind, _ in _boxes(meta))
 
 
 def colour_space_of(data: bytes) -> ColourSpace | None:

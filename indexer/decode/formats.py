@@ -24,10 +24,10 @@ _READ = (
 # Decoded in this process; the other formats in a child (see isolation.py).
 COMMON = frozenset({"GIF", "JPEG", "PNG", "WEBP"})
 
-# Files whose further images are shown too: animations, and the pages of a document. (GIF and
-# PNG animations are taken apart by gif.py and apng.py.) In the others they are renditions of
-# the first image: sizes, layers, stereo partner, gain map.
-SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "TIFF", "WEBP"})
+# Files whose further images are shown too: animations, and the pages of a document. (Those of
+# GIF, PNG and TIFF are found by gif.py, apng.py and tiff.py.) In the others they are renditions
+# of the first image: sizes, layers, stereo partner, gain map.
+SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "IM", "SPIDER", "WEBP"})
 
 JPEGS = frozenset({"JPEG", "MPO"})
 BOXED = frozenset({"AVIF", "HEIF"})  # files of ISO's base media boxes

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import apng, bitmap, boxes, formats, gif, icon, jpeg, limits, webp
+from saferank.indexer.decode import (
+    apng,
+    bitmap,
+    boxes,
+    formats,
+    gif,
+    icon,
+    jpeg,
+    limits,
+    tiff,
+    webp,
+)
 from saferank.indexer.decode.colour import as_shown
 from saferank.indexer.decode.composing import Animation, compose
 from saferank.indexer.decode.exif import Orientation, orientation, turned
@@ -18,6 +29,8 @@ from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import spread
 from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
 from saferank.settings import DecodeSettings
+
+_NOT_TURNED = Orientation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +78,37 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
             data = checked_png(data)
         if (animation := _animation(data, settings)) is not None:
             return _read_animation(animation, settings)
+        if tiff.is_tiff(data):
+            return _read_pages(data, settings)
         decoded = _read_file(webp.as_in_chromium(data), settings, names)
-        elsewhere = webp.as_elsewhere(data)
+        elsewhere = webp.as_elsewhere(data) or boxes.as_elsewhere(data)
         if elsewhere is None:
             return decoded
         others = _read_file(elsewhere, settings, names).pictures
         return replace(decoded, alternatives=decoded.alternatives + others)
+
+
+def _read_pages(data: bytes, settings: DecodeSettings) -> Decoded:
+    """Decode the pictures of a TIFF file; other viewers show smaller ones that are before them."""
+    directories = tiff.parse(data, settings)
+    shown = _pages(data, directories.pictures, settings)
+    others = _pages(data, directories.renditions, settings)
+    # Pillow turns each page itself.
+    return _decoded(shown, _NOT_TURNED, len(directories.pictures), "TIFF", others)
+
+
+def _pages(data: bytes, places: list[int], settings: DecodeSettings) -> list[Image.Image]:
+    def opened(place: int) -> Image.Image:
+        return _open(tiff.beginning_at(data, place), settings, ["TIFF"])
+
+    if not places:
+        return []
+    pages = []
+    for number in _wanted(len(places), opened(places[0]).size, settings):
+        page = opened(places[number])
+        page.load()
+        pages.append(as_shown(page))
+    return pages
 
 
 def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Decoded:
@@ -85,7 +123,8 @@ def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -
         shown = [as_shown(image)]
     else:
         steps = _steps(_open(data, settings, names))
-        shown = _sample(steps, count, image.size, turn, settings)
+        wanted = _wanted(count, image.size, settings, turn)
+        shown = _sample(steps, count, wanted, settings)
     elsewhere = image.info.get("elsewhere")
     others = [as_shown(elsewhere)] if elsewhere is not None else []
     return _decoded(shown, turn, count, image.format or "", others)
@@ -106,7 +145,8 @@ def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
     if animation.first_may_be_alone:
         first.load()
         alone.append(as_shown(first))
-    shown = _sample(compose(animation), count, animation.size, turn, settings)
+    wanted = _wanted(count, animation.size, settings, turn)
+    shown = _sample(compose(animation), count, wanted, settings)
     return _decoded(shown, turn, count, animation.format, alone)
 
 
@@ -154,6 +194,12 @@ def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Ima
     else:
         image = _open_with_pillow(data, settings, names)
     limits.check_size(image.size, settings)
+    if image.format == "HEIF" and boxes.has_track(data):
+        raise ImageError(
+            ErrorCode.UNREADABLE,
+            "the HEIF file is an animation, of which only AVIF's are read; store its frames one by "
+            "one",
+        )
     if image.format in formats.BOXED and "icc_profile" not in image.info:
         image.info["colour_space"] = boxes.colour_space_of(data)
     return image
@@ -196,18 +242,23 @@ def _steps(image: Image.Image) -> Iterator[Image.Image]:
         yield image
 
 
+def _wanted(
+    count: int, size: tuple[int, int], settings: DecodeSettings, turn: Orientation = _NOT_TURNED
+) -> list[int]:
+    """The frames to look at, spread over the whole; fewer where they take more room."""
+    pixels = size[0] * size[1] * (1 + len(turn.claimed))
+    room = max(1, settings.max_pixels // pixels)
+    return spread(count, min(settings.max_frames, room))
+
+
 def _sample(
     steps: Iterator[Image.Image],
     count: int,
-    size: tuple[int, int],
-    turn: Orientation,
+    wanted: list[int],
     settings: DecodeSettings,
 ) -> list[Image.Image]:
-    """Keep frames spread over an animation; fewer of them where they take more room."""
+    """Keep the frames of an animation that are wanted."""
     deadline = time.monotonic() + settings.timeout
-    pixels = size[0] * size[1] * (1 + len(turn.claimed))
-    room = max(1, settings.max_pixels // pixels)
-    wanted = set(spread(count, min(settings.max_frames, room)))
     frames = []
     for index, image in enumerate(steps):
         if time.monotonic() > deadline:

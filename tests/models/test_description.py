@@ -130,5 +130,5 @@ def test_identity_names_the_reading_of_files(
     description, folder = load_description(write(tmp_path))
     files = locate(description, folder)
     before = identity(description, files)
-    monkeypatch.setattr("saferank.models.description.VIEWED", "viewed-3")
-    assert identity(description, files) == before.replace(VIEWED, "viewed-3") != before
+    monkeypatch.setattr("saferank.models.description.VIEWED", "viewed-next")
+    assert identity(description, files) == before.replace(VIEWED, "viewed-next") != before

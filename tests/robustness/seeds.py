@@ -80,6 +80,19 @@ def _outside() -> bytes:
     return bytes(data)
 
 
+def _preview() -> bytes:
+    """A TIFF file whose picture is in a directory below a preview, as in a camera's file."""
+    file = bytearray(_saved("TIFF", frames=2, tiffinfo={254: 1, 330: 0}))
+    (first,) = struct.unpack_from("<I", file, 4)
+    below = file.index(struct.pack("<HHI", 330, 4, 1), first) + 8
+    end = first + 2 + 12 * file[first]
+    file[below : below + 4], file[end : end + 4] = file[end : end + 4], bytes(4)
+    (second,) = struct.unpack_from("<I", file, below)
+    kind = file.index(struct.pack("<HHI", 254, 4, 1), second) + 8
+    file[kind] = 0
+    return bytes(file)
+
+
 def _exif() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -125,6 +138,7 @@ def seeds() -> dict[str, bytes]:
         "bmp palette": partial(_saved, "BMP", "P"),
         "dib": partial(_saved, "DIB"),
         "tiff": partial(_saved, "TIFF", frames=2),
+        "tiff preview": _preview,
         "tiff lzw": partial(_saved, "TIFF", compression="tiff_lzw"),
         "tiff jpeg": partial(_saved, "TIFF", compression="jpeg"),
         "tiff deflate cmyk": partial(_saved, "TIFF", "CMYK", compression="tiff_adobe_deflate"),

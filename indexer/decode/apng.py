@@ -75,6 +75,7 @@ class _Control:
 
     box: tuple[int, int, int, int]  # left, top, width, height
     disposal: Disposal
+    delay: float
     over: bool
     pixels: list[memoryview] = field(default_factory=list)
 
@@ -102,7 +103,7 @@ def _frames(data: bytes, declared: int) -> Iterator[Frame]:
         elif kind == b"IDAT":
             if control is None:
                 width, height = struct.unpack_from(">II", header)
-                control = _Control((0, 0, width, height), Disposal.CLEAR, over=False)
+                control = _Control((0, 0, width, height), Disposal.CLEAR, 0.0, over=False)
                 is_default = True
             control.pixels.append(body)
         elif kind == b"fdAT":
@@ -118,10 +119,11 @@ def _frames(data: bytes, declared: int) -> Iterator[Frame]:
 def _control(body: memoryview) -> _Control:
     if len(body) != 26:
         raise _out_of_order()
-    width, height, left, top, _, _, disposal, blend = struct.unpack_from(">IIIIHHBB", body, 4)
+    width, height, left, top, *delay, disposal, blend = struct.unpack_from(">IIIIHHBB", body, 4)
     if disposal >= len(_DISPOSALS):
         raise _out_of_order()
-    return _Control((left, top, width, height), _DISPOSALS[disposal], over=blend == 1)
+    seconds = delay[0] / (delay[1] or 100)
+    return _Control((left, top, width, height), _DISPOSALS[disposal], seconds, over=blend == 1)
 
 
 def _frame(control: _Control, header: bytes, shared: list[bytes]) -> Frame:
@@ -135,6 +137,7 @@ def _frame(control: _Control, header: bytes, shared: list[bytes]) -> Frame:
         width,
         height,
         control.disposal,
+        control.delay,
         control.over,
         (
             SIGNATURE + _chunk(b"IHDR", [header]),

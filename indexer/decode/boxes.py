@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import repeat
 
 from saferank.indexer.decode import colour_space
 from saferank.indexer.decode.colour_space import ColourSpace
@@ -44,6 +45,28 @@ def branded(data: bytes) -> bytes:
 def has_track(data: bytes) -> bool:
     """Whether there is an animation in the file."""
     return any(kind == _TRACKS for kind, _ in _boxes(data))
+
+
+def delays(data: bytes) -> Iterator[float]:
+    """Seconds for which each frame of an animation is to be shown, as far as it makes sense."""
+    tracks = (body for kind, body in _boxes(_first(data, _TRACKS)) if kind == b"trak")
+    media = next((body for body in map(_media, tracks) if _handler(body) == b"pict"), b"")
+    try:
+        header = _first(media, b"mdhd")
+        (units,) = struct.unpack_from(">I", header, _FULL_HEADER + (16 if header[0] else 8))
+        runs = _first(media, b"minf", b"stbl", b"stts")[_FULL_HEADER + 4 :]
+        for number, delay in struct.iter_unpack(">II", runs):
+            yield from repeat(delay / units, number)
+    except (struct.error, IndexError, ZeroDivisionError):
+        return
+
+
+def _media(track: bytes) -> bytes:
+    return _first(track, b"mdia")
+
+
+def _handler(media: bytes) -> bytes:
+    return _first(media, b"hdlr")[_FULL_HEADER + 4 :][:4]
 
 
 def as_elsewhere(data: bytes) -> bytes | None:

@@ -39,6 +39,7 @@ class Frame:
         width: in pixels.
         height: in pixels.
         disposal: what becomes of it.
+        delay: seconds for which it is to be shown.
         over: whether what is below shows through; if not, it replaces its part of the canvas.
         parts: a file of the frame alone, in pieces, which frames may share.
     """
@@ -48,6 +49,7 @@ class Frame:
     width: int
     height: int
     disposal: Disposal
+    delay: float
     over: bool
     parts: tuple[bytes | memoryview, ...]
 

@@ -87,7 +87,7 @@ def _may_be_shown_alone(first: Frame, screen: tuple[int, int], data: bytes) -> b
 
 
 def _frames(reader: _Reader, shared_table: bytes, settings: DecodeSettings) -> Iterator[Frame]:
-    disposal, transparent = 0, None
+    disposal, delay, transparent = 0, 0.0, None
     while (kind := reader.take(1)) in (b"!", b","):
         if kind == b",":
             left, top, width, height, flags = struct.unpack("<HHHHB", reader.take(9))
@@ -95,12 +95,13 @@ def _frames(reader: _Reader, shared_table: bytes, settings: DecodeSettings) -> I
             table = _table(reader, flags) or shared_table
             pixels = reader.take(1) + reader.blocks()
             alone = _alone((width, height), table, transparent, flags & 0x40, pixels)
-            yield Frame(left, top, width, height, _disposal(disposal), over=True, parts=alone)
-            disposal, transparent = 0, None
+            yield Frame(left, top, width, height, _disposal(disposal), delay, True, alone)
+            disposal, delay, transparent = 0, 0.0, None
             continue
         label, content = reader.take(1), reader.blocks()
         if label == b"\xf9" and len(content) >= 5:  # graphic control: it is for the next frame
             disposal = content[1] >> 2 & 7
+            delay = int.from_bytes(content[2:4], "little") / 100
             transparent = content[4] if content[1] & 1 else None
 
 

@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice, repeat
 
 from PIL import Image
 
@@ -26,7 +27,7 @@ from saferank.indexer.decode.colour import as_shown
 from saferank.indexer.decode.composing import Animation, compose
 from saferank.indexer.decode.exif import Orientation, orientation, turned
 from saferank.indexer.decode.failures import coded
-from saferank.indexer.decode.frames import spread
+from saferank.indexer.decode.frames import chosen
 from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
 from saferank.settings import DecodeSettings
 
@@ -104,7 +105,7 @@ def _pages(data: bytes, places: list[int], settings: DecodeSettings) -> list[Ima
     if not places:
         return []
     pages = []
-    for number in _wanted(len(places), opened(places[0]).size, settings):
+    for number in _wanted([0.0] * len(places), opened(places[0]).size, settings):
         page = opened(places[number])
         page.load()
         pages.append(as_shown(page))
@@ -123,7 +124,7 @@ def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -
         shown = [as_shown(image)]
     else:
         steps = _steps(_open(data, settings, names))
-        wanted = _wanted(count, image.size, settings, turn)
+        wanted = _wanted(_delays(data, image, count), image.size, settings, turn)
         shown = _sample(steps, count, wanted, settings)
     elsewhere = image.info.get("elsewhere")
     others = [as_shown(elsewhere)] if elsewhere is not None else []
@@ -145,7 +146,8 @@ def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
     if animation.first_may_be_alone:
         first.load()
         alone.append(as_shown(first))
-    wanted = _wanted(count, animation.size, settings, turn)
+    delays = [frame.delay for frame in animation.frames]
+    wanted = _wanted(delays, animation.size, settings, turn)
     shown = _sample(compose(animation), count, wanted, settings)
     return _decoded(shown, turn, count, animation.format, alone)
 
@@ -235,6 +237,13 @@ def _frame_count(data: bytes, settings: DecodeSettings, names: list[str] | None)
     return count
 
 
+def _delays(data: bytes, image: Image.Image, count: int) -> list[float]:
+    """Seconds that the file gives to each frame; none where it does not say."""
+    read = {"AVIF": boxes.delays, "WEBP": webp.delays}.get(image.format or "")
+    found = read(data) if read is not None else ()
+    return list(islice(chain(found, repeat(0.0)), count))
+
+
 def _steps(image: Image.Image) -> Iterator[Image.Image]:
     """Go through the frames in order: most formats build each on the last."""
     for index in range(getattr(image, "n_frames", 1)):
@@ -243,12 +252,15 @@ def _steps(image: Image.Image) -> Iterator[Image.Image]:
 
 
 def _wanted(
-    count: int, size: tuple[int, int], settings: DecodeSettings, turn: Orientation = _NOT_TURNED
+    delays: Sequence[float],
+    size: tuple[int, int],
+    settings: DecodeSettings,
+    turn: Orientation = _NOT_TURNED,
 ) -> list[int]:
-    """The frames to look at, spread over the whole; fewer where they take more room."""
+    """The frames to look at; fewer where they take more room."""
     pixels = size[0] * size[1] * (1 + len(turn.claimed))
     room = max(1, settings.max_pixels // pixels)
-    return spread(count, min(settings.max_frames, room))
+    return chosen(delays, min(settings.max_frames, room))
 
 
 def _sample(

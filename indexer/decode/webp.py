@@ -1,4 +1,6 @@
-"""Where the header of a WebP file denies the transparency that its pictures have.
+"""What Pillow does not tell of a WebP file, or tells otherwise than browsers.
+
+A header may deny the transparency that its pictures have.
 
 libwebp's encoder denies it to an animation whose parts are opaque although they do not cover the
 canvas: browsers show the page around them, and Pillow black. Where a still picture is denied it,
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 _ANIMATED, _TRANSPARENT = 0x02, 0x10
 _FLAGS = 20  # where they are, in a file that begins with them
 _CHUNKS = 12  # where they begin
+_DELAY = 12  # where it is in the chunk of a frame
 _IN_LOSSLESS, _LOSSLESS_TRANSPARENT = 4, 0x10  # the byte and the bit in a lossless picture
 
 
@@ -27,6 +30,12 @@ def as_in_chromium(data: bytes) -> bytes:
         if kind == b"VP8L" and start + _IN_LOSSLESS < len(data):
             changed[start + _IN_LOSSLESS] &= ~_LOSSLESS_TRANSPARENT
     return bytes(changed)
+
+
+def delays(data: bytes) -> Iterator[float]:
+    """Seconds for which each frame of an animation is to be shown."""
+    places = (start + _DELAY for kind, start in _chunks(data) if kind == b"ANMF")
+    return (int.from_bytes(data[place : place + 3], "little") / 1000 for place in places)
 
 
 def as_elsewhere(data: bytes) -> bytes | None:

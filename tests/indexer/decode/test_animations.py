@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saferank.errors import ImageError
-from saferank.indexer.decode import decode
-from saferank.indexer.decode.frames import spread
+from saferank.indexer.decode import boxes, decode
+from saferank.indexer.decode.frames import chosen
 from saferank.settings import DecodeSettings
 
 OPTIONS = {
@@ -39,16 +39,67 @@ def values(decoded):
     return [frame.getpixel((0, 0))[0] for frame in decoded.frames]
 
 
-@given(st.integers(1, 20_000), st.integers(1, 50))
-def test_spread(count, limit):
-    chosen = spread(count, limit)
-    assert len(chosen) == min(count, limit)
-    assert chosen[0] == 0
-    assert all(0 <= index < count for index in chosen)
+@given(st.integers(1, 2_000), st.integers(1, 50), st.sampled_from([0.0, 0.04, 1 / 3]))
+def test_frames_that_are_shown_alike_are_spread_evenly(count, limit, delay):
+    places = chosen([delay] * count, limit)
+    assert len(places) == min(count, limit)
+    assert all(0 <= place < count for place in places)
     if limit > 1:
-        assert chosen[-1] == count - 1
-        gaps = [after - before for before, after in pairwise(chosen)]
+        assert (places[0], places[-1]) == (0, count - 1)
+        gaps = [after - before for before, after in pairwise(places)]
         assert not gaps or 1 <= min(gaps) <= max(gaps) <= min(gaps) + 1
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=300), st.integers(1, 40))
+def test_what_is_shown_long_is_looked_at(milliseconds, limit):
+    places = chosen([each / 1000 for each in milliseconds], limit)
+    assert len(places) == min(len(milliseconds), limit)
+    assert places == sorted(set(places))
+    shown = [100 if each <= 10 else each for each in milliseconds]
+    picked = [shown[place] for place in places]
+    assert max(picked) == max(shown)
+    if limit >= 3:
+        assert {0, len(shown) - 1} <= set(places)
+        long_enough = [n for n, each in enumerate(shown) if each * (limit - 1) >= sum(shown)]
+        assert set(long_enough) <= set(places)
+
+
+def test_the_longest_are_looked_at_and_browsers_rule_for_short_delays_counts():
+    assert 77 in chosen([0.04] * 77 + [0.05] + [0.04] * 922, 4)
+    # As short as that, a frame is shown for a tenth of a second: so it is the longest.
+    assert 77 in chosen([0.04] * 77 + [0.01] + [0.04] * 922, 4)
+    assert 77 in chosen([0.04] * 77 + [0.0] + [0.04] * 922, 4)
+    assert 77 not in chosen([0.04] * 77 + [0.011] + [0.04] * 922, 4)
+
+
+LONG = 61
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_the_frame_that_is_on_screen_most_of_the_time_is_looked_at(name):
+    delays = [40] * 101
+    delays[LONG] = 60_000
+    decoded = decode(animation(name, shades(101), duration=delays), DecodeSettings(max_frames=3))
+    assert decoded.frame_count == 101
+    assert values(decoded) == pytest.approx([0, LONG, 100], abs=1)
+
+
+def test_bytes_behind_an_animation_do_not_hide_its_delays():
+    delays = [40] * 101
+    delays[LONG] = 60_000
+    data = animation("WEBP", shades(101), duration=delays)
+    start = data.index(b"ANMF")
+    again = data[start : start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")]
+    assert LONG in values(decode(data + again, DecodeSettings(max_frames=3)))
+
+
+@pytest.mark.parametrize("place", ["mdhd", "stts", "hdlr"])
+@pytest.mark.parametrize("body", [b"\xff" * 60, b"\0" * 60])
+def test_damaged_delays_of_an_avif_are_no_reason_to_fail(place, body):
+    data = animation("AVIF", shades(9))
+    start = data.index(place.encode(), data.index(b"moov")) + 4
+    damaged = data[:start] + body + data[start + len(body) :]
+    assert all(each >= 0 for each in islice(boxes.delays(damaged), 1000))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

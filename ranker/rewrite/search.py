@@ -16,6 +16,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import MATCH_ALL, Json, Page, Query, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
+from saferank.ranker.rewrite.highlights import by_the_query_given
 from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
 from saferank.ranker.rewrite.neighbours import (
     as_section,
@@ -96,9 +97,9 @@ def rewrite_search(
         result[key] = _CHECKED[key](value, key, decision)
     if result.get("explain"):
         check_explained(result, "explain", decision)
-    if "highlight" in result:
-        result["highlight"] = _highlighting_words(result)
     demote = demote and bool(decision.functions)
+    if demote:
+        result = by_the_query_given(result)
     if "retriever" in result:
         return _with_retriever(result, decision, demote=demote, scroll=scroll)
     if result.get("knn"):
@@ -245,20 +246,6 @@ def _has_min_score(retriever: Any) -> bool:
         "min_score" in as_object(options) or _has_min_score(as_object(options).get("retriever"))
         for options in as_object(retriever).values()
     )
-
-
-def _highlighting_words(body: Mapping[str, Any]) -> Any:
-    """The ``highlight`` of a body, by the query as given and not by what is put around it.
-
-    The engine cannot highlight a nested query inside a bound on scores.
-    """
-    highlight = body["highlight"]
-    query = body.get(
-        "query", as_object(as_object(body.get("retriever")).get("standard")).get("query")
-    )
-    if query is None or "highlight_query" in as_object(highlight):
-        return highlight
-    return {**as_object(highlight), "highlight_query": query}
 
 
 def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:

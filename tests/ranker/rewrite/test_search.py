@@ -381,9 +381,11 @@ def test_highlights_are_of_the_query_as_given(body: dict[str, Any], demoting: De
     assert rewrite_search({**body, "highlight": own}, demoting)["highlight"] == own
 
 
-def test_highlights_without_a_query_stay_as_they_are(demoting: Decision) -> None:
-    body = {"knn": KNN, "highlight": {"fields": {"title": {}}}}
-    assert rewrite_search(body, demoting)["highlight"] == body["highlight"]
+def test_highlights_without_a_bound_or_a_query_stay_as_they_are(demoting: Decision) -> None:
+    highlight = {"fields": {"title": {}}}
+    for body in ({"knn": KNN}, {"query": NESTED}, {"min_score": 1}):
+        found = rewrite_search({**body, "highlight": highlight}, demoting)
+        assert found["highlight"] == highlight
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Highlights of a request whose bound on scores goes into its query.
+
+The engine's usual highlighter finds no words inside a ``function_score`` with a ``min_score``. So
+wherever hits are highlighted by the query, the query as the application gave it is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saferank.ranker.bodies import Json, Query, as_list, as_object
+
+_SUB = ("aggs", "aggregations")
+
+
+def by_the_query_given(body: Json) -> Json:
+    """A search body with the highlights that it has without a bound; itself if it has no bound.
+
+    Args:
+        body: its parts checked, its query as it was given.
+    """
+    standard = as_object(as_object(body.get("retriever")).get("standard"))
+    query = _bounded_query(standard or body)
+    return body if query is None else _everywhere(body, query)
+
+
+def _bounded_query(body: Json) -> Query | None:
+    """What a body, or a standard retriever, finds words by; None if that has no bound."""
+    if body.get("min_score") is None:
+        return None
+    query, filters = body.get("query"), as_list(body.get("filter"))
+    return {"bool": {"must": as_list(query), "filter": filters}} if filters else query
+
+
+def _everywhere(body: Json, query: Query) -> Json:
+    """A body with all its highlights by a query: of hits, of groups, and in aggregations."""
+    result = dict(_by(body, query))
+    collapse = as_object(body.get("collapse"))
+    if groups := as_list(collapse.get("inner_hits")):
+        result["collapse"] = {**collapse, "inner_hits": [_by(group, query) for group in groups]}
+    for key in _SUB:
+        if key in body:
+            result[key] = _in_aggregations(body[key], query)
+    if standard := as_object(as_object(body.get("retriever")).get("standard")):
+        result["retriever"] = {"standard": _everywhere(standard, query)}
+    return result
+
+
+def _in_aggregations(aggregations: Json, query: Query) -> Json:
+    result = {}
+    for name, body in aggregations.items():
+        result[name] = dict(body)
+        if "top_hits" in body:
+            result[name]["top_hits"] = _by(body["top_hits"], query)
+        for key in _SUB:
+            if key in body:
+                result[name][key] = _in_aggregations(body[key], query)
+    return result
+
+
+def _by(options: Any, query: Query) -> Any:
+    """Options of hits whose highlights are by a query, unless they name one themselves."""
+    highlight = as_object(options).get("highlight")
+    if highlight is None or "highlight_query" in as_object(highlight):
+        return options
+    return {**options, "highlight": {**as_object(highlight), "highlight_query": query}}

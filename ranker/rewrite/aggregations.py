@@ -9,6 +9,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import LISTS, MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import (
+    an_object,
     check_inner_hits,
     safe_queries,
     safe_query,
@@ -187,22 +188,22 @@ def _filters(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
     return {**body, "filters": safe}
 
 
-def _terms(body: Any, key: str, _decision: Decision, _nested: bool) -> Any:
+def _terms(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
     least = body.get("min_doc_count", 1) if isinstance(body, dict) else None
-    if not isinstance(least, int) or least < 1:
+    if decision.hidden and (not isinstance(least, int) or least < 1):
         raise UnsafeRequest(f"{key}.min_doc_count", "it must be 1 or more: 0 lists hidden words")
     return body
 
 
 def _significant(body: Any, key: str, decision: Decision, nested: bool) -> Any:
     """Compare with the visible documents, not with all."""
-    _terms(body, key, decision, nested)
-    if nested:
-        raise UnsafeRequest(key, "below a nested aggregation it counts hidden documents")
+    body = an_object(_terms(body, key, decision, nested), key)
     background = body.get("background_filter", MATCH_ALL)
     background = safe_query(background, f"{key}.background_filter", decision)
     if not decision.hidden:
         return body
+    if nested:
+        raise UnsafeRequest(key, "below a nested aggregation it counts hidden documents")
     return {**body, "background_filter": without_hidden(background, decision)}
 
 

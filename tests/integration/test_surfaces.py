@@ -468,6 +468,21 @@ def test_a_tuple_is_as_good_as_a_list(policy: Policy, surface: Surface, level: s
     assert json.dumps(found) == json.dumps(expected)
 
 
+def test_words_without_a_document_where_nothing_is_hidden(node: Elasticsearch) -> None:
+    words = {"terms": {"field": "word", "min_doc_count": 0, "size": 50}}
+    body = {"query": {"term": {"group": "odd"}}, "aggs": {"words": words}, "size": 50}
+    one = "version: 1\nlevels: {one: %s}\ncontexts: [{level: one}]"
+    for level in ("{blocked: show}", "{blocked: show, demote_from: 0.2, unscored: show}"):
+        found = send(node, rewrite_search(body, load_policy(one % level).resolve()))
+        assert found["aggregations"] == send(node, body)["aggregations"]
+        assert {bucket["doc_count"] for bucket in found["aggregations"]["words"]["buckets"]} == {
+            0,
+            1,
+        }
+    with pytest.raises(UnsafeRequest, match="min_doc_count"):
+        rewrite_search(body, load_policy(one % "{}").resolve())
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_slices_of_a_point_in_time(node: Elasticsearch, policy: Policy, level: str) -> None:
     point = node.open_point_in_time(index=INDEX, keep_alive="1m")["id"]

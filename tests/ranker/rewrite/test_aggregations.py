@@ -134,6 +134,21 @@ def test_what_is_refused(hiding: Decision, aggregation: Any, key: str) -> None:
     assert caught.value.key == key
 
 
+@pytest.mark.parametrize(
+    "aggregation",
+    [
+        {"terms": {"field": "w", "min_doc_count": 0}},
+        {"multi_terms": {"terms": [{"field": "w"}], "min_doc_count": "0"}},
+        {"significant_terms": {"field": "w", "min_doc_count": 0}},
+        {"nested": {"path": "p"}, "aggs": {"s": {"significant_terms": {"field": "p.w"}}}},
+    ],
+)
+def test_what_would_show_hidden_words_is_fine_where_nothing_is_hidden(
+    open_level: Decision, aggregation: Any
+) -> None:
+    assert safe_aggregations({"a": aggregation}, "aggs", open_level) == {"a": aggregation}
+
+
 def test_back_at_the_documents_significance_is_fine(hiding: Decision) -> None:
     inner = {"s": {"significant_terms": {"field": "w"}}}
     given = {

@@ -1,16 +1,19 @@
 """Caffe's files: read, check, and convert to ONNX."""
 
 from saferank.models.caffe.convert import (
+    BlobSource,
     Converted,
     LayerFigures,
     convert,
     convert_for_any_batch,
     input_names,
+    layer_figures,
 )
 from saferank.models.caffe.prototxt import Prototxt, parse_prototxt, read_prototxt
 from saferank.models.caffe.weights import Weights, parse_weights, read_weights
 
 __all__ = [
+    "BlobSource",
     "Converted",
     "LayerFigures",
     "Prototxt",
@@ -18,6 +21,7 @@ __all__ = [
     "convert",
     "convert_for_any_batch",
     "input_names",
+    "layer_figures",
     "parse_prototxt",
     "parse_weights",
     "read_prototxt",

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Protocol
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from saferank.errors import ModelFormatError
 from saferank.models.caffe import layers as _registered  # noqa: F401  (fills the registry)
@@ -30,7 +34,7 @@ class LayerFigures:
         name: the layer's name.
         type: its type.
         shapes: of its tops.
-        parameters: weights it uses.
+        blobs: shapes of the blobs of weights that it uses.
         multiply_adds: multiply-adds of its matrix products; other work is not counted.
         activation_bytes: float32 memory of its tops; 0 where it writes over its bottom.
     """
@@ -38,9 +42,14 @@ class LayerFigures:
     name: str
     type: str
     shapes: tuple[tuple[int, ...], ...]
-    parameters: int
+    blobs: tuple[tuple[int, ...], ...]
     multiply_adds: int
     activation_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that it uses."""
+        return sum(prod(shape) for shape in self.blobs)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,26 @@ class Converted:
     outputs: Mapping[str, tuple[int, ...]]
     layers: Sequence[LayerFigures]
     free_batch: bool
+
+
+class BlobSource(Protocol):
+    """Where the blobs of layers come from."""
+
+    def blobs_of(self, layer: Layer, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The layer's blobs, in just these shapes."""
+
+    def check_unused(self, layer: Layer) -> None:
+        """Refuse blobs for a layer that has taken none."""
+
+
+class _Zeros:
+    """Blobs of zeros, which take no memory: enough to know shapes."""
+
+    def blobs_of(self, layer: Layer, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        return [np.broadcast_to(np.float32(0), tuple(shape)) for shape in shapes]
+
+    def check_unused(self, layer: Layer) -> None:
+        """There is nothing that could be left over."""
 
 
 @dataclass
@@ -113,6 +142,28 @@ def convert_for_any_batch(prototxt: Prototxt, weights: Weights) -> Converted:
         return one.converted(free_batch=False)
     per_image = one.is_per_image(1) and two.is_per_image(2)
     return one.converted(free_batch=per_image and one.is_but_for_the_batch(two))
+
+
+def layer_figures(
+    prototxt: Prototxt,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    source: BlobSource | None = None,
+) -> Sequence[LayerFigures]:
+    """What each layer of the network costs at phase TEST; no weights are needed.
+
+    Args:
+        prototxt: the network.
+        shapes: input shapes that win over the declared ones, by blob name.
+        source: is asked for the blobs of each layer with weights, in file order.
+
+    Raises:
+        ModelFormatError: the file is wrong, or does not say how large its input is.
+        UnsupportedLayer: a layer cannot be converted faithfully.
+    """
+    none = Weights("no weights", "", [])
+    converter = _Converter(prototxt, none, shapes or {}, source=source or _Zeros())
+    return converter.build(()).layers
 
 
 def input_names(prototxt: Prototxt) -> list[str]:
@@ -170,6 +221,7 @@ class _Converter:
         weights: Weights,
         shapes: Mapping[str, Sequence[int]],
         batch: int | None = None,
+        source: BlobSource | None = None,
     ) -> None:
         self.file = prototxt.name
         layers = _layers_at_test_phase(prototxt)
@@ -178,7 +230,7 @@ class _Converter:
             for shape in (s for each in self.layers for s in each.proto.input_param.shape if s.dim):
                 shape.dim[0] = batch
         self.outputs = check_wiring(self.layers)
-        self.binding = Binding(weights, self.layers)
+        self.source = source or Binding(weights, self.layers)
         self.blobs: dict[str, _Blob] = {}
 
     def build(self, wanted: Sequence[str]) -> _Graph:
@@ -204,9 +256,9 @@ class _Converter:
             layer.refuse(f'type "{layer.type}" is not supported{hint}', "type")
         graph.within(layer.name)
         layer.bottoms = [self._read(name, graph) for name in layer.proto.bottom]
-        layer.blobs_of = self.binding.blobs_of
+        layer.blobs_of = self.source.blobs_of
         tops = kind.convert(layer, graph)
-        self.binding.check_unused(layer)
+        self.source.check_unused(layer)
         _check_counts(layer)
         assert len(tops) == len(layer.proto.top), layer.where()
         shared = kind.shares(layer)
@@ -217,7 +269,7 @@ class _Converter:
             layer.name,
             layer.type,
             tuple(top.shape for top in tops),
-            layer.parameters,
+            layer.blobs,
             layer.multiply_adds,
             0 if shared or layer.in_place else sum(4 * top.size for top in tops),
         )
@@ -247,7 +299,7 @@ def _check_counts(layer: Layer) -> None:
     ):
         layer.need(given in (0, wanted), f"{name} is given {given} times, not {wanted} times", name)
     layer.need(
-        len(proto.param) <= layer.blobs,
-        f"{len(proto.param)} params are given for {layer.blobs} blobs",
+        len(proto.param) <= len(layer.blobs),
+        f"{len(proto.param)} params are given for {len(layer.blobs)} blobs",
         "param",
     )

@@ -75,8 +75,7 @@ class Layer:
         bottoms: what it reads.
         blobs_of: gives the layer's weights, checked against the shapes asked for.
         in_place: whether its first top is its first bottom.
-        blobs: number of blobs used, filled in by `weights`.
-        parameters: number of values in them, filled in by `weights`.
+        blobs: shapes of the blobs used, filled in by `weights`.
         multiply_adds: number of multiply-adds of one forward pass, filled in by the function.
     """
 
@@ -86,8 +85,7 @@ class Layer:
     bottoms: list[Tensor] = field(default_factory=list)
     blobs_of: Callable[[Layer, Sequence[Sequence[int]]], list[NDArray[np.float32]]] | None = None
     in_place: bool = False
-    blobs: int = 0
-    parameters: int = 0
+    blobs: tuple[tuple[int, ...], ...] = ()
     multiply_adds: int = 0
 
     @property
@@ -155,8 +153,7 @@ class Layer:
 
     def weights(self, *shapes: Sequence[int]) -> list[NDArray[np.float32]]:
         """The layer's blobs; the net's files must have them in just these shapes."""
-        self.blobs = len(shapes)
-        self.parameters = sum(prod(shape) for shape in shapes)
+        self.blobs = tuple(tuple(shape) for shape in shapes)
         assert self.blobs_of is not None
         return self.blobs_of(self, shapes)
 

@@ -30,6 +30,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "score",
     "demo",
     "model",
+    "net",
     "backfill",
     "reindex",
     "jobs",

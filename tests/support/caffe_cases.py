@@ -31,7 +31,7 @@ class Case:
 
     def worst(self, got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> float:
         """The largest difference, in units of the largest value."""
-        return max(_relative(got[name], want[name]) for name in self.outputs)
+        return max(relative(got[name], want[name]) for name in self.outputs)
 
     def _excess(self, name: str, got: np.ndarray) -> float:
         want, allowed = self.outputs[name].astype(np.float64), self.info["tolerance"][name]
@@ -43,7 +43,7 @@ class Case:
         return float(np.where(np.isnan(over), np.inf, over).max(initial=0.0))
 
 
-def _relative(got: np.ndarray, want: np.ndarray) -> float:
+def relative(got: np.ndarray, want: np.ndarray) -> float:
     usual = np.isfinite(want) & (np.abs(want) < 1e38)
     if not usual.any():
         return 0.0

@@ -1,0 +1,73 @@
+"""Accuracy against multiply-adds against parameters, as a picture and as a page.
+
+Needs matplotlib and Jinja (``saferank[plots]``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from saferank.models.builder.comparison import Compared
+
+
+def draw(nets: Sequence[Compared]) -> Figure:
+    """Draw each net as a disc: its area is the number of parameters."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(
+        [net.cost.multiply_adds / 1e6 for net in nets],
+        [net.accuracy for net in nets],
+        # 1 million parameters are 30 square points, so that the smallest net can still be seen.
+        [net.cost.parameters / 1e6 * 30 for net in nets],
+        color="#3b6ea5",
+        edgecolor="black",
+        alpha=0.5,
+    )
+    # A number fits where a name would cover its neighbours.
+    for number, net in enumerate(nets, start=1):
+        axes.annotate(
+            str(number), (net.cost.multiply_adds / 1e6, net.accuracy), ha="center", va="center"
+        )
+    names = "\n".join(
+        f"{number}  {net.net}, {net.cost.parameters / 1e6:.1f} M"
+        for number, net in enumerate(nets, start=1)
+    )
+    axes.text(1.02, 1, names, transform=axes.transAxes, va="top", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("multiply-adds of one image, millions (logarithmic)")
+    axes.set_ylabel("accuracy")
+    axes.set_title("Accuracy against multiply-adds; the area is the number of parameters")
+    axes.margins(0.12)
+    axes.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def render_png(nets: Sequence[Compared]) -> bytes:
+    """The picture as a file."""
+    return _rendered(nets, "png")
+
+
+def render_page(nets: Sequence[Compared]) -> str:
+    """A page that needs no other file: the picture and the table behind it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+    )
+    svg = _rendered(nets, "svg").decode()
+    return environment.get_template("comparison.html").render(
+        nets=nets, picture=svg[svg.index("<svg") :]
+    )
+
+
+def _rendered(nets: Sequence[Compared], format: Literal["png", "svg"]) -> bytes:
+    rendered = BytesIO()
+    # Otherwise names of elements in an SVG are random, and its texts are drawn as shapes.
+    with mpl.rc_context({"svg.hashsalt": "saferank", "svg.fonttype": "none"}):
+        draw(nets).savefig(rendered, format=format, dpi=150)
+    return rendered.getvalue()

@@ -117,11 +117,16 @@ class Decision:
     def visible(self) -> Query:
         """Clauses of a ``bool`` that no hidden document matches; not to be changed.
 
+        Where anything is hidden they fail in an index in which nothing could be.
+
         Raises:
             UnsafeRequest: as ``hidden``.
         """
         self._check_overrides()
-        return visible(self.level, self.queries)
+        clauses = visible(self.level, self.queries)
+        if not clauses:
+            return clauses
+        return {**clauses, "must_not": [*clauses.get("must_not", ()), self.queries.unmapped_fails]}
 
     @cached_property
     def functions(self) -> list[dict[str, Any]]:

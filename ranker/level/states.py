@@ -104,6 +104,16 @@ class StateQueries:
             for name, ids in blocked.items()
         ]
 
+    @property
+    def unmapped_fails(self) -> Query:
+        """No document; but an index in which the probability is not mapped fails on it.
+
+        There nothing else would match, so that nothing would be hidden and nothing would tell. Of
+        all queries without a script this one asks most cheaply for a field that no document needs.
+        """
+        nothing = {"terms": ["saferank"], "minimum_should_match_field": self.fields.probability}
+        return {"terms_set": {self.fields.status: nothing}}
+
     def treated(self, level: Level, treatment: Treatment, *thresholds: Query) -> list[Query]:
         """Clauses of which a document matches one if the level treats it so.
 
@@ -205,30 +215,35 @@ def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     return code
 
 
-def _values(value: Any) -> Sequence[Any]:
-    """The values of a field; null is none."""
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        return (value,)
-    return [item for item in value if item is not None] if None in value else value
+def _values(value: Any) -> list[Any]:
+    """The values of a field as the engine takes them: lists in lists are one, null is none."""
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in _values(item)]
+    return [] if value is None else [value]
 
 
 def _probability(row: Mapping[str, Any], model: str | None) -> float | None:
     """The highest value, as the engine takes it, or None; 1 if one lies outside 0..1."""
-    values = _values(row.get("probability"))
-    if not values or (model is not None and model not in _values(row.get("model"))):
+    if model is not None and model not in _values(row.get("model")):
         return None
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
+    values = map(_number, _values(row.get("probability")))
+    numbers = [number for number in values if number is not None]
+    if not numbers:
         return None
     highest = max(numbers)
     if min(numbers) >= 0 and highest <= 1:
         return highest
-    numbers = [number for number in numbers if not math.isnan(number)]
-    if not numbers:
-        return None
     # What rounds to 0 or 1 is stored so.
     inside = all(0 <= stored <= 1 for stored in as_float32_list(numbers))
-    return max(numbers) if inside else 1.0
+    return highest if inside else 1.0
+
+
+def _number(value: Any) -> float | None:
+    """A number, or text of one; the engine keeps no other value in a float field."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number

@@ -43,6 +43,8 @@ FAILED = either({"term": {"safety.status": "failed"}}, status_but_none_of("score
 NO_IMAGE = {"term": {"safety.status": "no_image"}}
 EITHER = either({"terms": {"safety.status": ["failed", "no_image"]}}, status_but_none_of("scored"))
 WITHOUT = {"bool": {"must_not": [EXISTS]}}
+NOTHING = {"terms": ["saferank"], "minimum_should_match_field": "safety.probability"}
+UNMAPPED_FAILS = {"terms_set": {"safety.status": NOTHING}}
 
 
 def undecided(condition: dict[str, Any]) -> dict[str, Any]:
@@ -156,24 +158,29 @@ def test_the_hidden_and_the_visible() -> None:
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
     assert decision.visible == {
         "filter": [either({"bool": {"must_not": [*conditions, DECIDED]}}, ALLOW)],
-        "must_not": [BLOCK],
+        "must_not": [BLOCK, UNMAPPED_FAILS],
     }
 
 
 def test_the_visible_of_mild_levels() -> None:
     blocked_only = Decision(level_name="x", level=Level())
     assert blocked_only.hidden == BLOCKED
-    assert blocked_only.visible == {"must_not": BLOCKED}
+    assert blocked_only.visible == {"must_not": [*BLOCKED, UNMAPPED_FAILS]}
     everything = Decision(level_name="x", level=Level(blocked="show"))
     assert everything.hidden == []
     assert everything.visible == {}
     level = Level(hide_from=0.5, unscored="show", blocked="show")
     unblocked = Decision(level_name="x", level=level)
     hides = {"bool": {"must_not": [probability(gte=0.5), NEGATIVE]}}
-    assert unblocked.visible == {"filter": [either(hides, DECIDED)]}
+    assert unblocked.visible == {
+        "filter": [either(hides, DECIDED)],
+        "must_not": [UNMAPPED_FAILS],
+    }
 
 
-@pytest.mark.parametrize("probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None]])
+@pytest.mark.parametrize(
+    "probability", [None, np.nan, "nan", "high", {"a": 1}, [], [None], True, [[]]]
+)
 def test_what_is_no_probability(probability: object) -> None:
     states = States.of([{"probability": probability}])
     assert list(states.codes) == [STATES["unscored"]]
@@ -234,8 +241,14 @@ def test_a_decision_that_is_not_allow_blocks(override: object, state: str | None
 
 
 def test_of_several_probabilities_the_highest_counts() -> None:
-    states = States.of([{"probability": [0.5, None, 0.75]}, {"probability": ["0.75", 0.5]}])
-    assert states.probabilities == [0.75, 0.75]
+    several = [[0.5, None, 0.75], ["0.75", 0.5], [[0.5], [[0.75]]], ["high", 0.75, True]]
+    states = States.of([{"probability": values} for values in several])
+    assert states.probabilities == [0.75] * 4
+
+
+def test_a_state_is_found_among_several_values() -> None:
+    states = States.of([{"probability": 0.5, "status": [["failed"], "scored"], "override": [[]]}])
+    assert list(states.codes) == [STATES["failed"]]
 
 
 def test_a_probability_is_rounded_as_the_engine_does() -> None:

@@ -9,27 +9,26 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.paths import value_at
-from saferank.ranker.bodies import Json
+from saferank.mappings.paths import places
+from saferank.ranker.bodies import Json, as_list
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.states import SCORED, States, state_of
-from saferank.ranker.level.verdicts import Rule
 
 KEY = "saferank"
 """Under this key each hit and each response says what was done and why."""
 
 
 def deciding_values(hit: Mapping[str, Any], fields: SafetyFields) -> dict[str, Any]:
-    """What a level looks at in a hit: from its ``fields`` where they are there, else ``_source``.
+    """What a level looks at in a hit: from its ``fields`` what is there, the rest from ``_source``.
 
-    A hit that was asked for neither looks as if it had no probability.
+    All values of a field, as the index has them: a source may spell its path in several ways, with
+    lists in it. A hit that has neither looks as if it had no probability.
     """
-    paths = _layout(fields).paths
-    found = hit.get("fields")
-    if found and any(path in found for path in paths.values()):
-        return {key: found.get(path) for key, path in paths.items()}
-    source = hit.get("_source") or {}
-    return {key: value_at(source, path) for key, path in paths.items()}
+    found, source = hit.get("fields") or {}, hit.get("_source") or {}
+    return {
+        key: found[path] if path in found else [at[name] for at, name in places(source, path)]
+        for key, path in _layout(fields).paths.items()
+    }
 
 
 def states_of(
@@ -37,7 +36,7 @@ def states_of(
     fields: SafetyFields,
     model: str | None = None,
     *,
-    in_source: bool = False,
+    in_source: bool | None = None,
 ) -> States:
     """The states of the documents of hits; the same as of each hit's ``deciding_values``.
 
@@ -45,11 +44,17 @@ def states_of(
         hits: N hits, in the form of Elasticsearch.
         fields: names of the safety fields.
         model: identity that a probability must have to count, or None when any counts.
-        in_source: the ``_source`` is whole; ``fields`` has only what the application asked for.
+        in_source: True: the ``_source`` is whole, and ``fields`` has only what the application
+            asked for. False: ``fields`` has all, and the ``_source`` is not looked at. None:
+            whichever a hit has.
     """
     root, layout = fields.root, _layout(fields)
     sources = [hit.get("_source") or {} for hit in hits]
-    simple = layout.one_object and layout.dotted.isdisjoint(set().union(*sources))
+    simple = (
+        in_source is not False
+        and layout.one_object
+        and layout.dotted.isdisjoint(set().union(*sources))
+    )
     # The usual hit in one go: scored, undecided, with its safety object in the source.
     values: list[float | None] = [
         value
@@ -69,10 +74,17 @@ def states_of(
         if value is None:
             hit, record = hits[number], sources[number].get(root, {})
             if not simple or type(record) is not dict or not (in_source or "fields" not in hit):
-                seen = {"_source": hit.get("_source")} if in_source else hit
-                record = deciding_values(seen, fields)
+                record = deciding_values(_seen(hit, in_source), fields)
             values[number], codes[number] = state_of(record, model)
     return States(values, codes)
+
+
+def _seen(hit: Mapping[str, Any], in_source: bool | None) -> Mapping[str, Any]:
+    """The part of a hit in which its safety fields are to be looked for."""
+    if in_source is None:
+        return hit
+    part = "_source" if in_source else "fields"
+    return {part: hit.get(part)}
 
 
 class _Layout(NamedTuple):
@@ -100,31 +112,43 @@ def _layout(fields: SafetyFields) -> _Layout:
 class HitReader:
     """Knows where the hits of one request carry their safety fields.
 
-    In their ``_source`` when the request leaves it whole, which costs nothing. Else doc values are
-    asked for, and taken out of the hits afterwards.
+    In their ``_source`` when that says what the index says and the request leaves it whole, which
+    costs nothing. Else doc values are asked for, and taken out of the hits afterwards.
 
     Attributes:
         fields: names of the safety fields.
         in_source: whether the source has them; else doc values have.
         asked: doc values that the application did not ask for itself.
+        added: fields that hits have only because of that.
+        blind: the safety fields cannot be read: the application has one written in a format of its
+            own, or takes parts out of the response.
     """
 
     fields: SafetyFields
     in_source: bool = True
     asked: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    blind: bool = False
 
     @classmethod
-    def of(cls, body: Json, fields: SafetyFields) -> HitReader:
-        """The reader for the hits of a search body."""
-        if body.get("_source", True) is True and "stored_fields" not in body:
+    def of(cls, body: Json, fields: SafetyFields, *, source_tells: bool = True) -> HitReader:
+        """The reader for the hits of a search body.
+
+        Args:
+            body: as the application gives it.
+            fields: names of the safety fields.
+            source_tells: whether a ``_source`` that is whole says what the index says.
+        """
+        if source_tells and body.get("_source", True) is True and "stored_fields" not in body:
             return cls(fields)
-        patterns = [_name(item) for item in body.get("docvalue_fields") or ()]
-        asked = [
-            path
-            for path in fields.deciding
-            if not any(fnmatchcase(path, name) for name in patterns)
-        ]
-        return cls(fields, in_source=False, asked=tuple(asked))
+        as_values = as_list(body.get("docvalue_fields"))
+        if any(_matched(_formatted(as_values), path) for path in fields.deciding):
+            return cls(fields, in_source=False, blind=True)
+        asked = [path for path in fields.deciding if not _matched(as_values, path)]
+        # A value that is asked for in both ways comes as 'fields' has it.
+        others = [*as_list(body.get("fields")), *as_list(body.get("stored_fields"))]
+        added = [path for path in asked if not _matched(others, path)]
+        return cls(fields, in_source=False, asked=tuple(asked), added=tuple(added))
 
     def request(self, body: Json) -> Json:
         """The body, asking for what is needed."""
@@ -137,34 +161,28 @@ class HitReader:
         states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
         return list(decision.describe(states))
 
-    def unsure(self, hits: Sequence[Json], told: Sequence[Json]) -> list[int]:
-        """Places of hits that look unscored and may not be.
-
-        An index can leave fields out of its sources; one that shows the probability of any of its
-        documents does not.
-        """
-        if not self.in_source:
-            return []
-        unscored = [
-            place
-            for place, item in enumerate(told)
-            if item["probability"] is None and item["rule"] == Rule.UNSCORED
-        ]
-        if not unscored:
-            return []
-        pairs = zip(hits, told, strict=True)
-        seen = {hit["_index"] for hit, item in pairs if item["probability"] is not None}
-        return [place for place in unscored if hits[place]["_index"] not in seen]
+    def can_read(self, hits: Sequence[Json]) -> bool:
+        """Whether the hits have what it reads; an index can be without sources."""
+        return not self.in_source or None not in [hit.get("_source") for hit in hits]
 
     def clean(self, hits: Sequence[Json]) -> None:
         """Take out of the hits what the application did not ask for."""
-        for hit in hits if self.asked else ():
+        for hit in hits if self.added else ():
             found = hit.get("fields")
             if found:
-                for path in self.asked:
+                for path in self.added:
                     found.pop(path, None)
                 if not found:
                     del hit["fields"]
+
+
+def _matched(items: Sequence[Any], path: str) -> bool:
+    """Whether a field is among those asked for, by name or by pattern."""
+    return any(fnmatchcase(path, _name(item)) for item in items)
+
+
+def _formatted(items: Sequence[Any]) -> list[Any]:
+    return [item for item in items if isinstance(item, dict) and item.get("format") is not None]
 
 
 def _name(item: Any) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import Json
+from saferank.ranker.bodies import Json, as_object
+from saferank.ranker.client.indices import Target, one_text
 from saferank.ranker.client.keywords import (
     MsearchParameters,
     ResponseParameters,
@@ -58,10 +59,15 @@ class Request:
     @property
     def index(self) -> str | None:
         """The index expression as one text, or None for all indices (or a point in time)."""
-        index = self.parameters.get("index")
-        if index is None or isinstance(index, str):
-            return index
-        return ",".join(index)
+        return one_text(self.parameters.get("index"))
+
+    @property
+    def target(self) -> Target:
+        """What the request reads."""
+        pit = as_object(self.body.get("pit")).get("id")
+        if pit is not None:
+            return Target(point_in_time=str(pit))
+        return Target(self.index, one_text(self.parameters.get("expand_wildcards")))
 
 
 def parse_request(arguments: Mapping[str, Any]) -> Request:

@@ -3,6 +3,10 @@
 A plan is a generator. It yields calls of the Elasticsearch client, is sent their responses, and
 returns what the application gets. The plain and the asynchronous client differ only in how they
 run a plan, so nothing is written twice.
+
+What a client knows of indices comes from a look at them, and holds for a while. Every request says
+by itself that an index without the probability is to fail (``StateQueries.unmapped_fails``), and an
+answer that does not fit what is known is a reason to look again before it is given out.
 """
 
 from __future__ import annotations
@@ -10,17 +14,22 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from elasticsearch import ApiError, NotFoundError
 
-from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import DOCUMENT, HOLDS, Overrides, no_overrides
-from saferank.mappings.template import types_of
 from saferank.ranker.bodies import Json
+from saferank.ranker.client.indices import (
+    Target,
+    check_capabilities,
+    definition_parts,
+    source_tells,
+    wanted_fields,
+)
 from saferank.ranker.client.ways import Experience
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
@@ -44,7 +53,32 @@ class Call:
 
 Plan = Generator[Call, Any, T]
 
-_CHECK_AGAIN_AFTER = 300.0
+_LOOK_AGAIN_AFTER = 300.0
+_REMEMBERED = 10_000
+_MOST_NAMES = 50
+"""Names of indices in one address, whose length is limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a look at the indices of a target has shown; all have the safety fields.
+
+    Attributes:
+        indices: their names.
+        source_tells: whether hits can be judged by their ``_source``.
+        twice: whether they were looked at again, because an answer did not fit.
+        at: when, on the monotonic clock.
+    """
+
+    indices: frozenset[str]
+    source_tells: bool
+    twice: bool = False
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.at
 
 
 @dataclass
@@ -76,9 +110,15 @@ class Knowledge:
 
     experience: Experience = field(default_factory=Experience)
     overrides: dict[str, KnownOverrides] = field(default_factory=dict)
-    checked: dict[tuple[str, SafetyFields], float] = field(default_factory=dict)
+    known: dict[tuple[Target, SafetyFields], Known] = field(default_factory=dict)
     limits: dict[str | None, tuple[float, Limits]] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def remember(self, target: Target, fields: SafetyFields, known: Known) -> None:
+        """Keep what a look has shown."""
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        self.known[target, fields] = known
 
 
 def know_overrides(decision: Decision, knowledge: Knowledge) -> Plan[Decision]:
@@ -103,15 +143,13 @@ def _read_overrides(index: str, known: KnownOverrides | None, now: float) -> Pla
     try:
         if known is not None:
             found = yield Call("get", {**where, "source": False})
-            if known.version == _version(found.body):
+            if known.version == version_of(found.body):
                 return dataclasses.replace(known, read_at=now)
         found = yield Call("get", where)
     except NotFoundError as error:
         raise no_overrides(index) from error
-    version = _version(found.body)
-    if version is None:  # The application's client takes a 404 for an answer.
-        raise no_overrides(index)
-    return KnownOverrides(Overrides.from_document(found.body["_source"]), version, now)
+    overrides = Overrides.from_document(found.body["_source"])
+    return KnownOverrides(overrides, version_of(found.body), now)
 
 
 def blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
@@ -133,53 +171,84 @@ def blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
     return False
 
 
-def _version(found: Json) -> tuple[int, int] | None:
-    return (found["_primary_term"], found["_seq_no"]) if found.get("found") else None
+def version_of(found: Json) -> tuple[int, int]:
+    """What changes with every write of a document that was read."""
+    return found["_primary_term"], found["_seq_no"]
 
 
-def check_fields(index: str | None, fields: SafetyFields, knowledge: Knowledge) -> Plan[None]:
-    """See, once in a while, that every index searched has the safety fields.
+def check_fields(
+    target: Target,
+    fields: SafetyFields,
+    knowledge: Knowledge,
+    unexpected: Collection[str] | None = None,
+) -> Plan[Known]:
+    """See, once in a while, that every index that is read has the safety fields.
 
     Without them nothing would be hidden, and nothing would tell.
 
+    Args:
+        target: what is read.
+        fields: names of the safety fields.
+        knowledge: what earlier looks have shown.
+        unexpected: look now, whatever is known: an answer did not fit. Names of its indices.
+
     Raises:
-        MappingError: an index lacks one, or has it of another type.
+        MappingError: an index lacks a field, has it of another type, or in a nested object.
     """
-    if index is None:
-        return  # A point in time, whose indices were checked when it was opened; or all indices.
-    key, now = (index, fields), time.monotonic()
-    if now - knowledge.checked.get(key, -_CHECK_AGAIN_AFTER) < _CHECK_AGAIN_AFTER:
-        return
-    types = types_of(fields.deciding)
-    wanted = {"index": index, "fields": list(types), "include_unmapped": True}
+    known = knowledge.known.get((target, fields))
+    if known is not None and unexpected is None and known.age < _LOOK_AGAIN_AFTER:
+        return known
+    knowledge.known.pop((target, fields), None)
+    if target.point_in_time is None:
+        looks = [(yield from _look(target, fields))]
+    else:
+        looks = []
+        names = yield from _indices_in(target.point_in_time)
+        for start in range(0, len(names), _MOST_NAMES):
+            part = Target(",".join(names[start : start + _MOST_NAMES]))
+            looks.append((yield from _look(part, fields)))
+    known = Known(
+        indices=frozenset(unexpected or ()).union(*(look.indices for look in looks)),
+        source_tells=all(look.source_tells for look in looks),
+        twice=unexpected is not None,
+    )
+    if known.indices:
+        knowledge.remember(target, fields, known)
+    return known
+
+
+def _look(target: Target, fields: SafetyFields) -> Plan[Known]:
+    where: Json = {"index": target.names or "_all", "ignore_unavailable": True}
+    if target.expand_wildcards is not None:
+        where["expand_wildcards"] = target.expand_wildcards
+    asked = {"fields": wanted_fields(fields), "include_unmapped": True}
     try:
-        response = yield Call("field_caps", {**wanted, "ignore_unavailable": True})
-    except ApiError:
-        return  # The search itself says better what is wrong.
-    indices = response.body["indices"]
-    for path, expected in types.items() if indices else ():
-        _check_field(path, expected, response.body["fields"].get(path), indices)
-    if len(knowledge.checked) > 10_000:
-        knowledge.checked.clear()
-    knowledge.checked[key] = now
+        answer = yield Call("field_caps", {**where, **asked})
+    except NotFoundError:
+        return Known(frozenset(), source_tells=False)  # The request itself says what is missing.
+    indices = check_capabilities(answer.body, fields)
+    parts = {"features": ["mappings", "settings"], "filter_path": definition_parts(fields)}
+    try:
+        found = yield Call("indices.get", {**where, **parts})
+    except ApiError:  # Not allowed, or on another cluster: the index itself is asked then.
+        return Known(indices, source_tells=False)
+    definitions = found.body
+    tells = all(name in definitions and source_tells(definitions[name], fields) for name in indices)
+    return Known(indices, source_tells=tells)
 
 
-def _check_field(path: str, expected: str, found: Mapping[str, Any] | None, indices: Any) -> None:
-    for kind, capability in (found or {"unmapped": {}}).items():
-        names = capability.get("indices") or indices
-        where = names if isinstance(names, str) else names[0]
-        if kind == "unmapped":
-            raise MappingError(
-                f"index {where!r} has no field {path!r}, so nothing could be hidden; "
-                f"run 'saferank mapping install --index {where}'"
-            )
-        if kind != expected:
-            raise MappingError(
-                f"index {where!r} has {path!r} as {kind!r}, and it must be {expected!r}; "
-                "name another object as 'field' in the policy, or re-index with the right mapping"
-            )
-        if not (capability["searchable"] and capability["aggregatable"]):
-            raise MappingError(
-                f"index {where!r} has {path!r} without an index or doc values; re-index it with "
-                "the mapping that 'saferank mapping show' prints"
-            )
+def _indices_in(point_in_time: str) -> Plan[list[str]]:
+    """The indices of a point in time that have a document."""
+    names = {"terms": {"field": "_index", "size": _REMEMBERED}}
+    body = {"pit": {"id": point_in_time}, "size": 0, "track_total_hits": False}
+    first = {"terminate_after": 1, "aggs": {"names": names}}  # One document of each shard will do.
+    answer = yield Call(
+        "search", {"body": {**body, **first}, "allow_partial_search_results": False}
+    )
+    return [bucket["key"] for bucket in answer.body["aggregations"]["names"]["buckets"]]
+
+
+def says_unmapped(answer: Json, fields: SafetyFields) -> bool:
+    """Whether an answer has failed in an index because of the probability's mapping there."""
+    failures = answer.get("error") or answer.get("_shards", {}).get("failures")
+    return failures is not None and f"[{fields.probability}]" in str(failures)

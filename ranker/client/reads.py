@@ -1,34 +1,41 @@
 """Reads of single documents by id: a hidden document answers as one that is not there.
 
-Its safety fields are read first, as fresh as the read itself, and the document is given out only
-when the level shows it. A document that changes in between is read again.
+A document is read and judged by what the index has of it (see ``judging``). What is hidden is then
+asked for by an id that no document has, so that the answer is the engine's own to a missing one.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
+import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
-from elasticsearch import NotFoundError
+from elasticsearch import ApiError, NotFoundError
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import Json
+from saferank.ranker.bodies import Json, as_object, names
 from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan, blocked_elsewhere, check_fields
-from saferank.ranker.hits import KEY, states_of
+from saferank.ranker.client.flow import Call, Knowledge, Plan
+from saferank.ranker.client.indices import Target
+from saferank.ranker.client.judging import ATTEMPTS, judged, same_version
+from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.traces import check_explained
 
-# What a read of the safety fields has in common with the read it is for.
-_WHERE = ("index", "routing", "preference", "realtime", "refresh")
-_ATTEMPTS = 5
+R = TypeVar("R", bound=ApiResponse[Any])
+"""What the Elasticsearch client gives for a call."""
+
+# What a read for judging has in common with the read that it is for.
+_WHERE = ("index", "id", "routing", "preference", "realtime", "refresh")
+# With one of these an answer tells of versions.
+_OF_VERSION = names("version version_type")
+_NOBODY = f"saferank-{uuid.uuid4().hex}"
+"""An id that no document has."""
 # Parts of a search's body that are parameters of ``explain``.
 _EXPLAIN_PARAMETERS: dict[str, str] = {"_source": "source", "stored_fields": "stored_fields"}
 
@@ -37,68 +44,64 @@ def get(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Get]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.get``."""
-    for _ in range(_ATTEMPTS):
-        found = yield from _read_shown(arguments, decision, knowledge, _missing_document)
-        response = yield Call("get", dict(arguments))
-        if _version(response.body) in (_version(found), None):
-            body = {**response.body, KEY: _told(found, decision)}
-            return ObjectApiResponse(body=body, meta=response.meta)
-    raise _not_found(response.meta, _missing_document(arguments))
+    if not _OF_VERSION.isdisjoint(arguments):
+        return (yield from _through("get", arguments, decision, knowledge))
+    response, told = yield from _read(arguments, decision, knowledge)
+    if told is None:
+        return (yield from _as_missing("get", arguments))
+    return _with_body(response, {**response.body, KEY: told})
 
 
 def get_source(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.GetSource]
 ) -> Plan[ApiResponse[Any]]:
     """``client.get_source``."""
-    yield from _read_shown(arguments, decision, knowledge, _missing_resource)
-    response: ApiResponse[Any] = yield Call("get_source", dict(arguments))
-    return response
+    if _OF_VERSION.isdisjoint(arguments):
+        try:
+            response, told = yield from _read(arguments, decision, knowledge)
+        except NotFoundError:
+            told = None
+        if told is None:
+            return (yield from _as_missing("get_source", arguments))
+        if "_source" in response.body:
+            return ObjectApiResponse(body=response.body["_source"], meta=response.meta)
+    return (yield from _through("get_source", arguments, decision, knowledge))
 
 
 def exists(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Exists]
 ) -> Plan[HeadApiResponse]:
     """``client.exists``: false for a hidden document."""
-    return (yield from _exists("exists", arguments, decision, knowledge))
+    if not _OF_VERSION.isdisjoint(arguments):
+        return (yield from _through("exists", arguments, decision, knowledge))
+    try:
+        response, told = yield from _read(_state(arguments), decision, knowledge)
+    except NotFoundError as error:
+        return HeadApiResponse(meta=error.meta)
+    if told is None:
+        return (yield from _as_missing("exists", arguments))
+    return HeadApiResponse(meta=response.meta)
 
 
 def exists_source(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ExistsSource]
 ) -> Plan[HeadApiResponse]:
     """``client.exists_source``: false for a hidden document."""
-    return (yield from _exists("exists_source", arguments, decision, knowledge))
-
-
-def _exists(
-    method: str, arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
-) -> Plan[HeadApiResponse]:
-    try:
-        yield from _read_shown(arguments, decision, knowledge, _missing_document)
-    except NotFoundError as error:
-        return HeadApiResponse(meta=error.meta)
-    response: HeadApiResponse = yield Call(method, dict(arguments))
-    return response
+    return (yield from _through("exists_source", arguments, decision, knowledge))
 
 
 def explain(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Explain]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.explain``: how a document that is shown got its score, its demotion included."""
-    document_id = arguments.get("id")
-    rest = {key: value for key, value in arguments.items() if key != "id"}
-    request = parse_request(rest)
-    source: Json = {}
+    request = parse_request({key: value for key, value in arguments.items() if key != "id"})
+    sent: Json = {**request.parameters, "id": arguments.get("id")}
     for key, name in _EXPLAIN_PARAMETERS.items():
         if key in request.body:
-            source[name] = request.body.pop(key)
+            sent[name] = request.body.pop(key)
     check_explained(request.body, "query", decision)
-    body = {"query": rewrite_search(request.body, decision)["query"]}
-    yield from _read_shown(arguments, decision, knowledge, _unmatched)
-    response: ObjectApiResponse[Any] = yield Call(
-        "explain",
-        {**request.parameters, **source, "id": document_id, "body": body},
-    )
-    return response
+    sent["body"] = {"query": rewrite_search(request.body, decision)["query"]}
+    return (yield from _through("explain", sent, decision, knowledge))
 
 
 def termvectors(
@@ -110,12 +113,7 @@ def termvectors(
     if given.get("id") is None or "doc" in given:
         raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
     given = _without_statistics(given, decision)
-    try:
-        yield from _read_shown(arguments, decision, knowledge, _missing_document)
-    except NotFoundError as error:
-        return ObjectApiResponse(body=_no_vectors(arguments), meta=_meta(error.meta, 200))
-    response: ObjectApiResponse[Any] = yield Call("termvectors", given)
-    return response
+    return (yield from _through("termvectors", given, decision, knowledge))
 
 
 def mget(
@@ -123,22 +121,17 @@ def mget(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mget``: hidden documents are ``found: false``, in their places."""
     documents, rest = _documents(arguments, "docs", "ids")
-    for _ in range(_ATTEMPTS):
-        all_found = yield from _read_all(documents, rest, decision, knowledge)
-        response = yield Call("mget", {**rest, "docs": documents})
-        answers = response.body["docs"]
-        pairs = list(zip(all_found, answers, strict=True))
-        if all(_version(found) == _version(answer) for found, answer in pairs):
-            break
-    docs = []
-    for found, answer in pairs:
-        if "error" in answer or not answer.get("found"):
-            docs.append(answer)
-        elif _version(found) == _version(answer) and _shows(found, decision):
-            docs.append({**answer, KEY: _told(found, decision)})
-        else:
-            docs.append({"_index": answer["_index"], "_id": answer["_id"], "found": False})
-    return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
+    if not all(map(_OF_VERSION.isdisjoint, (rest, *documents))):
+        return (yield from _all_through("mget", documents, rest, decision, knowledge))
+    response, told = yield from _read_all(documents, rest, decision, knowledge)
+    pairs = zip(response.body["docs"], told, strict=True)
+    docs = [{**found, KEY: item} if item else found for found, item in pairs]
+    if hidden := [place for place, item in enumerate(told) if item is None]:
+        asked = [documents[place] for place in hidden]
+        missing = yield from _call_all("mget", asked, rest, [None] * len(asked))
+        for place, answer in zip(hidden, missing.body["docs"], strict=True):
+            docs[place] = answer
+    return _with_body(response, {**response.body, "docs": docs})
 
 
 def mtermvectors(
@@ -151,15 +144,7 @@ def mtermvectors(
             raise UnsafeRequest("docs", "only term vectors of stored documents, by '_id'")
         _without_statistics(document, decision)
     rest = _without_statistics(rest, decision)
-    all_found = yield from _read_all(documents, rest, decision, knowledge)
-    response = yield Call("mtermvectors", {**rest, "docs": documents})
-    docs = [
-        answer
-        if _shows(found, decision)
-        else _no_vectors({"index": answer["_index"], "id": answer["_id"]})
-        for found, answer in zip(all_found, response.body["docs"], strict=True)
-    ]
-    return ObjectApiResponse(body={**response.body, "docs": docs}, meta=response.meta)
+    return (yield from _all_through("mtermvectors", documents, rest, decision, knowledge))
 
 
 def update(
@@ -240,60 +225,106 @@ def _without_statistics(options: Json, decision: Decision) -> Json:
 _STATISTICS = re.compile("(term|field)_?statistics", re.IGNORECASE)
 
 
-def _read_shown(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge, missing: Any
-) -> Plan[Json]:
-    """Read the safety fields of a document that the level shows.
+def _read(
+    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[tuple[ObjectApiResponse[Any], Json | None]]:
+    """Read a document by ``get``, and say what the level does to it; None when it is hidden.
 
     Raises:
-        NotFoundError: there is no such document, or the level hides it.
+        NotFoundError: there is no such document, or no such index.
     """
-    index = arguments.get("index")
-    yield from check_fields(index, decision.fields, knowledge)
-    where = {key: arguments[key] for key in _WHERE if arguments.get(key) is not None}
-    try:
-        response = yield Call(
-            "get",
-            {**where, "id": arguments.get("id"), "source_includes": list(decision.fields.deciding)},
-        )
-    except NotFoundError as error:
-        if "error" in error.body:
-            raise  # There is no such index.
-        raise _not_found(error.meta, missing(arguments)) from None
-    found: Json = response.body
-    if not _shows(found, decision) or (yield from _blocked_elsewhere(found, decision)):
-        raise _not_found(response.meta, missing(arguments))
-    return found
+    target = Target(arguments.get("index"))
+    response, (told,) = yield from judged("get", arguments, [target], decision, knowledge)
+    return response, told
 
 
 def _read_all(
     documents: Sequence[Json], rest: Json, decision: Decision, knowledge: Knowledge
-) -> Plan[list[Json]]:
-    """Read the safety fields of several documents; those not there are as the engine says."""
-    common = {key: rest[key] for key in _WHERE if rest.get(key) is not None}
-    wanted = []
-    for document in documents:
-        index = document.get("_index", common.get("index"))
-        if index is not None:
-            yield from check_fields(index, decision.fields, knowledge)
-        names = ("_index", "_id", "routing")
-        wanted.append({key: document[key] for key in names if key in document})
-    response = yield Call(
-        "mget", {**common, "docs": wanted, "source_includes": list(decision.fields.deciding)}
-    )
-    found: list[Json] = []
-    for item in response.body["docs"]:
-        blocked = yield from _blocked_elsewhere(item, decision)
-        found.append({**item, BLOCKED_ELSEWHERE: True} if blocked else item)
-    return found
+) -> Plan[tuple[ObjectApiResponse[Any], list[Json | None]]]:
+    """Read documents by ``mget``, and say what the level does to each; see ``judged``."""
+    targets = [Target(document.get("_index", rest.get("index"))) for document in documents]
+    arguments = {**rest, "docs": documents}
+    return (yield from judged("mget", arguments, targets, decision, knowledge))
 
 
-BLOCKED_ELSEWHERE = "blocked_elsewhere"
-"""A key of a document that was read, when it is blocked outside of it."""
+def _through(
+    method: str, arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
+) -> Plan[R]:
+    """Send a read whose own answer is not enough to judge it, once its document has been judged."""
+    for _ in range(ATTEMPTS):
+        try:
+            found, told = yield from _read(_state(arguments), decision, knowledge)
+        except NotFoundError:
+            told = None
+        if told is None:
+            break
+        response: R = yield Call(method, dict(arguments))
+        answer = as_object(response.body)
+        if same_version(found.body, as_object(answer.get("get")) or answer):
+            return _with_body(response, {**answer, KEY: told}) if method == "get" else response
+    return (yield from _as_missing(method, arguments))
 
 
-def _blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
-    return bool(found.get("found")) and (yield from blocked_elsewhere(found, decision))
+def _all_through(
+    method: str, documents: Sequence[Json], rest: Json, decision: Decision, knowledge: Knowledge
+) -> Plan[ObjectApiResponse[Any]]:
+    """The same for several documents in one call."""
+    keys = ("_index", "_id", "routing")
+    plain = [{key: item[key] for key in keys if key in item} for item in documents]
+    for _ in range(ATTEMPTS):
+        found, told = yield from _read_all(plain, _state(rest), decision, knowledge)
+        response = yield from _call_all(method, documents, rest, told)
+        answers = zip(found.body["docs"], response.body["docs"], told, strict=True)
+        if all(same_version(before, after) for before, after, item in answers if item):
+            return response
+    return (yield from _call_all(method, documents, rest, [None] * len(documents)))
+
+
+def _call_all(
+    method: str, documents: Sequence[Json], rest: Json, told: Sequence[Json | None]
+) -> Plan[ObjectApiResponse[Any]]:
+    """Read documents of which those that nothing is told of come as missing."""
+    stand_ins = {f"{_NOBODY}-{place:08}": item["_id"] for place, item in enumerate(documents)}
+    asked = [
+        document if item else {**document, "_id": nobody}
+        for document, item, nobody in zip(documents, told, stand_ins, strict=True)
+    ]
+    response: ObjectApiResponse[Any] = yield Call(method, {**rest, "docs": asked})
+    return _with_body(response, _renamed(response.body, stand_ins))
+
+
+def _as_missing(method: str, arguments: Mapping[str, Any]) -> Plan[R]:
+    """The engine's answer to a read of a document that is not there, under the id asked for."""
+    stand_in = {_NOBODY: str(arguments.get("id"))}
+    try:
+        response: R = yield Call(method, {**arguments, "id": _NOBODY})
+    except ApiError as error:
+        message, body = _renamed(error.message, stand_in), _renamed(error.body, stand_in)
+        raise type(error)(message=message, meta=error.meta, body=body) from None
+    body = as_object(response.body)
+    return _with_body(response, _renamed(body, stand_in)) if body else response
+
+
+def _with_body(response: R, body: Json) -> R:
+    return type(response)(body=body, meta=response.meta)
+
+
+def _renamed(value: Any, stand_ins: Mapping[str, str]) -> Any:
+    """A part of an answer with the ids that were asked for in the place of the stand-ins."""
+    if isinstance(value, dict):
+        return {key: _renamed(item, stand_ins) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, stand_ins) for item in value]
+    if isinstance(value, str) and _NOBODY in value:
+        for stand_in, name in stand_ins.items():
+            value = value.replace(stand_in, name)
+    return value
+
+
+def _state(arguments: Mapping[str, Any]) -> Json:
+    """The arguments of a read of the same document without its content."""
+    where = {key: arguments[key] for key in _WHERE if arguments.get(key) is not None}
+    return {**where, "source": False}
 
 
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
@@ -302,60 +333,3 @@ def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], J
     rest = {**(rest.pop("body", None) or {}), **rest}
     docs, ids = (rest.pop(name, None) or [] for name in names)
     return [*map(dict, docs), *({"_id": item} for item in ids)], rest
-
-
-def _shows(found: Json, decision: Decision) -> bool:
-    """Whether the level shows a document that was read; one that is not there is not hidden."""
-    if not found.get("found"):
-        return "error" not in found
-    if BLOCKED_ELSEWHERE in found:
-        return False
-    return bool(_told(found, decision)["action"] != Action.HIDDEN)
-
-
-def _told(found: Json, decision: Decision) -> Json:
-    """What the level does to a document that was read."""
-    (told,) = decision.describe(states_of([found], decision.fields, decision.model))
-    return told
-
-
-def _version(answer: Mapping[str, Any]) -> tuple[int, int] | None:
-    """What changes with every write of a document; None when it is not there."""
-    if "_seq_no" not in answer:
-        return None
-    return answer["_primary_term"], answer["_seq_no"]
-
-
-def _not_found(meta: Any, body: Json) -> NotFoundError:
-    """The error that the client raises for a document that is not there."""
-    error = body.get("error", str(body))
-    message = error["type"] if isinstance(error, dict) else error
-    return NotFoundError(message=message, meta=_meta(meta, 404), body=body)
-
-
-def _meta(meta: Any, status: int) -> Any:
-    return dataclasses.replace(meta, status=status)
-
-
-def _missing_document(arguments: Mapping[str, Any]) -> Json:
-    return {"_index": arguments.get("index"), "_id": arguments.get("id"), "found": False}
-
-
-def _missing_resource(arguments: Mapping[str, Any]) -> Json:
-    reason = f"Document not found [{arguments.get('index')}]/[{arguments.get('id')}]"
-    cause = {"type": "resource_not_found_exception", "reason": reason}
-    return {"error": {"root_cause": [cause], **cause}, "status": 404}
-
-
-def _unmatched(arguments: Mapping[str, Any]) -> Json:
-    return {"_index": arguments.get("index"), "_id": arguments.get("id"), "matched": False}
-
-
-def _no_vectors(arguments: Mapping[str, Any]) -> Json:
-    return {
-        "_index": arguments.get("index"),
-        "_id": arguments.get("id"),
-        "_version": 0,
-        "found": False,
-        "took": 0,
-    }

@@ -17,6 +17,7 @@ from saferank.ranker.level.decision import Decision
 
 _MARK = "saferank"
 _SOURCE = "_source"
+_BLIND = "-"
 _AND = "+"
 
 
@@ -27,8 +28,8 @@ class ScrollToken:
     Attributes:
         scroll_id: as the engine gave it.
         cache_key: of the decision at which the scroll began.
-        hits: where its hits carry their safety fields: ``_source``, or doc values that were asked
-            for on top of the request.
+        hits: where its hits carry their safety fields: ``_source``; ``-`` where they cannot be
+            read; else the fields to take out of the hits again.
     """
 
     scroll_id: str
@@ -38,8 +39,8 @@ class ScrollToken:
     @classmethod
     def of(cls, scroll_id: str, decision: Decision, reader: HitReader) -> ScrollToken:
         """The token for a scroll that begins."""
-        asked = _SOURCE if reader.in_source else _AND.join(reader.asked)
-        return cls(scroll_id, decision.cache_key, asked)
+        added = _BLIND if reader.blind else _AND.join(reader.added)
+        return cls(scroll_id, decision.cache_key, _SOURCE if reader.in_source else added)
 
     @classmethod
     def parse(cls, text: object, key: bytes) -> ScrollToken:
@@ -86,10 +87,10 @@ class ScrollToken:
 
     def reader(self, fields: SafetyFields) -> HitReader:
         """What reads this scroll's hits."""
-        if self.hits == _SOURCE:
-            return HitReader(fields)
-        asked = tuple(self.hits.split(_AND)) if self.hits else ()
-        return HitReader(fields, in_source=False, asked=asked)
+        if self.hits in (_SOURCE, _BLIND):
+            return HitReader(fields, in_source=self.hits == _SOURCE, blind=self.hits == _BLIND)
+        added = tuple(self.hits.split(_AND)) if self.hits else ()
+        return HitReader(fields, in_source=False, added=added)
 
 
 def _signature(content: str, key: bytes) -> str:

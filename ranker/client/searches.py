@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack
 
 from elastic_transport import ApiResponse, ObjectApiResponse
-from elasticsearch import BadRequestError
+from elasticsearch import ApiError, BadRequestError
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import MATCH_ALL, Json, Page
 from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import Request, parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan, check_fields
+from saferank.ranker.client.flow import (
+    Call,
+    Knowledge,
+    Known,
+    Plan,
+    check_fields,
+    says_unmapped,
+)
+from saferank.ranker.client.indices import Target, one_text
 from saferank.ranker.client.limits import depends_on_limits, read_limits
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
@@ -21,7 +29,7 @@ from saferank.ranker.client.overfetch import (
     window_request,
 )
 from saferank.ranker.client.scrolls import ScrollToken
-from saferank.ranker.client.steps import Step, Steps, in_query
+from saferank.ranker.client.steps import Step, in_query
 from saferank.ranker.client.ways import Attempt, Experience, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
@@ -34,44 +42,116 @@ from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewr
 from saferank.ranker.rewrite.traces import asking_all_shards, without_traces
 
 
+class _Answer(NamedTuple):
+    """What the application gets.
+
+    Attributes:
+        body: of the response; with an ``error`` when the engine refused the request.
+        unexpected: None when it fits what is known of the indices; else the indices it came from.
+    """
+
+    body: Json
+    unexpected: frozenset[str] | None = None
+
+
+_SearchSteps = Generator[Step, Json, _Answer]
+"""Yields searches, is sent response bodies, returns the answer for the application."""
+
+
 def search(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Search]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search``."""
     request = parse_request(arguments)
-    limits = DEFAULT_LIMITS
-    if depends_on_limits(request):
-        limits = yield from read_limits(request, knowledge)
-    steps = _search_steps(request, decision, knowledge, limits)
+    known = yield from check_fields(request.target, decision.fields, knowledge)
+    answer, last = yield from _sent(request, decision, knowledge, known)
+    if answer.unexpected is not None:
+        known = yield from check_fields(
+            request.target, decision.fields, knowledge, answer.unexpected
+        )
+        answer, last = yield from _sent(request, decision, knowledge, known)
+    if isinstance(last, ApiError):
+        raise last
+    body = answer.body
+    if "scroll" in request.parameters and "_scroll_id" in body:
+        reader = _reader(request, decision, known)
+        token = ScrollToken.of(body["_scroll_id"], decision, reader)
+        body["_scroll_id"] = token.signed(knowledge.key)
+    if "pit_id" in body:
+        # The engine may give another id for the same indices.
+        knowledge.remember(Target(point_in_time=body["pit_id"]), decision.fields, known)
+    return ObjectApiResponse(body=body, meta=last.meta)
+
+
+def _sent(
+    request: Request, decision: Decision, knowledge: Knowledge, known: Known
+) -> Plan[tuple[_Answer, ObjectApiResponse[Any] | ApiError]]:
+    """Send a search by the ways there are; the answer, and the last response or refusal."""
+    steps = yield from _begun(request, decision, knowledge, known)
     step = next(steps)
-    yield from check_fields(request.index, decision.fields, knowledge)
     while True:
-        error: BadRequestError | None = None
+        last: ObjectApiResponse[Any] | ApiError
         parameters = {
             **step.parameters(request.parameters),
             **asking_all_shards(step.body, decision),
         }
         try:
-            response = yield Call("search", {**parameters, "body": step.body})
-            answer = response.body
-        except BadRequestError as refused:
-            error, answer = refused, {"error": refused.body}
+            last = yield Call("search", {**parameters, "body": step.body})
+            answer = last.body
+        except ApiError as refused:
+            last, answer = refused, {"error": refused.body}
+            if not (isinstance(last, BadRequestError) or says_unmapped(answer, decision.fields)):
+                raise
         try:
             step = steps.send(answer)
         except StopIteration as stop:
-            if error is not None:
-                raise error from None
-            if "scroll" in request.parameters and "_scroll_id" in stop.value:
-                reader = HitReader.of(request.body, decision.fields)
-                token = ScrollToken.of(stop.value["_scroll_id"], decision, reader)
-                stop.value["_scroll_id"] = token.signed(knowledge.key)
-            return ObjectApiResponse(body=stop.value, meta=response.meta)
+            return stop.value, last
 
 
 def msearch(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Msearch]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.msearch``: every search as ``search`` would do it, all of them together."""
+    parameters, headers, requests = _parts(arguments)
+    for request in requests:
+        parameters.update(asking_all_shards(request.body, decision))
+    took, answers = 0, {}
+    # What does not fit what is known of the indices is sent once more.
+    pending: dict[int, frozenset[str] | None] = dict.fromkeys(range(len(requests)))
+    for _ in range(2):
+        running = {}
+        for number, unexpected in pending.items():
+            target = requests[number].target
+            known = yield from check_fields(target, decision.fields, knowledge, unexpected)
+            running[number] = yield from _begun(requests[number], decision, knowledge, known)
+        waiting = {number: next(steps) for number, steps in running.items()}
+        while running:
+            batch = [number for number in running if waiting[number].own] or list(running)
+            lines = [line for number in batch for line in (headers[number], waiting[number].body)]
+            sent = waiting[batch[0]].parameters(parameters)
+            response = yield Call("msearch", {**sent, "searches": lines})
+            took += response.body.get("took", 0)
+            for number, answer in zip(batch, response.body["responses"], strict=True):
+                try:
+                    waiting[number] = running[number].send(answer)
+                except StopIteration as stop:
+                    answers[number] = stop.value
+                    del running[number]
+        pending = {
+            number: unexpected
+            for number in pending
+            if (unexpected := answers[number].unexpected) is not None
+        }
+    ordered = [answers[number].body for number in range(len(requests))]
+    return ObjectApiResponse(body={"took": took, "responses": ordered}, meta=response.meta)
+
+
+def _parts(arguments: Mapping[str, Any]) -> tuple[Json, list[Json], list[Request]]:
+    """What holds for all searches of an ``msearch``; the header and the meaning of each.
+
+    Raises:
+        UnsafeRequest: a part that is not known to be safe.
+    """
     parameters = {key: value for key, value in arguments.items() if value is not None}
     searches = parameters.pop("searches", None) or parameters.pop("body", None)
     parameters.pop("body", None)
@@ -79,41 +159,19 @@ def msearch(
         raise UnsafeRequest("searches", "give them as a list of headers and bodies")
     if len(searches) % 2:
         raise UnsafeRequest("searches", "a header and a body for each search are expected")
+    if not searches:
+        raise UnsafeRequest("searches", "there are none")
     common = parse_request(parameters)
     if common.body:
         raise UnsafeRequest(next(iter(common.body)), "it belongs into the searches")
-    headers, running, answers, waiting = [], {}, {}, {}
-    for number in range(len(searches) // 2):
-        header, body = searches[2 * number : 2 * number + 2]
+    headers = [dict(header) for header in searches[::2]]
+    requests = []
+    for number, (header, body) in enumerate(zip(headers, searches[1::2], strict=True)):
         request = parse_request({**common.parameters, **header, "body": body})
         if request.body.keys() - dict(body).keys():
             raise UnsafeRequest(f"searches.{2 * number}", "a header has no part of the body")
-        headers.append(dict(header))
-        yield from check_fields(request.index, decision.fields, knowledge)
-        limits = DEFAULT_LIMITS
-        if depends_on_limits(request):
-            limits = yield from read_limits(request, knowledge)
-        running[number] = _search_steps(request, decision, knowledge, limits)
-        waiting[number] = next(running[number])
-        common.parameters.update(asking_all_shards(request.body, decision))
-    meta, took = None, 0
-    while running:
-        batch = [number for number in running if waiting[number].own] or list(running)
-        lines = [line for number in batch for line in (headers[number], waiting[number].body)]
-        parameters = waiting[batch[0]].parameters(common.parameters)
-        response = yield Call("msearch", {**parameters, "searches": lines})
-        meta = response.meta
-        took += response.body.get("took", 0)
-        for number, answer in zip(batch, response.body["responses"], strict=True):
-            try:
-                waiting[number] = running[number].send(answer)
-            except StopIteration as stop:
-                answers[number] = stop.value
-                del running[number]
-    if meta is None:
-        raise UnsafeRequest("searches", "there are none")
-    ordered = [answers[number] for number in range(len(headers))]
-    return ObjectApiResponse(body={"took": took, "responses": ordered}, meta=meta)
+        requests.append(request)
+    return common.parameters, headers, requests
 
 
 def count(
@@ -123,10 +181,18 @@ def count(
     request = parse_request(arguments)
     outside = {key: request.body.pop(key) for key in _COUNT_KEYS if key in request.body}
     body = rewrite_count(request.body, decision)
-    yield from check_fields(request.index, decision.fields, knowledge)
-    response: ObjectApiResponse[Any] = yield Call(
-        "count", {**request.parameters, **outside, "body": body}
-    )
+    sent = Call("count", {**request.parameters, **outside, "body": body})
+    yield from check_fields(request.target, decision.fields, knowledge)
+    try:
+        response: ObjectApiResponse[Any] = yield sent
+        unmapped = says_unmapped(response.body, decision.fields)
+    except ApiError as refused:
+        unmapped = says_unmapped({"error": refused.body}, decision.fields)
+        if not unmapped:
+            raise
+    if unmapped:
+        yield from check_fields(request.target, decision.fields, knowledge, ())
+        response = yield sent
     return ObjectApiResponse(without_traces(response.body, decision), response.meta)
 
 
@@ -158,7 +224,14 @@ def scroll(
     token.check(decision)
     response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
     body = restore_response(response.body, decision)
-    _annotate(body, token.reader(decision.fields), decision, Way.IN_QUERY, None)
+    reader = token.reader(decision.fields)
+    if reader.blind:
+        body[KEY] = _summary(decision, Way.IN_QUERY)
+    else:
+        _annotate(body, reader, decision, Way.IN_QUERY, None)
+        if hidden := _take_out_hidden(body):
+            names = sorted({hit["_index"] for hit in hidden})
+            yield from check_fields(Target(",".join(names)), decision.fields, knowledge)
     if "_scroll_id" in body:
         body["_scroll_id"] = token.renewed(body["_scroll_id"]).signed(knowledge.key)
     return ObjectApiResponse(body=body, meta=response.meta)
@@ -191,37 +264,87 @@ def open_point_in_time(
             "index_filter",
             "hidden documents decide, too, which shards it leaves out; put it into the query",
         )
-    index = arguments.get("index")
-    index = index if index is None or isinstance(index, str) else ",".join(index)
-    yield from check_fields(index, decision.fields, knowledge)
+    target = Target(one_text(arguments.get("index")), one_text(arguments.get("expand_wildcards")))
+    known = yield from check_fields(target, decision.fields, knowledge)
     response: ObjectApiResponse[Any] = yield Call("open_point_in_time", dict(arguments))
+    if "id" in response.body:
+        opened = Target(point_in_time=response.body["id"])
+        knowledge.remember(opened, decision.fields, known)
     return response
 
 
+def _begun(
+    request: Request, decision: Decision, knowledge: Knowledge, known: Known
+) -> Plan[_SearchSteps]:
+    """The steps of a search, for which the limits of its indices are known if they matter."""
+    limits = DEFAULT_LIMITS
+    if depends_on_limits(request):
+        limits = yield from read_limits(request, knowledge)
+    return _search_steps(request, decision, knowledge, limits, known)
+
+
 def _search_steps(
-    request: Request, decision: Decision, knowledge: Knowledge, limits: Limits
-) -> Steps:
+    request: Request, decision: Decision, knowledge: Knowledge, limits: Limits, known: Known
+) -> _SearchSteps:
     """One search, by the cheapest way that is exact for it."""
     index, experience = request.index, knowledge.experience
-    reader = HitReader.of(request.body, decision.fields)
+    reader = _reader(request, decision, known)
     body = reader.request(request.body)
     for attempt in choose(request, decision, experience):
-        if attempt.way not in _TRIES:
+        if attempt.way not in _TRIES or reader.blind:
             break
         search = _Search(request, decision, reader, experience, attempt)
         result = yield from _TRIES[attempt.way](body, search)
         experience.proved(index, decision.level_name, attempt.step, exact=result is not None)
         if result is not None:
-            return result
+            return _expected(result, reader, known)
     answer = yield from in_query(request, body, decision, knowledge, limits)
+    unmapped = says_unmapped(answer, decision.fields)
     if "error" in answer:
-        return answer
+        return _Answer(answer, frozenset() if unmapped else None)
     if "_shards" in answer:
         experience.saw_shards(index, answer["_shards"]["total"])
     result = restore_response(answer, decision)
     page = Page.of(request.body)
+    if reader.blind:
+        result[KEY] = _summary(decision, attempt.way)
+        return _Answer(result, frozenset() if unmapped else None)
     _annotate(result, reader, decision, attempt.way, page)
-    return result
+    return _expected(result, reader, known)
+
+
+def _reader(request: Request, decision: Decision, known: Known) -> HitReader:
+    """What reads the hits of a request."""
+    return HitReader.of(request.body, decision.fields, source_tells=known.source_tells)
+
+
+def _expected(answer: Json, reader: HitReader, known: Known) -> _Answer:
+    """The answer without hits that are known to be hidden; it says whether all is as expected."""
+    hits = answer["hits"]["hits"]
+    names = {hit["_index"] for hit in hits}
+    hidden = _take_out_hidden(answer)
+    fits = (
+        names <= known.indices
+        and reader.can_read(hits)
+        and (known.twice or not hidden)
+        and not says_unmapped(answer, reader.fields)
+    )
+    return _Answer(answer, None if fits else frozenset(names))
+
+
+def _take_out_hidden(answer: Json) -> list[Json]:
+    """Take out the explained hits that the level hides although the index found them.
+
+    A document that was stored before its index had the safety fields can be such a one.
+
+    Returns:
+        The hits that were taken out.
+    """
+    hits = answer["hits"]["hits"]
+    if None not in [hit[KEY]["factor"] for hit in hits]:
+        return []
+    answer["hits"]["hits"] = [hit for hit in hits if hit[KEY]["factor"] is not None]
+    return [hit for hit in hits if hit[KEY]["factor"] is None]
 
 
 class _Search(NamedTuple):
@@ -258,8 +381,6 @@ def _try_window(body: Json, search: _Search) -> _Try:
     hits = answer["hits"]["hits"]
     told = reader.describe(hits, decision)
     factors = [item["factor"] or _UNKNOWN for item in told]
-    for place in reader.unsure(hits, told):
-        factors[place] = _UNKNOWN
     if not window_proves([hit["_score"] for hit in hits], factors, page, search.attempt.spare):
         return None
     del hits[page.size :]
@@ -282,8 +403,8 @@ def _try_fetch(body: Json, search: _Search) -> _Try:
     hits = answer["hits"]["hits"]
     told = reader.describe(hits, decision)
     factors = [item["factor"] for item in told]
-    if None in factors or reader.unsure(hits, told):
-        return None  # Changed between finding and fetching, or not to be seen in the hit.
+    if None in factors:
+        return None  # Hidden, although the index found it.
     ranking = fetch_ranking([hit["_score"] for hit in hits], factors, page, search.attempt.depth)
     if ranking is None:
         return None
@@ -307,10 +428,7 @@ def _annotate(
     answer: Json, reader: HitReader, decision: Decision, way: Way, page: Page | None
 ) -> None:
     """Say in the response and in each hit what was done."""
-    hits = answer.get("hits", {}).get("hits")
-    if hits is None:
-        return
-    told = reader.describe(hits, decision)
+    told = reader.describe(answer["hits"]["hits"], decision)
     _finish(answer, reader, told, decision, way, page)
 
 
@@ -326,6 +444,19 @@ def _finish(
     for hit, item in zip(hits, told, strict=True):
         hit[KEY] = item
     reader.clean(hits)
+    summary = _summary(decision, way)
+    if (
+        decision.functions
+        and page is not None
+        and page.start == 0
+        and _is_everything(answer["hits"])
+    ):
+        summary["demoted"] = sum(item["action"] == Action.DEMOTED for item in told)
+    answer[KEY] = summary
+
+
+def _summary(decision: Decision, way: Way) -> Json:
+    """What was done, as far as it is known without a look at the hits."""
     summary: Json = {
         "level": decision.level_name,
         "context_rule": decision.context_rule,
@@ -336,9 +467,7 @@ def _finish(
         summary["hidden"] = 0
     if not decision.functions:
         summary["demoted"] = 0
-    elif page is not None and page.start == 0 and _is_everything(answer["hits"]):
-        summary["demoted"] = sum(item["action"] == Action.DEMOTED for item in told)
-    answer[KEY] = summary
+    return summary
 
 
 def _is_everything(hits: Json) -> bool:

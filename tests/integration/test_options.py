@@ -193,13 +193,25 @@ def test_libraries_that_add_headers_of_their_own_can(node: Elasticsearch, policy
 
 READS: dict[str, Read] = {
     "get": lambda client, name: client.get(index=INDEX, id=name),
+    "get_versioned": lambda client, name: client.get(index=INDEX, id=name, version=77),
+    "get_filtered": lambda client, name: client.get(index=INDEX, id=name, filter_path="_source"),
     "get_source": lambda client, name: client.get_source(index=INDEX, id=name),
     "exists": lambda client, name: client.exists(index=INDEX, id=name),
+    "exists_versioned": lambda client, name: client.exists(index=INDEX, id=name, version=77),
     "exists_source": lambda client, name: client.exists_source(index=INDEX, id=name),
     "mget": lambda client, name: client.mget(index=INDEX, ids=[name]),
+    "mget_filtered": lambda client, name: client.mget(
+        index=INDEX, ids=[name], filter_path="docs._source"
+    ),
+    "mget_versioned": lambda client, name: client.mget(
+        docs=[{"_index": INDEX, "_id": name, "version": 77}]
+    ),
     "explain": lambda client, name: client.explain(index=INDEX, id=name, query=QUERY),
     "termvectors": lambda client, name: client.termvectors(index=INDEX, id=name),
     "mtermvectors": lambda client, name: client.mtermvectors(index=INDEX, ids=[name]),
+    "mtermvectors_filtered": lambda client, name: client.mtermvectors(
+        index=INDEX, ids=[name], fields=["title"], filter_path="docs.term_vectors"
+    ),
 }
 IGNORED = [(), 404, (404,), [400, 404, 409], range(400, 500)]
 

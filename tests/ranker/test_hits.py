@@ -15,47 +15,84 @@ from saferank.ranker.level.states import States
 MODERATE = Decision(level_name="x", level=Level(demote_from=0.2, hide_from=0.8, unscored="demote"))
 
 
-def hit(index: str, **safety: Any) -> dict[str, Any]:
-    return {"_index": index, "_source": {"safety": safety}}
+def test_doc_values_are_asked_for_where_the_source_does_not_tell() -> None:
+    fields = SafetyFields()
+    assert HitReader.of({}, fields) == HitReader(fields)
+    for body, tells in (({}, False), ({"_source": False}, True), ({"stored_fields": []}, True)):
+        reader = HitReader.of(body, fields, source_tells=tells)
+        assert not reader.in_source
+        assert reader.asked == reader.added == fields.deciding
+        asked = reader.request(body)["docvalue_fields"]
+        assert asked == list(fields.deciding)
 
 
-def unsure(reader: HitReader, hits: list[dict[str, Any]]) -> list[int]:
-    told = reader.describe(hits, MODERATE)
-    return reader.unsure(hits, told)
+OWN = {
+    "_source": False,
+    "fields": ["title", {"field": "safety.prob*"}],
+    "stored_fields": ["*.model"],
+}
 
 
-def test_a_hit_without_a_probability_is_sure_where_another_of_its_index_shows_one() -> None:
-    hits = [hit("a", probability=0.1), hit("a"), hit("b"), hit("b", status="failed"), hit("a")]
-    reader = HitReader.of({}, SafetyFields())
-    assert unsure(reader, hits) == [2]
-    assert unsure(reader, hits[1:]) == [0, 1, 3]
-    assert unsure(reader, hits[:2]) == []
+def test_what_the_application_asks_for_stays_in_the_hits() -> None:
+    reader = HitReader.of({**OWN, "docvalue_fields": ["safety.status"]}, SafetyFields())
+    assert reader.asked == ("safety.probability", "safety.model", "safety.override")
+    assert reader.added == ("safety.override",)
+    hits = [{"fields": {"safety.probability": [0.5], "safety.override": ["allow"]}}]
+    reader.clean(hits)
+    assert hits == [{"fields": {"safety.probability": [0.5]}}]
+    reader.clean(only := [{"fields": {"safety.override": ["allow"]}}])
+    assert only == [{}]
 
 
-def test_doc_values_leave_nothing_out() -> None:
+def test_a_field_in_a_format_of_its_own_cannot_be_read() -> None:
+    for field in ("safety.probability", "safety.*"):
+        formatted = {"_source": False, "docvalue_fields": [{"field": field, "format": "0.0"}]}
+        reader = HitReader.of(formatted, SafetyFields())
+        assert reader.blind
+        assert reader.request(formatted) is formatted
+
+
+def test_hits_without_a_source_cannot_be_read_by_it() -> None:
+    assert HitReader(SafetyFields()).can_read([{"_source": {}}])
+    assert not HitReader(SafetyFields()).can_read([{"_source": {}}, {"_id": "1"}])
+    assert HitReader(SafetyFields(), in_source=False).can_read([{"_id": "1"}])
+
+
+def test_doc_values_are_read_without_a_look_at_the_source() -> None:
+    hit = {"_source": {"safety": {"probability": 0.9}}, "fields": {"safety.status": ["scored"]}}
     reader = HitReader.of({"_source": False}, SafetyFields())
-    assert unsure(reader, [{"_index": "a"}]) == []
+    (told,) = reader.describe([hit], MODERATE)
+    assert (told["action"], told["rule"]) == ("demoted", "unscored")
 
 
-NOTHING = {"probability": None, "model": None, "status": None, "override": None}
+NOTHING: dict[str, list[Any]] = {"probability": [], "model": [], "status": [], "override": []}
 
 
 @pytest.mark.parametrize(
     ("hit", "expected"),
     [
         ({}, {}),
-        ({"_source": {"safety": {"probability": 0.5}}}, {"probability": 0.5}),
-        ({"_source": {"safety.probability": 0.5}}, {"probability": 0.5}),
-        ({"_source": {"safety": {"status": "failed"}}}, {"status": "failed"}),
+        ({"_source": {"safety": {"probability": 0.5}}}, {"probability": [0.5]}),
+        ({"_source": {"safety.probability": 0.5}}, {"probability": [0.5]}),
+        ({"_source": {"safety": {"status": "failed"}}}, {"status": ["failed"]}),
         ({"_source": {"safety": "gone"}}, {}),
+        ({"_source": {"safety": [{"probability": 0.5}]}}, {"probability": [0.5]}),
+        (
+            {"_source": {"safety": [{"probability": [0.5]}, {"probability": 0.7}]}},
+            {"probability": [[0.5], 0.7]},
+        ),
+        (
+            {"_source": {"safety": {"probability": 0.5}, "safety.probability": 0.7}},
+            {"probability": [0.5, 0.7]},
+        ),
         ({"fields": {"safety.probability": [0.5]}}, {"probability": [0.5]}),
         (
             {"fields": {"safety.override": ["allow"]}, "_source": {"safety": {"probability": 1}}},
-            {"override": ["allow"]},
+            {"override": ["allow"], "probability": [1]},
         ),
         (
             {"fields": {"title": ["x"]}, "_source": {"safety": {"probability": 0.0}}},
-            {"probability": 0.0},
+            {"probability": [0.0]},
         ),
     ],
 )
@@ -66,10 +103,11 @@ def test_the_safety_fields_of_a_hit(hit: dict[str, Any], expected: dict[str, Any
 def test_other_field_names() -> None:
     hit = {"_source": {"a": {"b.probability": 0.5}, "people": {"override": "block"}}}
     fields = SafetyFields("a.b", "people")
-    assert deciding_values(hit, fields) == {**NOTHING, "probability": 0.5, "override": "block"}
+    expected = {**NOTHING, "probability": [0.5], "override": ["block"]}
+    assert deciding_values(hit, fields) == expected
 
 
-values = st.sampled_from([0.0, 0.5, 1, float("nan"), "0.7", None, [0.2, 0.9], "high"])
+values = st.sampled_from([0.0, 0.5, 1, float("nan"), "0.7", None, [0.2, [0.9]], "high", ""])
 texts = st.sampled_from([None, "scored", "failed", "no_image", "allow", "block", "m", ["m"]])
 parts = st.fixed_dictionaries(
     {}, optional={"probability": values, "status": texts, "override": texts, "model": texts}
@@ -77,7 +115,7 @@ parts = st.fixed_dictionaries(
 PATHS = {key: f"safety.{key}" for key in ("probability", "status", "override", "model")}
 sources = st.builds(
     lambda part, dotted: {"safety": part, **{PATHS[key]: value for key, value in dotted.items()}},
-    parts | st.just("gone") | st.none(),
+    parts | st.just("gone") | st.none() | st.lists(parts, max_size=2),
     st.just({}) | parts,
 )
 doc_values = st.dictionaries(
@@ -86,12 +124,14 @@ doc_values = st.dictionaries(
 hits = st.fixed_dictionaries({}, optional={"_source": sources, "fields": doc_values})
 
 
-@given(st.lists(hits, max_size=5), st.none() | st.just("m"), st.booleans())
+@given(st.lists(hits, max_size=5), st.none() | st.just("m"), st.none() | st.booleans())
 def test_many_hits_are_read_as_one_by_one(
-    found: list[dict[str, Any]], model: str | None, in_source: bool
+    found: list[dict[str, Any]], model: str | None, in_source: bool | None
 ) -> None:
-    fields = SafetyFields()
-    seen = [{"_source": hit.get("_source")} if in_source else hit for hit in found]
+    fields, seen = SafetyFields(), found
+    if in_source is not None:
+        part = "_source" if in_source else "fields"
+        seen = [{part: hit.get(part)} for hit in found]
     expected = States.of([deciding_values(hit, fields) for hit in seen], model)
     states = states_of(found, fields, model, in_source=in_source)
     assert states.values == expected.values

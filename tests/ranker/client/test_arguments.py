@@ -6,6 +6,7 @@ import pytest
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.arguments import parse_request
+from saferank.ranker.client.indices import Target
 
 CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"index": "a", "size": 3, "from_": 6}, {"size": 3, "from": 6}, {"index": "a"}),
@@ -62,6 +63,21 @@ def test_nothing_is_given_twice() -> None:
 @pytest.mark.parametrize(("index", "text"), [("a,b", "a,b"), (["a", "b"], "a,b"), (None, None)])
 def test_an_index_expression_is_one_text(index: Any, text: str | None) -> None:
     assert parse_request({"index": index}).index == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        ({"index": ["a", "b"]}, Target("a,b")),
+        ({"index": "a*", "expand_wildcards": ["open", "hidden"]}, Target("a*", "open,hidden")),
+        ({"index": ""}, Target()),
+        ({}, Target()),
+        ({"pit": {"id": "p", "keep_alive": "1m"}}, Target(point_in_time="p")),
+        ({"body": {"pit": {"id": "p"}}}, Target(point_in_time="p")),
+    ],
+)
+def test_what_a_request_reads(arguments: dict[str, Any], target: Target) -> None:
+    assert parse_request(arguments).target == target
 
 
 def test_the_arguments_stay_as_they_are() -> None:

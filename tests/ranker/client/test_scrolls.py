@@ -15,7 +15,8 @@ FIELDS = SafetyFields()
 READERS = [
     HitReader(FIELDS),
     HitReader(FIELDS, in_source=False),
-    HitReader(FIELDS, in_source=False, asked=("safety.model", "safety.status")),
+    HitReader(FIELDS, in_source=False, added=("safety.model", "safety.status")),
+    HitReader(FIELDS, in_source=False, blind=True),
 ]
 
 

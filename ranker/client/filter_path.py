@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from elasticsearch import ApiError
+
 from saferank.ranker.client.flow import Plan
 
 _Path = tuple[str, ...]
@@ -18,8 +20,14 @@ _ANY_DEPTH = "**"
 
 
 def cut(plan: Plan[Any], filter_path: str | Sequence[str]) -> Plan[Any]:
-    """A plan whose answer is cut at the end."""
-    response = yield from plan
+    """A plan whose answer is cut at the end; so is one that says that nothing was found."""
+    try:
+        response = yield from plan
+    except ApiError as error:
+        if not isinstance(error.body, dict) or "error" in error.body:
+            raise  # The engine cuts nothing off these.
+        body = filtered(error.body, filter_path)
+        raise type(error)(message=str(body), meta=error.meta, body=body) from None
     if not isinstance(response.body, dict):
         return response  # Whether there is a document, for one.
     return type(response)(body=filtered(response.body, filter_path), meta=response.meta)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
@@ -218,3 +220,29 @@ def test_a_document_by_id_can_be_read_by_who_asks(hiding: Decision) -> None:
 def test_where_nothing_is_hidden_inner_hits_are_explained(open_level: Decision) -> None:
     query = {"nested": {"path": "p", "query": MATCH, "inner_hits": {"explain": True}}}
     assert safe_query(query, "q", open_level) is query
+
+
+def test_a_query_that_is_far_in_stands_in_a_wrapper_once(hiding: Decision) -> None:
+    query: dict[str, Any] = MATCH
+    for _ in range(60):
+        query = {"bool": {"must": query}}
+    depths = [0]
+    safe = safe_query(query, "query", hiding)
+    while safe != MATCH:
+        if "wrapper" in safe:
+            safe = json.loads(b64decode(safe["wrapper"]["query"]))
+            depths.append(0)
+        else:
+            safe = safe["bool"]["must"]
+            depths[-1] += 1
+    assert sum(depths) == 60
+    assert len(depths) == 2
+    assert depths[0] <= 24
+
+
+def test_what_is_refused_far_in_is_named(hiding: Decision) -> None:
+    query: dict[str, Any] = {"unknown": {}}
+    for _ in range(40):
+        query = {"bool": {"must": query}}
+    with pytest.raises(UnsafeRequest, match=r"'query\.bool\.must.*….*\.bool\.must\.unknown'"):
+        safe_query(query, "query", hiding)

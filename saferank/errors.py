@@ -165,6 +165,11 @@ class ErrorCode(StrEnum):
         False,
         "the bytes are not an image of a format that can be read",
     )
+    KIND_NOT_READ = (
+        "kind_not_read",
+        False,
+        "the bytes are a drawing, a document, a film or the like, of a kind that is not read",
+    )
     TRUNCATED = (
         "truncated",
         False,

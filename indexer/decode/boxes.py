@@ -15,6 +15,7 @@ from saferank.indexer.decode.colour_space import ColourSpace
 
 AVIF = (b"avif", b"avis")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+GENERAL = (b"mif1", b"msf1", b"miaf")  # of pictures, however they are coded
 
 _MAJOR, _COMPATIBLE = 8, 16  # where a file's brands are
 _TRACKS = b"moov"
@@ -44,12 +45,12 @@ def branded(data: bytes) -> bytes:
 
 def has_track(data: bytes) -> bool:
     """Whether there is an animation in the file."""
-    return any(kind == _TRACKS for kind, _ in _boxes(data))
+    return any(kind == _TRACKS for kind, _ in boxes(data))
 
 
 def delays(data: bytes) -> Iterator[float]:
     """Seconds for which each frame of an animation is to be shown, as far as it makes sense."""
-    tracks = (body for kind, body in _boxes(_first(data, _TRACKS)) if kind == b"trak")
+    tracks = (body for kind, body in boxes(_first(data, _TRACKS)) if kind == b"trak")
     media = next((body for body in map(_media, tracks) if _handler(body) == b"pict"), b"")
     try:
         header = _first(media, b"mdhd")
@@ -83,7 +84,7 @@ def as_elsewhere(data: bytes) -> bytes | None:
 
 def _has_picture(data: bytes) -> bool:
     meta = _first(data, b"meta")[_FULL_HEADER:]
-    return any(kind == b"pitm" for kind, _ in _boxes(meta))
+    return any(kind == b"pitm" for kind, _ in boxes(meta))
 
 
 def colour_space_of(data: bytes) -> ColourSpace | None:
@@ -97,7 +98,7 @@ def colour_space_of(data: bytes) -> ColourSpace | None:
     return None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Each box's kind and content."""
     position = 0
     while position + _HEADER <= len(data):
@@ -116,7 +117,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _first(data: bytes, *path: bytes) -> bytes:
     """The content of the first box of a kind in the first of another, and so on."""
     for kind in path:
-        data = next((body for found, body in _boxes(data) if found == kind), b"")
+        data = next((body for found, body in boxes(data) if found == kind), b"")
     return data
 
 
@@ -124,7 +125,7 @@ def _properties_of_primary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     meta = _first(data, b"meta")[_FULL_HEADER:]
     primary = _first(meta, b"pitm")
     (number,) = struct.unpack_from(">I" if primary[0] else ">H", primary, _FULL_HEADER)
-    properties = list(_boxes(_first(meta, b"iprp", b"ipco")))
+    properties = list(boxes(_first(meta, b"iprp", b"ipco")))
     for item, index in _associations(_first(meta, b"iprp", b"ipma")):
         if item == number and 0 < index <= len(properties):
             yield properties[index - 1]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import boxes, formats
+from saferank.indexer.decode import boxes, formats, kinds
 from saferank.indexer.decode.isolation import DecoderProcess
 from saferank.indexer.decode.reading import Decoded, read, read_reference
 from saferank.settings import DecodeSettings
@@ -24,8 +24,8 @@ def decode(data: bytes, settings: DecodeSettings) -> Decoded:
         settings: limits.
 
     Raises:
-        ImageError: ``not_an_image``, ``truncated``, ``unreadable``, ``too_large`` or
-            ``decode_timeout``.
+        ImageError: ``not_an_image``, ``kind_not_read``, ``truncated``, ``unreadable``,
+            ``too_large`` or ``decode_timeout``.
     """
     data = boxes.branded(data)
     try:
@@ -51,10 +51,15 @@ def _here_or_in_child(
     data: bytes,
     settings: DecodeSettings,
 ) -> Decoded:
-    if formats.lacks_extra(data):
+    if (extra := formats.lacks_extra(data)) is not None:
         raise ImageError(
             ErrorCode.UNREADABLE,
-            "HEIF needs an extra; install it with: pip install 'saferank[heif]'",
+            f"the image needs an extra; install it with: pip install 'saferank[{extra}]'",
+        )
+    if (kind := kinds.not_read(data)) is not None:
+        raise ImageError(
+            ErrorCode.KIND_NOT_READ,
+            f"the file is {kind}, which is not read; store a picture of it",
         )
     name = formats.recognise(data)
     if name in formats.COMMON:

@@ -6,19 +6,22 @@ from importlib.util import find_spec
 
 from PIL import Image
 
-from saferank.indexer.decode import boxes
+from saferank.indexer.decode import boxes, jxl
 
 _HAVE_HEIF = find_spec("pillow_heif") is not None  # the extra "heif"
 if _HAVE_HEIF:
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False)
+_HAVE_JXL = find_spec("pillow_jxl") is not None  # the extra "jxl"
+if _HAVE_JXL:
+    import pillow_jxl  # noqa: F401  (registers itself)
 
 # Everything that Pillow decodes itself. Left out: EPS (runs Ghostscript on the file), and the
 # formats that Pillow only recognises (BUFR, GRIB, HDF5, MPEG, WMF).
 _READ = (
     "AVIF BLP BMP CUR DCX DDS DIB FITS FLI FTEX GBR GIF HEIF ICNS ICO IM IMT IPTC JPEG JPEG2000 "
-    "MCIDAS MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB"
+    "JXL MCIDAS MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB"
 )
 
 # Decoded in this process; the other formats in a child (see isolation.py).
@@ -29,10 +32,9 @@ COMMON = frozenset({"GIF", "JPEG", "PNG", "WEBP"})
 # of the first image: sizes, layers, stereo partner, gain map.
 SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "IM", "SPIDER", "WEBP"})
 
-JPEGS = frozenset({"JPEG", "MPO"})
 BOXED = frozenset({"AVIF", "HEIF"})  # files of ISO's base media boxes
 
-_HEIF_BRANDS = (*boxes.HEIC, b"mif1", b"msf1")
+_HEIF_BRANDS = (*boxes.HEIC, *boxes.GENERAL)
 
 
 def readable() -> list[str]:
@@ -55,7 +57,8 @@ def recognise(data: bytes) -> str | None:
     return None
 
 
-def lacks_extra(data: bytes) -> bool:
-    """Say whether the bytes are a HEIF image that cannot be read for want of the extra."""
-    own = boxes.brands(data)
-    return not _HAVE_HEIF and bool(own) and own[0] in _HEIF_BRANDS
+def lacks_extra(data: bytes) -> str | None:
+    """Name the extra for want of which the image cannot be read, if it is one of such a kind."""
+    if not _HAVE_HEIF and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "heif"
+    return "jxl" if not _HAVE_JXL and jxl.is_jxl(data) else None

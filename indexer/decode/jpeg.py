@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+NAMES = frozenset({"JPEG", "MPO"})  # as Pillow calls them
 END = b"\xff\xd9"
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended and progressive

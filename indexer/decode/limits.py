@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import formats, jpeg
+from saferank.indexer.decode import jpeg
 from saferank.settings import DecodeSettings
 
 # A progressive JPEG is decoded once for every scan, and a scan can be as short as fifty bytes.
@@ -45,7 +45,7 @@ def check_scans(image: Image.Image, data: bytes, settings: DecodeSettings) -> No
     Raises:
         ImageError: ``too_large``.
     """
-    if image.format not in formats.JPEGS:
+    if image.format not in jpeg.NAMES:
         return
     scans = jpeg.count_scans(data)
     allowed = max(_MAX_SCANNED_PIXELS, _MANY_SCANS * settings.max_pixels)

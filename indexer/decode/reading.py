@@ -19,6 +19,7 @@ from saferank.indexer.decode import (
     gif,
     icon,
     jpeg,
+    jxl,
     limits,
     tiff,
     webp,
@@ -210,6 +211,8 @@ def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Ima
 def _open_with_pillow(
     data: bytes, settings: DecodeSettings, names: list[str] | None
 ) -> Image.Image:
+    if jxl.is_jxl(data):
+        return jxl.open_jxl(data, settings)
     image = Image.open(io.BytesIO(data), formats=names or formats.readable())
     limits.check_size(image.size, settings)
     limits.check_scans(image, data, settings)
@@ -223,7 +226,7 @@ def _loaded(
     try:
         image.load()
     except OSError:
-        if image.format not in formats.JPEGS or not jpeg.is_whole(data):
+        if image.format not in jpeg.NAMES or not jpeg.is_whole(data):
             raise
         image = _open(data + jpeg.END, settings, names)
         image.load()

@@ -48,7 +48,7 @@ NAMED = (
     ("", "truncated"),
     ("PNG", "a checksum of its pixels is wrong"),
     ("PNG", "not in order"),
-    ("JPEG XL", "not_an_image"),
+    ("JPEG XL", "animation"),
 )
 # Files of which Chromium shows less: nobody would want to follow it there.
 BETTER_HERE = {

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pillow_heif
@@ -161,4 +162,7 @@ def seeds() -> dict[str, bytes]:
         "blp": partial(_saved, "BLP", "P"),
         "spider": partial(_saved, "SPIDER", "F"),
     }
+    if find_spec("pillow_jxl") is not None:  # the extra "jxl"
+        makers["jxl"] = partial(_saved, "JXL")
+        makers["jxl boxed"] = partial(_saved, "JXL", "RGBA", use_container=True, lossless=True)
     return {name: maker() for name, maker in makers.items()}

@@ -81,6 +81,13 @@ class FetchSettings(BaseModel):
     user_agent: Annotated[
         str, Field(description="how workers introduce themselves; put an address to write to in it")
     ] = "saferank"
+    base_url: Annotated[
+        str | None,
+        Field(
+            description="address of the page that references without a scheme belong to, such as "
+            "`https://example.com/shop/`; paths of files then need `file:`"
+        ),
+    ] = None
     proxy: Annotated[
         Address | None,
         Field(description="proxy for http(s); it then decides which addresses may be reached"),
@@ -105,6 +112,13 @@ class FetchSettings(BaseModel):
     stores: Annotated[
         tuple[str, ...], Field(description="fsspec protocols that may be read, such as `s3`")
     ] = ()
+
+    @field_validator("base_url")
+    @classmethod
+    def _with_a_host(cls, base_url: str | None) -> str | None:
+        if base_url is not None and not re.match(r"https?://[^/?#]", base_url):
+            raise ValueError(f"{base_url!r} is no http(s) address with a host")
+        return base_url
 
     @field_validator("stores")
     @classmethod

@@ -1,5 +1,5 @@
 """References to bytes: http(s), files, data URIs and stores, within limits."""
 
-from saferank.indexer.fetch.fetcher import Fetched, Fetcher, host_of
+from saferank.indexer.fetch.fetcher import Fetched, Fetcher
 
-__all__ = ["Fetched", "Fetcher", "host_of"]
+__all__ = ["Fetched", "Fetcher"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.fetch.data_uri import read_data_uri
@@ -13,17 +12,10 @@ from saferank.indexer.fetch.files import read_file
 from saferank.indexer.fetch.http import Fetched, HttpSource
 from saferank.indexer.fetch.network import Resolver, system_resolver
 from saferank.indexer.fetch.stores import read_store
+from saferank.indexer.fetch.urls import is_relative
 from saferank.settings import FetchSettings
 
 __all__ = ["Fetched", "Fetcher"]
-
-
-def host_of(reference: str) -> str:
-    """The host that serves an image; empty for a file, a data URI, and what cannot be read."""
-    try:
-        return (urlsplit(reference.strip()).hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 class Fetcher:
@@ -58,6 +50,13 @@ class Fetcher:
     ) -> None:
         self.close()
 
+    def host_of(self, reference: str) -> str:
+        """The host that serves an image; empty for a file, a data URI, and what cannot be read."""
+        try:
+            return self._http.host_of(reference) if self._is_http(reference.strip()) else ""
+        except ImageError:
+            return ""
+
     def close(self) -> None:
         """Close the connections that were kept."""
         self._http.close()
@@ -66,8 +65,9 @@ class Fetcher:
         """Fetch an image.
 
         Args:
-            reference: an http(s) URL; a ``file:`` URL or a path, if folders are allowed; a
-                ``data:`` URI; a URL of a store that is switched on.
+            reference: an http(s) URL, or one relative to ``fetch.base_url``; a ``file:`` URL or
+                a path, if folders are allowed; a ``data:`` URI; a URL of a store that is switched
+                on.
 
         Raises:
             ImageError: with the reference, and ``retry_after`` when the server gave it.
@@ -102,7 +102,7 @@ class Fetcher:
         reference = reference.strip()
         scheme, colon, _ = reference.partition(":")
         scheme = scheme.lower() if colon else ""
-        if scheme in ("http", "https"):
+        if self._is_http(reference):
             return self._http.fetch(reference, etag, last_modified)
         if scheme == "data":
             return Fetched(read_data_uri(reference, self._settings.max_bytes))
@@ -112,6 +112,12 @@ class Fetcher:
             return Fetched(read_file(reference, self._settings))
         raise ImageError(
             ErrorCode.UNSUPPORTED_REFERENCE,
-            f"{reference[:80]!r} is not an http(s) or data URL; paths need fetch.file_roots, "
-            "stores need fetch.stores",
+            f"{reference[:80]!r} is not an http(s) or data URL; relative URLs need fetch.base_url, "
+            "paths need fetch.file_roots, stores need fetch.stores",
         )
+
+    def _is_http(self, reference: str) -> bool:
+        """Whether it is fetched by http(s): a relative reference is, beside a base URL."""
+        if is_relative(reference):
+            return bool(reference) and self._settings.base_url is not None
+        return reference.lower().startswith(("http:", "https:"))

@@ -16,13 +16,14 @@ import httpx
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.fetch.deadline import deadline, remaining
 from saferank.indexer.fetch.network import CheckedBackend, Resolver, system_resolver
+from saferank.indexer.fetch.packing import unpacked
 from saferank.indexer.fetch.throttle import Throttle
+from saferank.indexer.fetch.urls import host_of, read_url
 from saferank.settings import FetchSettings
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WITH_IMAGE = frozenset({200, 201, 203, 206, 226})  # browsers show what comes with these
 _TRY_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
-_UNPACKERS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": 15}
-_CHUNK = 64 * 1024
 _LONGEST_VALIDATOR = 256
 _LONGEST_WAIT = 86_400.0
 
@@ -52,6 +53,7 @@ class HttpSource:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
+        self._base = None if settings.base_url is None else read_url(settings.base_url)
         self._throttle = Throttle(settings)
         backend = CheckedBackend(settings, resolver)
         context = ssl_context or httpx.create_ssl_context()
@@ -71,13 +73,21 @@ class HttpSource:
         """Close the connections."""
         self._pool.close()
 
+    def host_of(self, reference: str) -> str:
+        """The host that a reference leads to.
+
+        Raises:
+            ImageError: it leads to none.
+        """
+        return host_of(read_url(reference, self._base))
+
     def fetch(
         self, reference: str, etag: str | None = None, last_modified: str | None = None
     ) -> Fetched | None:
         """Fetch an image, following redirects; every hop's address is checked.
 
         Args:
-            reference: an http(s) URL.
+            reference: an http(s) URL, or one relative to ``fetch.base_url``.
             etag: as stored with the known version; None to fetch whatever there is.
             last_modified: likewise.
 
@@ -96,13 +106,13 @@ class HttpSource:
             headers.append((b"If-None-Match", etag.encode("latin-1", "ignore")))
         if last_modified:
             headers.append((b"If-Modified-Since", last_modified.encode("latin-1", "ignore")))
-        url = _parse(reference)
-        with self._throttle.slot(url.host), deadline(self._settings.timeout):
+        url = read_url(reference, self._base)
+        with self._throttle.slot(host_of(url)), deadline(self._settings.timeout):
             for _ in range(self._settings.max_redirects + 1):
                 with _coded(url), self._stream(url, headers) as response:
-                    location = _header(response, b"location")
+                    location = _location(response)
                     if response.status in _REDIRECTS and location is not None:
-                        url = _parse(location, url)
+                        url = read_url(location, url)
                         continue
                     if response.status == 304 and (etag or last_modified):
                         return None
@@ -135,7 +145,8 @@ class HttpSource:
         if declared.isdecimal() and int(declared) > self._settings.max_bytes:
             raise self._too_large(f"{int(declared):,}")
         body = bytearray()
-        for chunk in _unpacked(response):
+        encodings = _header(response, b"content-encoding") or ""
+        for chunk in unpacked(response.iter_stream(), encodings):
             body += chunk
             if len(body) > self._settings.max_bytes:
                 raise self._too_large(f"more than {self._settings.max_bytes:,}")
@@ -148,27 +159,11 @@ class HttpSource:
         )
 
 
-def _parse(reference: str, base: httpx.URL | None = None) -> httpx.URL:
-    try:
-        url = base.join(reference) if base else httpx.URL(reference)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ImageError(
-            ErrorCode.UNSUPPORTED_REFERENCE, f"the URL cannot be read: {error}"
-        ) from error
-    if url.scheme not in ("http", "https"):
-        raise ImageError(
-            ErrorCode.FORBIDDEN_ADDRESS, f"a redirect leads to {url.scheme!r}, not to http(s)"
-        )
-    if not url.host or "%" in url.host or (url.port or 0) > 65535:
-        raise ImageError(ErrorCode.UNSUPPORTED_REFERENCE, "the URL names no proper host and port")
-    return url
-
-
 def _check_status(response: httpcore.Response, url: httpx.URL) -> None:
     status = response.status
-    if status == 200:
+    if status in _WITH_IMAGE:
         return
-    message = f"{url.host} answered with status {status}"
+    message = f"{host_of(url)} answered with status {status}"
     if status in (404, 410):
         raise ImageError(ErrorCode.NOT_FOUND, message)
     if status == 429:
@@ -194,33 +189,13 @@ def _retry_after(response: httpcore.Response) -> float | None:
     return min(max(wait, 0.0), _LONGEST_WAIT)
 
 
-def _unpacked(response: httpcore.Response) -> Iterator[bytes]:
-    """The body in chunks of bounded size, however well it is packed."""
-    encoding = (_header(response, b"content-encoding") or "identity").lower().encode()
-    if encoding == b"identity":
-        yield from response.iter_stream()
-        return
-    if encoding not in _UNPACKERS:
-        raise ImageError(
-            ErrorCode.UNREADABLE,
-            f"the server packed the image as {encoding.decode()!r} without being asked",
-        )
-    unpacker = zlib.decompressobj(_UNPACKERS[encoding])
-    for packed in response.iter_stream():
-        while packed:
-            yield unpacker.decompress(packed, _CHUNK)
-            packed = unpacker.unconsumed_tail
-    if not unpacker.eof:
-        raise ImageError(ErrorCode.UNREACHABLE, "the packed body ends early")
-
-
 @contextmanager
 def _coded(url: httpx.URL) -> Iterator[None]:
     try:
         yield
     except httpcore.TimeoutException as error:
         raise ImageError(
-            ErrorCode.TIMEOUT, f"{url.host} took too long; raise fetch.timeout to allow more"
+            ErrorCode.TIMEOUT, f"{host_of(url)} took too long; raise fetch.timeout to allow more"
         ) from error
     except zlib.error as error:
         raise ImageError(ErrorCode.UNREADABLE, f"the packed body is damaged: {error}") from error
@@ -232,7 +207,7 @@ def _coded(url: httpx.URL) -> Iterator[None]:
         ValueError,  # h11's, on numbers of thousands of digits
     ) as error:
         raise ImageError(
-            ErrorCode.UNREACHABLE, f"the exchange with {url.host} failed: {error}"
+            ErrorCode.UNREACHABLE, f"the exchange with {host_of(url)} failed: {error}"
         ) from error
 
 
@@ -240,6 +215,17 @@ def _validator(response: httpcore.Response, name: bytes) -> str | None:
     """A header that will be stored with the document, unless it is absurdly long."""
     value = _header(response, name)
     return value if value is not None and len(value) <= _LONGEST_VALIDATOR else None
+
+
+def _location(response: httpcore.Response) -> str | None:
+    """Where a redirect leads: UTF-8 where it is not plain ASCII, as in browsers."""
+    value = _header(response, b"location")
+    if value is None:
+        return None
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return value
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:

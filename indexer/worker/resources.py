@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 
 from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode
-from saferank.indexer.fetch import Fetched, Fetcher, host_of
+from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.installation import installation_of
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
@@ -101,7 +101,7 @@ def make_resources(settings: Settings) -> Resources:
             fetch_again=fetch_again,
             batch_size=settings.indexer.batch_size,
             fetch_threads=settings.indexer.fetch_threads,
-            lane=host_of,
+            lane=fetcher.host_of,
             lane_width=settings.fetch.per_host,
             max_images=settings.indexer.max_images,
             time_of_image=settings.fetch.timeout,

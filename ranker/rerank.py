@@ -10,6 +10,7 @@ from numbers import Real
 from operator import itemgetter
 from typing import Any
 
+from saferank.errors import UnsafeRequest
 from saferank.ranker.hits import KEY, states_of
 from saferank.ranker.level.decision import Decision
 
@@ -35,7 +36,46 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
 
     Raises:
         ValueError: some hits have a score and others do not, or a score is not a number.
+        UnsafeRequest: the policy keeps overrides outside of the documents, and they are not known
+            (see ``Decision.knowing``), or it is not known whether one is about a hit. The plain
+            safe client's ``rerank`` reads them, and finds out.
     """
+    given = list(hits)
+    check_named(given, decision)
+    return put_in_order([hit for hit in given if not _blocked_elsewhere(hit, decision)], decision)
+
+
+def check_named(hits: Iterable[Mapping[str, Any]], decision: Decision) -> None:
+    """See that hits say which documents they are, if any document is blocked outside of it.
+
+    Raises:
+        UnsafeRequest: one does not, or such overrides are not known.
+    """
+    if not decision.blocked_elsewhere:
+        return
+    for number, hit in enumerate(hits):
+        for key in ("_index", "_id"):
+            if hit.get(key) is None:
+                raise UnsafeRequest(
+                    f"hits.{number}.{key}",
+                    "it is missing, so whether a person has blocked the document is not known",
+                )
+
+
+def _blocked_elsewhere(hit: Mapping[str, Any], decision: Decision) -> bool:
+    index, id = hit.get("_index"), str(hit.get("_id"))
+    found = [name for name, ids in decision.blocked_elsewhere.items() if id in ids]
+    if found and index not in found:
+        raise UnsafeRequest(
+            "hits",
+            f"document {id!r} is blocked in {found[0]!r}, and only the cluster can tell whether "
+            f"that is an alias of {index!r}; use the 'rerank' of a SafeSearch",
+        )
+    return bool(found)
+
+
+def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
+    """The same by what the hits themselves say, without a look at overrides outside of them."""
     given = list(hits)
     told = decision.describe(states_of(given, decision.fields, decision.model))
     scores = _scores(given)

@@ -31,6 +31,7 @@ from saferank.ranker.client.methods import (
     Planned,
     refuse_call,
 )
+from saferank.ranker.client.reranking import reranked
 from saferank.ranker.client.similar import reading_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
@@ -156,7 +157,11 @@ class _SafeClient(Generic[Client]):
     def rerank(
         self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
     ) -> list[dict[str, Any]]:
-        """Hits from anywhere: hidden ones taken out, the others demoted and in order."""
+        """Hits from anywhere: hidden ones taken out, the others demoted and in order.
+
+        Raises:
+            UnsafeRequest: the policy keeps overrides outside of the documents: it reads nothing.
+        """
         return rerank(hits, self.decision(context))
 
     def cache_key(self, context: Context | None = None) -> str:
@@ -238,6 +243,17 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
     def __class__(self) -> type[Any]:
         """The class that it is taken for by libraries that insist on a client, as pydantic does."""
         return Elasticsearch
+
+    def rerank(
+        self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
+    ) -> list[dict[str, Any]]:
+        """Hits from anywhere: hidden ones taken out, the others demoted and in order.
+
+        Raises:
+            UnsafeRequest: the policy keeps overrides outside of the documents, and a hit has no
+                ``_index`` or ``_id``.
+        """
+        return self._run(reranked(list(hits), self.decision(context), self._knowledge))
 
     def __enter__(self) -> Self:
         return self

@@ -17,10 +17,10 @@ from elastic_transport import ObjectApiResponse
 
 from saferank.ranker.bodies import LISTS, Json, names
 from saferank.ranker.client.arguments import Request, parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan, blocked_elsewhere
+from saferank.ranker.client.flow import Call, Knowledge, Plan, not_blocked_elsewhere
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rerank import rerank
+from saferank.ranker.rerank import put_in_order
 from saferank.ranker.rewrite.suggest import check_completions
 
 P = ParamSpec("P")
@@ -95,9 +95,17 @@ def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json |
     if suggest is None and "suggest" in in_body:
         suggest = in_body["suggest"]
         rest["body"] = {key: value for key, value in in_body.items() if key != "suggest"}
-    if suggest is not None:
-        check_completions(suggest, "suggest")
+    if suggest is None:
+        return rest, None
+    check_completions(suggest, "suggest")
+    if _SEARCHING.isdisjoint([*in_body, *arguments]):
+        # The engine looks for no documents then.
+        nothing: Json = {"query": {"match_none": {}}}
+        rest |= nothing if body is None else {"body": {**rest["body"], **nothing}}
     return rest, suggest
+
+
+_SEARCHING = names("aggregations aggs knn q query retriever")
 
 
 def _with_completions(
@@ -123,7 +131,7 @@ def _with_completions(
             chosen = []
             for part in parts:
                 options = part["options"]
-                shown = yield from _not_blocked_elsewhere(options, decision)
+                shown = yield from not_blocked_elsewhere(options, decision)
                 chosen.append(_chosen(options, shown, completion, count, decision))
             enough += [proved for _, proved in chosen]
             found[key] = [
@@ -133,13 +141,6 @@ def _with_completions(
         if all(enough) or count >= MOST:
             return {**answer, "suggest": found}
         count = min(4 * count, MOST)
-
-
-def _not_blocked_elsewhere(options: Sequence[Json], decision: Decision) -> Plan[list[Json]]:
-    shown: list[Json] = []
-    for option in options:
-        shown += [] if (yield from blocked_elsewhere(option, decision)) else [option]
-    return shown
 
 
 def _entries(suggest: Json) -> Iterator[Json]:
@@ -190,7 +191,7 @@ def _chosen(
     ]
     best = []
     seen = set()
-    for hit in rerank(hits, decision):
+    for hit in put_in_order(hits, decision):
         option = {key: value for key, value in hit["option"].items() if key != "fields"}
         if not completion.get("skip_duplicates") or option["text"] not in seen:
             seen.add(option["text"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from saferank.ranker.level.level import Treatment
 from saferank.ranker.rewrite.limits import Limits
 
 T = TypeVar("T")
+Document = TypeVar("Document", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +153,15 @@ def _read_overrides(index: str, known: KnownOverrides | None, now: float) -> Pla
     return KnownOverrides(overrides, version_of(found.body), now)
 
 
-def blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
+def blocked_elsewhere(found: Mapping[str, Any], decision: Decision) -> Plan[bool]:
     """Whether a document is blocked outside of it, under any name of its index.
 
     Args:
         found: the document, with ``_index`` and ``_id``.
         decision: as ``know_overrides`` gave it.
     """
-    blocked = {} if decision.overrides is None else decision.overrides.blocked
-    for name in [name for name, ids in blocked.items() if found["_id"] in ids]:
+    blocked = decision.blocked_elsewhere.items()
+    for name in [name for name, ids in blocked if str(found["_id"]) in ids]:
         if name == found["_index"]:
             return True
         # An override is rare, and one of an alias is to be found wherever the alias leads now.
@@ -169,6 +170,14 @@ def blocked_elsewhere(found: Json, decision: Decision) -> Plan[bool]:
         if found["_index"] in led_to.body["indices"]:
             return True
     return False
+
+
+def not_blocked_elsewhere(found: Iterable[Document], decision: Decision) -> Plan[list[Document]]:
+    """Those documents, each with ``_index`` and ``_id``, that nothing outside of them blocks."""
+    shown: list[Document] = []
+    for document in found:
+        shown += [] if (yield from blocked_elsewhere(document, decision)) else [document]
+    return shown
 
 
 def version_of(found: Json) -> tuple[int, int]:

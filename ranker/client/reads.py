@@ -32,19 +32,23 @@ R = TypeVar("R", bound=ApiResponse[Any])
 
 # What a read for judging has in common with the read that it is for.
 _WHERE = ("index", "id", "routing", "preference", "realtime", "refresh")
-# With one of these an answer tells of versions.
+# With one of these an answer tells more of versions than whether the document is there.
 _OF_VERSION = names("version version_type")
 _NOBODY = f"saferank-{uuid.uuid4().hex}"
 """An id that no document has."""
-# Parts of a search's body that are parameters of ``explain``.
-_EXPLAIN_PARAMETERS: dict[str, str] = {"_source": "source", "stored_fields": "stored_fields"}
+# Parameters of ``explain`` that ask for the document as well; of a search's body they are parts.
+_CONTENT = names(
+    """
+    _source _source_excludes _source_includes source source_excludes source_includes stored_fields
+    """
+)
 
 
 def get(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Get]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.get``."""
-    if not _OF_VERSION.isdisjoint(arguments):
+    if not _is_whole(arguments):
         return (yield from _through("get", arguments, decision, knowledge))
     response, told = yield from _read(arguments, decision, knowledge)
     if told is None:
@@ -56,7 +60,7 @@ def get_source(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.GetSource]
 ) -> Plan[ApiResponse[Any]]:
     """``client.get_source``."""
-    if _OF_VERSION.isdisjoint(arguments):
+    if _is_whole(arguments):
         try:
             response, told = yield from _read(arguments, decision, knowledge)
         except NotFoundError:
@@ -72,7 +76,7 @@ def exists(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Exists]
 ) -> Plan[HeadApiResponse]:
     """``client.exists``: false for a hidden document."""
-    if not _OF_VERSION.isdisjoint(arguments):
+    if not _is_whole(arguments):
         return (yield from _through("exists", arguments, decision, knowledge))
     try:
         response, told = yield from _read(_state(arguments), decision, knowledge)
@@ -94,11 +98,10 @@ def explain(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Explain]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.explain``: how a document that is shown got its score, its demotion included."""
-    request = parse_request({key: value for key, value in arguments.items() if key != "id"})
-    sent: Json = {**request.parameters, "id": arguments.get("id")}
-    for key, name in _EXPLAIN_PARAMETERS.items():
-        if key in request.body:
-            sent[name] = request.body.pop(key)
+    beside = {"id", *_CONTENT}
+    request = parse_request({key: item for key, item in arguments.items() if key not in beside})
+    content = {key: item for key, item in arguments.items() if key in beside}
+    sent: Json = {**request.parameters, **content}
     check_explained(request.body, "query", decision)
     sent["body"] = {"query": rewrite_search(request.body, decision)["query"]}
     return (yield from _through("explain", sent, decision, knowledge))
@@ -121,7 +124,7 @@ def mget(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mget``: hidden documents are ``found: false``, in their places."""
     documents, rest = _documents(arguments, "docs", "ids")
-    if not all(map(_OF_VERSION.isdisjoint, (rest, *documents))):
+    if not all(map(_is_whole, (rest, *documents))):
         return (yield from _all_through("mget", documents, rest, decision, knowledge))
     response, told = yield from _read_all(documents, rest, decision, knowledge)
     pairs = zip(response.body["docs"], told, strict=True)
@@ -284,7 +287,7 @@ def _call_all(
     method: str, documents: Sequence[Json], rest: Json, told: Sequence[Json | None]
 ) -> Plan[ObjectApiResponse[Any]]:
     """Read documents of which those that nothing is told of come as missing."""
-    stand_ins = {f"{_NOBODY}-{place:08}": item["_id"] for place, item in enumerate(documents)}
+    stand_ins = {f"{_NOBODY}-{place:08}": str(item["_id"]) for place, item in enumerate(documents)}
     asked = [
         document if item else {**document, "_id": nobody}
         for document, item, nobody in zip(documents, told, stand_ins, strict=True)
@@ -321,10 +324,17 @@ def _renamed(value: Any, stand_ins: Mapping[str, str]) -> Any:
     return value
 
 
+def _is_whole(arguments: Mapping[str, Any]) -> bool:
+    """Whether the answer to a read says what it takes to judge it, and nothing else."""
+    source = arguments.get("source", arguments.get("_source"))
+    return _OF_VERSION.isdisjoint(arguments) and source not in (False, "false")
+
+
 def _state(arguments: Mapping[str, Any]) -> Json:
     """The arguments of a read of the same document without its content."""
     where = {key: arguments[key] for key in _WHERE if arguments.get(key) is not None}
-    return {**where, "source": False}
+    # Without a source an answer tells the routing only where it is asked for.
+    return {**where, "source": False, "stored_fields": "_routing"}
 
 
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:

@@ -37,7 +37,7 @@ from saferank.ranker.level.verdicts import Action
 from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
 from saferank.ranker.rewrite.query import safe_query
 from saferank.ranker.rewrite.ranking import demoting
-from saferank.ranker.rewrite.relevance import with_zeros
+from saferank.ranker.rewrite.relevance import finds_all, with_zeros, with_zeros_in_groups
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 from saferank.ranker.rewrite.traces import asking_all_shards, without_traces
 
@@ -305,6 +305,9 @@ def _search_steps(
     if "_shards" in answer:
         experience.saw_shards(index, answer["_shards"]["total"])
     result = restore_response(answer, decision)
+    # Under a sort by fields their scores are tiers.
+    if finds_all(request.body) and not (decision.functions and "sort" in request.body):
+        with_zeros_in_groups(result["hits"])
     page = Page.of(request.body)
     if reader.blind:
         result[KEY] = _summary(decision, attempt.way)

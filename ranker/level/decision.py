@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -127,6 +127,18 @@ class Decision:
         if not clauses:
             return clauses
         return {**clauses, "must_not": [*clauses.get("must_not", ()), self.queries.unmapped_fails]}
+
+    @cached_property
+    def blocked_elsewhere(self) -> Mapping[str, Sequence[str]]:
+        """By index or alias, ids of documents that are hidden because of overrides outside of them.
+
+        Raises:
+            UnsafeRequest: as ``hidden``.
+        """
+        self._check_overrides()
+        if self.overrides is None or self.level.blocked is not Treatment.HIDE:
+            return {}
+        return self.overrides.blocked
 
     @cached_property
     def functions(self) -> list[dict[str, Any]]:

@@ -8,6 +8,9 @@ a relevance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from saferank.ranker.bodies import Json, Query, as_list, names
 
 LEAST = 2.0**-106
@@ -95,6 +98,21 @@ def _hit_with_zeros(hit: Json) -> Json:
             for name, group in hit["inner_hits"].items()
         }
     return result
+
+
+def finds_all(body: Mapping[str, Any]) -> bool:
+    """Whether a search names nothing to find, so that its groups are found by a filter alone."""
+    return all(body.get(key) is None for key in ("query", "knn", "retriever"))
+
+
+def with_zeros_in_groups(found: Json) -> None:
+    """Give the groups in the ``hits`` of such a search the score of 0 that the engine gives."""
+    inner = [hit.get("inner_hits", {}).values() for hit in found["hits"]]
+    groups = [group["hits"] for by_name in inner for group in by_name]
+    for scored in [*groups, *(hit for group in groups for hit in group["hits"])]:
+        for key in ("_score", "max_score"):
+            if scored.get(key) is not None:
+                scored[key] = 0.0
 
 
 def _is_ours(score: float | None) -> bool:

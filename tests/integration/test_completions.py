@@ -114,6 +114,28 @@ def test_completions_are_as_if_there_were_no_hidden_documents(
         assert "0.9" not in json.dumps(answer["suggest"])
 
 
+def test_a_search_for_completions_alone_looks_for_no_documents(
+    node: Elasticsearch, strict: SafeSearch
+) -> None:
+    suggest = completion()
+    expected = node.search(index=WITH, suggest=suggest)["hits"]
+    assert expected["total"]["value"] == 0
+    for answer in (
+        strict.search(index=WITH, suggest=suggest),
+        strict.search(index=WITH, suggest=suggest, size=5),
+        strict.search(index=WITH, body={"suggest": suggest}),
+        strict.msearch(searches=[{"index": WITH}, {"suggest": suggest}])["responses"][0],
+    ):
+        assert answer["hits"] == expected
+        assert told(answer)
+    for more in (
+        {"q": "n:39"},
+        {"query": {"match_all": {}}},
+        {"aggs": {"n": {"max": {"field": "n"}}}},
+    ):
+        assert strict.search(index=WITH, suggest=suggest, **more)["hits"]["total"]["value"]
+
+
 def test_options_have_their_sources_and_say_what_was_done(strict: SafeSearch) -> None:
     answer = strict.search(index=WITH, suggest=completion(size=1), size=2, query={"match_all": {}})
     (option,) = answer["suggest"]["s"][0]["options"]

@@ -172,9 +172,8 @@ def gives(read: Callable[[], Any]) -> bool:
     return bool(body["found"] if isinstance(body, dict) and "found" in body else answer)
 
 
-def reads(client: SafeSearch, index: str, name: str) -> list[bool]:
+def reads(client: SafeSearch, **where: Any) -> list[bool]:
     """Whether each of the reads that are made of others gives a document."""
-    where: Json = {"index": index, "id": name}
     return [
         gives(lambda: client.get(**where, source=False)),
         gives(lambda: client.exists(**where)),
@@ -213,7 +212,7 @@ def test_every_call_judges_by_what_the_index_has(
         get = partial(safe.get, index=name, id=document)
         assert gives(get) == (document in scores), document
     for document in list(DOCUMENTS)[::9]:
-        assert set(reads(safe, name, document)) == {document in scores}
+        assert set(reads(safe, index=name, id=document)) == {document in scores}
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -300,6 +299,31 @@ def test_documents_of_one_id_under_several_routings_are_told_apart(
         assert get(index=index_name, id="1", routing=routing)["found"] != hidden
         docs = [{"_index": index_name, "_id": "1", "routing": routing}]
         assert SafeSearch(node, policy).mget(docs=docs)["docs"][0]["found"] != hidden
+
+
+def test_a_routed_document_is_judged_in_reads_that_do_not_tell_the_routing(
+    node: Elasticsearch, policy: Policy, index_name: str
+) -> None:
+    settings = {"number_of_shards": 3}
+    node.indices.create(index=index_name, settings=settings, mappings={"properties": properties()})
+    for name, safety in {"safe": SAFE, "hidden": HIDDEN}.items():
+        document = {"title": "cat", "safety": safety}
+        node.index(index=index_name, id=name, routing="5", document=document, refresh=True)
+    safe = SafeSearch(node, policy)
+    for routing in (5, "5"):
+        for name in ("safe", "hidden"):
+            where: Json = {"index": index_name, "id": name, "routing": routing}
+            docs = [{"_index": index_name, "_id": name, "routing": routing}]
+            assert reads(safe, **where) == [name == "safe"] * 4
+            assert gives(partial(safe.get_source, **where)) == (name == "safe")
+            assert bool(safe.exists_source(**where)) == (name == "safe")
+            for call in (safe.mget, safe.mtermvectors):
+                assert call(docs=docs)["docs"][0]["found"] == (name == "safe")
+            for more in ({"source": False}, {"docs": [{**docs[0], "_source": False}]}):
+                assert safe.mget(**{"docs": docs, **more})["docs"][0]["found"] == (name == "safe")
+    plain = node.get(index=index_name, id="safe", routing=5, source=False).body
+    answer = safe.get(index=index_name, id="safe", routing=5, source=False).body
+    assert {**plain, "saferank": answer["saferank"]} == answer
 
 
 def test_a_read_through_an_alias_is_not_narrowed_by_its_filter(

@@ -26,7 +26,12 @@ levels:
 contexts: [{level: moderate}]
 """
 LEVELS = ("off", "moderate", "strict")
-DOCUMENTS = {"plain": {"probability": 0.01}, "blocked": {"override": "block"}}
+ALIAS = f"{INDEX}-alias"
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "plain": {"probability": 0.01},
+    "blocked": {"override": "block"},
+    "9000417": {"override": "block"},
+}
 QUERY = {"match": {"title": "cat"}}
 Read = Callable[[Any, str], Any]
 
@@ -37,7 +42,7 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
         client.indices.delete(index=INDEX, ignore_unavailable=True)
         properties = template.component_template()["template"]["mappings"]["properties"]
         mappings = {"properties": {**properties, "title": {"type": "text"}}}
-        client.indices.create(index=INDEX, mappings=mappings)
+        client.indices.create(index=INDEX, mappings=mappings, aliases={ALIAS: {}})
         for name, safety in DOCUMENTS.items():
             client.index(index=INDEX, id=name, document={"title": "cat", "safety": safety})
         client.indices.refresh(index=INDEX)
@@ -195,11 +200,14 @@ READS: dict[str, Read] = {
     "get": lambda client, name: client.get(index=INDEX, id=name),
     "get_versioned": lambda client, name: client.get(index=INDEX, id=name, version=77),
     "get_filtered": lambda client, name: client.get(index=INDEX, id=name, filter_path="_source"),
+    "get_by_alias": lambda client, name: client.get(index=ALIAS, id=name),
     "get_source": lambda client, name: client.get_source(index=INDEX, id=name),
+    "get_source_by_alias": lambda client, name: client.get_source(index=ALIAS, id=name),
     "exists": lambda client, name: client.exists(index=INDEX, id=name),
     "exists_versioned": lambda client, name: client.exists(index=INDEX, id=name, version=77),
     "exists_source": lambda client, name: client.exists_source(index=INDEX, id=name),
     "mget": lambda client, name: client.mget(index=INDEX, ids=[name]),
+    "mget_by_alias": lambda client, name: client.mget(index=ALIAS, ids=[name]),
     "mget_filtered": lambda client, name: client.mget(
         index=INDEX, ids=[name], filter_path="docs._source"
     ),
@@ -207,7 +215,9 @@ READS: dict[str, Read] = {
         docs=[{"_index": INDEX, "_id": name, "version": 77}]
     ),
     "explain": lambda client, name: client.explain(index=INDEX, id=name, query=QUERY),
+    "explain_by_alias": lambda client, name: client.explain(index=ALIAS, id=name, query=QUERY),
     "termvectors": lambda client, name: client.termvectors(index=INDEX, id=name),
+    "termvectors_by_alias": lambda client, name: client.termvectors(index=ALIAS, id=name),
     "mtermvectors": lambda client, name: client.mtermvectors(index=INDEX, ids=[name]),
     "mtermvectors_filtered": lambda client, name: client.mtermvectors(
         index=INDEX, ids=[name], fields=["title"], filter_path="docs.term_vectors"
@@ -216,14 +226,14 @@ READS: dict[str, Read] = {
 IGNORED = [(), 404, (404,), [400, 404, 409], range(400, 500)]
 
 
-def outcome(read: Read, client: Any, name: str) -> Any:
+def outcome(read: Read, client: Any, name: Any) -> Any:
     """What a read gives or raises, with the document's own name taken out."""
     try:
         result = read(client, name)
         told: Any = [type(result).__name__, result.meta.status, getattr(result, "body", None)]
     except NotFoundError as error:
         told = [error.status_code, error.message, error.body]
-    text = json.dumps(told, sort_keys=True, default=str).replace(name, "NAME")
+    text = json.dumps(told, sort_keys=True, default=str).replace(str(name), "NAME")
     return json.loads(text, object_hook=without_time)
 
 
@@ -241,6 +251,40 @@ def test_hidden_and_missing_are_the_same_whatever_is_ignored(
     missing = outcome(READS[kind], client, "absent")
     assert missing == outcome(READS[kind], client.client, "absent")
     assert outcome(READS[kind], client, "blocked") == missing
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_an_id_given_as_a_number_is_echoed_as_the_engine_echoes_it(
+    safe: SafeSearch, kind: str
+) -> None:
+    missing = outcome(READS[kind], safe, 9000418)
+    assert missing == outcome(READS[kind], safe.client, 9000418)
+    assert outcome(READS[kind], safe, 9000417) == missing
+
+
+CONTENTS: list[dict[str, Any]] = [
+    {},
+    {"source": True},
+    {"source": False},
+    {"source": ["title"]},
+    {"source": "title,safety.*"},
+    {"source_includes": "title"},
+    {"source_includes": ["title", "safety"], "source_excludes": ["safety"]},
+    {"source_excludes": "title"},
+    {"_source_includes": ["safety"]},
+    {"stored_fields": "_routing"},
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=str)
+def test_explain_gives_of_the_document_what_is_asked_for(
+    safe: SafeSearch, content: dict[str, Any]
+) -> None:
+    asked = {"index": INDEX, "id": "plain", "query": QUERY, **content}
+    expected = safe.client.explain(**asked).body
+    answer = safe.at_level("off").explain(**asked).body
+    assert answer.get("get") == expected.get("get")
+    assert answer["explanation"]["value"] == pytest.approx(expected["explanation"]["value"])
 
 
 def test_a_missing_index_is_told_as_the_client_does(safe: SafeSearch) -> None:

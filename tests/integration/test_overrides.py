@@ -11,7 +11,7 @@ import pytest
 from brightness import brightness_pipeline, data_uri, png
 from elasticsearch import AsyncElasticsearch, Elasticsearch, NotFoundError
 
-from saferank.errors import MappingError, ServiceUnavailable
+from saferank.errors import MappingError, ServiceUnavailable, UnsafeRequest
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.scoring import score_documents
@@ -144,6 +144,33 @@ def test_completions_leave_out_what_is_blocked(
     assert completed("moderate") == ["2"]
     assert completed("off") == ["2"]
     assert sorted(completed("all")) == ["1", "2"]
+
+
+def test_reranking_takes_out_what_is_blocked_under_any_name_of_its_index(
+    client: Elasticsearch, kept: str, policy: Policy, alias: str, index_name: str
+) -> None:
+    decide(client, kept, alias, "1", BLOCK)
+    save(client, index_name, "1")
+    safe = SafeSearch(client, policy)
+    hits = client.search(index=index_name)["hits"]["hits"]
+    assert sorted(hit["_id"] for hit in hits) == ["1", "2"]
+    assert [hit["_id"] for hit in safe.rerank(hits)] == ["2"]
+    elsewhere = [{**hit, "_index": "of-another-store"} for hit in hits]
+    assert len(safe.rerank(elsewhere)) == 2
+    assert len(safe.rerank(hits, {"requested": "all"})) == 2
+    with pytest.raises(UnsafeRequest, match=r"'hits\.0\._id' was refused: it is missing"):
+        safe.rerank([{"_index": index_name, "_score": 1.0}])
+
+
+def test_the_asynchronous_client_does_not_rerank_by_what_it_has_not_read(
+    elasticsearch_url: str, kept: str, policy: Policy
+) -> None:
+    async def rerank() -> None:
+        async with AsyncSafeSearch(AsyncElasticsearch(elasticsearch_url), policy) as safe:
+            safe.rerank([])
+
+    with pytest.raises(UnsafeRequest, match="the policy has them in"):
+        asyncio.run(rerank())
 
 
 def test_the_asynchronous_client_sees_it_too(

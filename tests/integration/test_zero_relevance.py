@@ -106,6 +106,31 @@ def test_the_safest_are_first(safe: SafeSearch, query: Json, more: Json) -> None
         assert same(numbers(safe.search(index=INDEX, size=COUNT, **request)))
 
 
+@pytest.mark.parametrize(
+    ("level", "more"),
+    [
+        ("off", {}),
+        ("off", {"sort": ["n"]}),
+        ("off", {"sort": ["n"], "track_scores": True}),
+        ("moderate", {}),
+    ],
+)
+def test_groups_have_no_relevance_where_nothing_is_searched_for(
+    safe: SafeSearch, level: str, more: Json
+) -> None:
+    groups: Json = {"field": "category", "inner_hits": {"name": "group", "size": 5}}
+    request: Json = {"collapse": groups, **more}
+    plain = safe.client.search(index=INDEX, body=request)["hits"]["hits"]
+    found = safe.at_level(level).search(index=INDEX, body=request)["hits"]["hits"]
+    assert [scores(hit) for hit in found] == [scores(hit) for hit in plain] == [[0.0] * 6]
+
+
+def scores(hit: Json) -> list[float | None]:
+    """Of the group of a hit: the highest, and all."""
+    group = hit["inner_hits"]["group"]["hits"]
+    return [group["max_score"], *(inner["_score"] for inner in group["hits"])]
+
+
 def test_a_boost_of_zero_for_the_index_takes_the_relevance_away(safe: SafeSearch) -> None:
     boost = [{INDEX: 0}]
     response = safe.search(index=INDEX, size=COUNT, indices_boost=boost, query={"match_all": {}})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saferank.errors import UnsafeRequest
+from saferank.mappings.overrides import OverrideRecord, Overrides
+from saferank.mappings.record import Override
 from saferank.ranker import rerank
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
@@ -120,3 +124,33 @@ def test_scores_that_cannot_be_ordered_are_refused(scores: Any, message: str) ->
 def test_a_factor_never_raises_a_score(score: float, factor: float) -> None:
     assert demote_score(score, factor) <= score
     assert demote_score(score, 1) == score
+
+
+BLOCK = OverrideRecord(Override.BLOCK, "ann")
+KEPT = dataclasses.replace(MODERATE, overrides_index="kept")
+BLOCKING = KEPT.knowing(Overrides().with_one("photos", "1", BLOCK).with_one("alias", "2", BLOCK))
+
+
+def of_index(index: str, name: str) -> dict[str, Any]:
+    return {**hit(name, 1.0, probability=0.0), "_index": index}
+
+
+def test_what_is_blocked_outside_of_its_document_is_taken_out() -> None:
+    hits = [of_index("photos", name) for name in ("1", "3")]
+    assert [found["_id"] for found in rerank(hits, BLOCKING)] == ["3"]
+    assert [found["_id"] for found in rerank(hits, KEPT.knowing(Overrides()))] == ["1", "3"]
+
+
+def test_nothing_is_taken_for_unblocked_that_is_not_known() -> None:
+    with pytest.raises(UnsafeRequest, match="use a safe client, or read them"):
+        rerank([of_index("photos", "3")], KEPT)
+    with pytest.raises(UnsafeRequest, match=r"'hits\.1\._index' was refused: it is missing"):
+        rerank([of_index("photos", "3"), hit("4", 1.0, probability=0.0)], BLOCKING)
+    with pytest.raises(UnsafeRequest, match="blocked in 'alias', and only the cluster can tell"):
+        rerank([of_index("photos", "2")], BLOCKING)
+
+
+def test_a_level_that_shows_what_is_blocked_asks_for_no_overrides() -> None:
+    level = Level(demote_from=0.2, unscored="show", blocked="show")
+    decision = dataclasses.replace(KEPT, level=level)
+    assert rerank([hit("1", 1.0, probability=0.0)], decision)

@@ -17,7 +17,15 @@ from elastic_transport import ObjectApiResponse
 
 from saferank.ranker.bodies import LISTS, Json, names
 from saferank.ranker.client.arguments import Request, parse_request
-from saferank.ranker.client.flow import Call, Knowledge, Plan, not_blocked_elsewhere
+from saferank.ranker.client.flow import (
+    Call,
+    Knowledge,
+    Plan,
+    call_checked,
+    check_fields,
+    not_blocked_elsewhere,
+)
+from saferank.ranker.client.judging import hides, judgements
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rerank import put_in_order
@@ -49,7 +57,8 @@ def completing(plan: _Searching[P]) -> _Searching[P]:
         response = yield from plan(decision, knowledge, *args, **rest)
         if suggest is None:
             return response
-        body = yield from _with_completions(response.body, suggest, parse_request(rest), decision)
+        request = parse_request(rest)
+        body = yield from _with_completions(response.body, suggest, request, decision, knowledge)
         return ObjectApiResponse(body=body, meta=response.meta)
 
     return searching
@@ -77,7 +86,7 @@ def completing_each(plan: _Searching[P]) -> _Searching[P]:
             if suggest is not None and "error" not in answers[number]:
                 request = parse_request({**common, **lines[2 * number], **search})
                 answers[number] = yield from _with_completions(
-                    answers[number], suggest, request, decision
+                    answers[number], suggest, request, decision, knowledge
                 )
         return ObjectApiResponse({**response.body, "responses": answers}, response.meta)
 
@@ -109,13 +118,14 @@ _SEARCHING = names("aggregations aggs knn q query retriever")
 
 
 def _with_completions(
-    answer: Json, suggest: Json, request: Request, decision: Decision
+    answer: Json, suggest: Json, request: Request, decision: Decision, knowledge: Knowledge
 ) -> Plan[Json]:
     """The answer to a search, with its completions."""
     where = {key: value for key, value in request.parameters.items() if key in _WHERE}
     body: Json = {
         "size": 0,
-        "query": {"match_none": {}},
+        "query": {"bool": {"must_not": [decision.queries.unmapped_fails]}},
+        "terminate_after": 1,
         "_source": request.body.get("_source", True),
         "docvalue_fields": list(decision.fields.deciding),
         **{key: request.body[key] for key in ("pit",) if key in request.body},
@@ -124,14 +134,17 @@ def _with_completions(
     count = max((_looked_at(entry) for entry in _entries(suggest)), default=0)
     while True:
         asked = {name: _asking(entry, count) for name, entry in suggest.items()}
-        response = yield Call("search", {**where, "body": {**body, "suggest": asked}})
+        call = Call("search", {**where, "body": {**body, "suggest": asked}})
+        response = yield from call_checked(
+            call, request.target, decision.fields, knowledge, _indices_of_options
+        )
         enough = []
         for key, parts in response.body.get("suggest", {}).items():
             completion = suggest[key.rpartition("#")[2]]["completion"]  # Keys may be typed.
             chosen = []
             for part in parts:
                 options = part["options"]
-                shown = yield from not_blocked_elsewhere(options, decision)
+                shown = yield from _shown(options, request, decision, knowledge)
                 chosen.append(_chosen(options, shown, completion, count, decision))
             enough += [proved for _, proved in chosen]
             found[key] = [
@@ -141,6 +154,21 @@ def _with_completions(
         if all(enough) or count >= MOST:
             return {**answer, "suggest": found}
         count = min(4 * count, MOST)
+
+
+def _shown(
+    options: Sequence[Json], request: Request, decision: Decision, knowledge: Knowledge
+) -> Plan[list[Json]]:
+    """The options whose documents nothing hides, be it outside of them or only in their source."""
+    known = yield from check_fields(request.target, decision.fields, knowledge)
+    told = judgements(options, decision, known)
+    shown = [option for option, item in zip(options, told, strict=True) if not hides(item)]
+    return (yield from not_blocked_elsewhere(shown, decision))
+
+
+def _indices_of_options(answer: Json) -> set[str]:
+    suggestions = [part for parts in answer.get("suggest", {}).values() for part in parts]
+    return {option["_index"] for part in suggestions for option in part["options"]}
 
 
 def _entries(suggest: Json) -> Iterator[Json]:
@@ -179,7 +207,7 @@ def _chosen(
 
     Args:
         options: all that were found.
-        shown: those of them that nothing outside of their documents blocks.
+        shown: those of them that nothing hides.
         completion: what was asked for.
         count: how many were looked at.
         decision: the level that holds.

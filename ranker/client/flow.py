@@ -14,10 +14,11 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, NotFoundError
 
 from saferank.mappings.fields import SafetyFields
@@ -224,6 +225,41 @@ def check_fields(
     if known.indices:
         knowledge.remember(target, fields, known)
     return known
+
+
+def call_checked(
+    call: Call,
+    target: Target,
+    fields: SafetyFields,
+    knowledge: Knowledge,
+    names_in: Callable[[Json], set[str]] = lambda _: set(),
+) -> Plan[ObjectApiResponse[Any]]:
+    """Send a call, and once more after another look if its answer does not fit what is known.
+
+    Args:
+        call: which fails where the probability is not mapped.
+        target: what it reads.
+        fields: names of the safety fields.
+        knowledge: what earlier looks have shown.
+        names_in: the indices of the documents in an answer, if there are any.
+
+    Raises:
+        MappingError: see ``check_fields``.
+    """
+    known = yield from check_fields(target, fields, knowledge)
+    names = set[str]()
+    try:
+        response: ObjectApiResponse[Any] = yield call
+        names = names_in(response.body)
+        fits = names <= known.indices and not says_unmapped(response.body, fields)
+    except ApiError as refused:
+        fits = False
+        if not says_unmapped({"error": refused.body}, fields):
+            raise
+    if not fits:
+        yield from check_fields(target, fields, knowledge, names)
+        response = yield call
+    return response
 
 
 def _look(target: Target, fields: SafetyFields) -> Plan[Known]:

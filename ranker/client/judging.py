@@ -85,7 +85,7 @@ def judged(
     for place, item in there.items():
         if (yield from blocked_elsewhere(item, decision)):
             told[place] = None
-    return response, [None if item is None or _hides(item) else item for item in told.values()]
+    return response, [None if item is None or hides(item) else item for item in told.values()]
 
 
 def _told(
@@ -116,7 +116,7 @@ def _told(
         if name not in known.indices or says_unmapped(answer, decision.fields):
             known = yield from check_fields(target, decision.fields, knowledge, [name])
         hits = answer.get("hits", {}).get("hits", [])
-        shown = dict(zip(map(_version_of, hits), _judgements(hits, decision, known), strict=True))
+        shown = dict(zip(map(_version_of, hits), judgements(hits, decision, known), strict=True))
         told |= {place: shown.get(_version_of(found[place])) for place in places}
     return told
 
@@ -169,8 +169,14 @@ def _body(documents: Sequence[Json], decision: Decision, *, in_source: bool) -> 
     }
 
 
-def _judgements(hits: Sequence[Json], decision: Decision, known: Known) -> list[Json]:
-    """What the level does to the documents of hits that have doc values and maybe a source."""
+def judgements(hits: Sequence[Json], decision: Decision, known: Known) -> list[Json]:
+    """What the level does to the documents of hits that have doc values and maybe a source.
+
+    Args:
+        hits: with all deciding fields as doc values.
+        decision: the level that holds.
+        known: of their indices.
+    """
     fields = decision.fields
     by_index = HitReader(fields, in_source=False).describe(hits, decision)
     if not known.source_tells:
@@ -178,7 +184,7 @@ def _judgements(hits: Sequence[Json], decision: Decision, known: Known) -> list[
     # A document can be older than the mapping. What its source says is known, too.
     by_source = HitReader(fields).describe(hits, decision)
     return [
-        source if _hides(source) and source["rule"] != Rule.UNSCORED else index
+        source if hides(source) and source["rule"] != Rule.UNSCORED else index
         for index, source in zip(by_index, by_source, strict=True)
     ]
 
@@ -188,5 +194,6 @@ def _version_of(document: Json) -> tuple[Any, ...]:
     return (document["_id"], document.get("_routing"), *(document[key] for key in _VERSION[:2]))
 
 
-def _hides(told: Json) -> bool:
+def hides(told: Json) -> bool:
+    """Whether a document that this is told of is hidden."""
     return told.get("action") == Action.HIDDEN

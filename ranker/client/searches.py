@@ -17,6 +17,7 @@ from saferank.ranker.client.flow import (
     Knowledge,
     Known,
     Plan,
+    call_checked,
     check_fields,
     says_unmapped,
 )
@@ -182,17 +183,7 @@ def count(
     outside = {key: request.body.pop(key) for key in _COUNT_KEYS if key in request.body}
     body = rewrite_count(request.body, decision)
     sent = Call("count", {**request.parameters, **outside, "body": body})
-    yield from check_fields(request.target, decision.fields, knowledge)
-    try:
-        response: ObjectApiResponse[Any] = yield sent
-        unmapped = says_unmapped(response.body, decision.fields)
-    except ApiError as refused:
-        unmapped = says_unmapped({"error": refused.body}, decision.fields)
-        if not unmapped:
-            raise
-    if unmapped:
-        yield from check_fields(request.target, decision.fields, knowledge, ())
-        response = yield sent
+    response = yield from call_checked(sent, request.target, decision.fields, knowledge)
     return ObjectApiResponse(without_traces(response.body, decision), response.meta)
 
 

@@ -32,9 +32,11 @@ PROPERTIES = {
     **template.component_template()["template"]["mappings"]["properties"],
     "title": {"type": "text"},
     "v": {"type": "dense_vector", "dims": 2, "similarity": "l2_norm"},
+    "c": {"type": "completion"},
 }
 MAPPED: Json = {"properties": PROPERTIES}
-WITHOUT: Json = {"dynamic": False, "properties": {"title": {"type": "text"}, "v": PROPERTIES["v"]}}
+UNSAFE = {name: PROPERTIES[name] for name in ("title", "v", "c")}
+WITHOUT: Json = {"dynamic": False, "properties": UNSAFE}
 NESTED: Json = {"properties": {**WITHOUT["properties"], "safety": {"type": "nested"}}}
 NESTED["properties"]["safety"] |= {"properties": PROPERTIES["safety"]["properties"]}
 DOUBLE: Json = {"properties": {**PROPERTIES, "safety": {"properties": {}}}}
@@ -72,7 +74,7 @@ def make(node: Elasticsearch, index_name: str) -> Iterator[Callable[..., str]]:
         node.options(ignore_status=404).indices.delete(index=name)
         node.indices.create(index=name, mappings=mappings, settings=settings)
         for number, (key, safety) in enumerate(DOCUMENTS.items()):
-            document = {"title": "cat", "v": [number, 1], "safety": safety}
+            document = {"title": "cat", "c": "cat", "v": [number, 1], "safety": safety}
             node.index(index=name, id=key, document=document)
         node.indices.refresh(index=name)
         return name
@@ -109,6 +111,7 @@ class Awaited:
 
 
 QUERY: Json = {"match": {"title": "cat"}}
+COMPLETION: Json = {"s": {"prefix": "cat", "completion": {"field": "c"}}}
 CALLS: dict[str, Callable[[Any, str], Any]] = {
     "search": lambda client, index: client.search(index=index, query=QUERY),
     "without_source": lambda client, index: client.search(index=index, source=False),
@@ -117,6 +120,7 @@ CALLS: dict[str, Callable[[Any, str], Any]] = {
         index=index, size=0, aggs={"g": {"global": {}, "aggs": {"t": {"top_hits": {}}}}}
     ),
     "sorted": lambda client, index: client.search(index=index, sort=["_doc"]),
+    "completed": lambda client, index: client.search(index=index, suggest=COMPLETION),
     "knn": lambda client, index: client.search(
         index=index, knn={"field": "v", "query_vector": [1, 1], "k": 9, "num_candidates": 9}
     ),
@@ -264,6 +268,8 @@ def test_documents_older_than_the_mapping_are_not_shown_against_their_word(
         first = client.search(index=index, size=1, scroll="1m")
         pages = [first, client.scroll(scroll_id=first["_scroll_id"])]
         assert {hit["_id"] for page in pages for hit in page["hits"]["hits"]} <= names
+        (completed,) = client.search(index=index, suggest=COMPLETION)["suggest"]["s"]
+        assert {option["_id"] for option in completed["options"]} == names
         docs = client.mget(index=index, ids=[*DOCUMENTS])["docs"]
         assert {doc["_id"] for doc in docs if doc["found"]} == names
         for name in DOCUMENTS:

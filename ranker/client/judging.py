@@ -7,12 +7,15 @@ it does not show is read again, after a refresh of its shard.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from elastic_transport import ObjectApiResponse
+from elastic_transport import ApiResponseMeta, ObjectApiResponse
+from elasticsearch import ApiError
+from elasticsearch.exceptions import HTTP_EXCEPTIONS
 
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.flow import (
@@ -63,6 +66,7 @@ def judged(
 
     Raises:
         MappingError: nothing could be hidden in an index.
+        ApiError: a document is there, and the engine does not find out what the index has of it.
     """
     for target in set(targets):
         if target.names is not None:
@@ -115,10 +119,19 @@ def _told(
         known = yield from check_fields(target, decision.fields, knowledge)
         if name not in known.indices or says_unmapped(answer, decision.fields):
             known = yield from check_fields(target, decision.fields, knowledge, [name])
+        elif alone and "error" in answer:
+            raise _failure(answer, response.meta)
         hits = answer.get("hits", {}).get("hits", [])
         shown = dict(zip(map(_version_of, hits), judgements(hits, decision, known), strict=True))
         told |= {place: shown.get(_version_of(found[place])) for place in places}
     return told
+
+
+def _failure(answer: Json, meta: ApiResponseMeta) -> ApiError:
+    """The error that the client raises for a search that failed so."""
+    status: int = answer["status"]
+    kind = HTTP_EXCEPTIONS.get(status, ApiError)
+    return kind(answer["error"]["type"], dataclasses.replace(meta, status=status), answer)
 
 
 def _groups(

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch, Elasticsearch, NotFoundError
+from elasticsearch import AsyncElasticsearch, BadRequestError, Elasticsearch, NotFoundError
 
 from saferank.mappings import template
 from saferank.ranker import AsyncSafeSearch, Policy, SafeSearch, load_policy
@@ -324,6 +324,20 @@ def test_a_routed_document_is_judged_in_reads_that_do_not_tell_the_routing(
     plain = node.get(index=index_name, id="safe", routing=5, source=False).body
     answer = safe.get(index=index_name, id="safe", routing=5, source=False).body
     assert {**plain, "saferank": answer["saferank"]} == answer
+
+
+def test_a_document_that_cannot_be_judged_is_not_said_to_be_missing(
+    node: Elasticsearch, get: Callable[..., Any], policy: Policy, index_name: str
+) -> None:
+    settings = {"max_docvalue_fields_search": 1}
+    node.indices.create(index=index_name, settings=settings, mappings={"properties": properties()})
+    node.index(index=index_name, id="1", document={"safety": SAFE}, refresh=True)
+    for read in (get, SafeSearch(node, policy).exists, SafeSearch(node, policy).termvectors):
+        with pytest.raises(BadRequestError, match="max_docvalue_fields_search"):
+            read(index=index_name, id="1")
+    with pytest.raises(BadRequestError, match="max_docvalue_fields_search"):
+        SafeSearch(node, policy).mget(index=index_name, ids=["1", "2"])
+    assert not get(index=index_name, id="2")["found"]
 
 
 def test_a_read_through_an_alias_is_not_narrowed_by_its_filter(

@@ -78,6 +78,11 @@ def search(
         reader = _reader(request, decision, known)
         token = ScrollToken.of(body["_scroll_id"], decision, reader)
         body["_scroll_id"] = token.signed(knowledge.key)
+        if not (body["hits"]["hits"] or _is_everything(body["hits"])):
+            time, begun = request.parameters["scroll"], body["_scroll_id"]
+            page = yield from scroll(decision, knowledge, scroll=time, scroll_id=begun)
+            body["_scroll_id"] = page.body["_scroll_id"]
+            body["hits"]["hits"] = page.body["hits"]["hits"]
     if "pit_id" in body:
         # The engine may give another id for the same indices.
         knowledge.remember(Target(point_in_time=body["pit_id"]), decision.fields, known)
@@ -213,19 +218,32 @@ def scroll(
     given.pop("body", None)
     token = ScrollToken.parse(given.pop("scroll_id", None), knowledge.key)
     token.check(decision)
-    response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
-    body = restore_response(response.body, decision)
     reader = token.reader(decision.fields)
+    while True:
+        response = yield Call("scroll", {**given, "scroll_id": token.scroll_id})
+        body = restore_response(response.body, decision)
+        taken_out = yield from _scrolled(body, reader, decision, knowledge)
+        if "_scroll_id" in body:
+            token = token.renewed(body["_scroll_id"])
+            body["_scroll_id"] = token.signed(knowledge.key)
+        # An empty page is taken for the end.
+        if body["hits"]["hits"] or not taken_out:
+            return ObjectApiResponse(body=body, meta=response.meta)
+
+
+def _scrolled(
+    body: Json, reader: HitReader, decision: Decision, knowledge: Knowledge
+) -> Plan[bool]:
+    """Explain the hits of a page, and say whether any were taken out, known to be hidden."""
     if reader.blind:
         body[KEY] = _summary(decision, Way.IN_QUERY)
-    else:
-        _annotate(body, reader, decision, Way.IN_QUERY, None)
-        if hidden := _take_out_hidden(body):
-            names = sorted({hit["_index"] for hit in hidden})
-            yield from check_fields(Target(",".join(names)), decision.fields, knowledge)
-    if "_scroll_id" in body:
-        body["_scroll_id"] = token.renewed(body["_scroll_id"]).signed(knowledge.key)
-    return ObjectApiResponse(body=body, meta=response.meta)
+        return False
+    _annotate(body, reader, decision, Way.IN_QUERY, None)
+    hidden = _take_out_hidden(body)
+    if hidden:
+        names = sorted({hit["_index"] for hit in hidden})
+        yield from check_fields(Target(",".join(names)), decision.fields, knowledge)
+    return bool(hidden)
 
 
 def clear_scroll(

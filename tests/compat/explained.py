@@ -16,7 +16,15 @@ class _Explained(NamedTuple):
     reason: str
 
 
-_ALL: tuple[_Explained, ...] = ()
+_HIDING = ("lax", "moderate", "strict")
+_ALL = (
+    _Explained(
+        "indices.sort/10_basic.yml",
+        "Index Sort",
+        _HIDING,
+        "the sort values of _doc are numbers of documents in the index, hidden ones among them",
+    ),
+)
 
 
 def reason_for(asked: Asked, level: str) -> str | None:

@@ -265,15 +265,24 @@ def test_documents_older_than_the_mapping_are_not_shown_against_their_word(
         assert {hit["saferank"]["action"] for hit in found} <= {"shown", "demoted"}
         names = {hit["_id"] for hit in found}
         assert not names & ({"blocked"} if level == "off" else {"blocked", "high"})
-        first = client.search(index=index, size=1, scroll="1m")
-        pages = [first, client.scroll(scroll_id=first["_scroll_id"])]
-        assert {hit["_id"] for page in pages for hit in page["hits"]["hits"]} <= names
+        for size in (1, 2, 9):
+            scanned = scan(client_of(level), index=index, size=size)
+            assert {hit["_id"] for hit in scanned} == names
         (completed,) = client.search(index=index, suggest=COMPLETION)["suggest"]["s"]
         assert {option["_id"] for option in completed["options"]} == names
         docs = client.mget(index=index, ids=[*DOCUMENTS])["docs"]
         assert {doc["_id"] for doc in docs if doc["found"]} == names
         for name in DOCUMENTS:
             assert client.exists(index=index, id=name).body == (name in names)
+
+
+def scan(client: Any, **search: Any) -> Iterator[Json]:
+    """All hits, as the client's own helper reads them: until a page is empty."""
+    page = client.search(**search, scroll="1m")
+    while page["hits"]["hits"]:
+        yield from page["hits"]["hits"]
+        page = client.scroll(scroll_id=page["_scroll_id"], scroll="1m")
+    client.clear_scroll(scroll_id=page["_scroll_id"])
 
 
 @pytest.fixture

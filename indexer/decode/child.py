@@ -49,7 +49,7 @@ def serve(connection: Connection[Any, Any]) -> None:
         except ImageError as error:
             connection.send_bytes(json.dumps({"code": error.code, "message": str(error)}).encode())
             continue
-        pictures = decoded.pictures
+        pictures = decoded.shown
         connection.send_bytes(
             json.dumps(
                 {

@@ -30,6 +30,7 @@ from saferank.indexer.decode.exif import Orientation, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import chosen
 from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
+from saferank.indexer.decode.tiles import tiles
 from saferank.settings import DecodeSettings
 
 _NOT_TURNED = Orientation()
@@ -58,9 +59,14 @@ class Decoded:
     alternatives: list[Image.Image] = field(default_factory=list)
 
     @property
-    def pictures(self) -> list[Image.Image]:
-        """Everything that some viewer may show: the highest probability among them counts."""
+    def shown(self) -> list[Image.Image]:
+        """Everything that some viewer may show."""
         return self.frames + self.alternatives
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """What is shown, and parts of it: the highest probability among them counts."""
+        return self.shown + tiles(self.shown)
 
 
 def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) -> Decoded:
@@ -86,7 +92,7 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
         elsewhere = webp.as_elsewhere(data) or boxes.as_elsewhere(data)
         if elsewhere is None:
             return decoded
-        others = _read_file(elsewhere, settings, names).pictures
+        others = _read_file(elsewhere, settings, names).shown
         return replace(decoded, alternatives=decoded.alternatives + others)
 
 

@@ -75,7 +75,7 @@ class DecodedImage(Protocol):
 
     @property
     def pictures(self) -> Sequence[Image.Image]:
-        """The frames, and what other viewers show in their place: all of it is looked at."""
+        """The frames, what other viewers show in their place, and parts: all is looked at."""
 
     @property
     def frame_count(self) -> int:

@@ -38,6 +38,7 @@ class Model:
     def __init__(self, description: ModelDescription, files: ModelFiles, runtime: Runtime) -> None:
         self.description = description
         self.identity = identity(description, files)
+        self._files = files
         self._runtime = runtime
         self._check_input()
 
@@ -97,6 +98,32 @@ class Model:
             return self._runtime.run({name: blobs})
         each = [self._runtime.run({name: blob[None]}) for blob in blobs]
         return {output: np.concatenate([one[output] for one in each]) for output in each[0]}
+
+    def class_maps(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What speaks for each class at each place of a picture, exactly.
+
+        The mean over the places is what the net makes a class's probability of (its logit). Nothing
+        is approximated: the net ends in an average over places and one layer, so its decision is a
+        sum over places.
+
+        Args:
+            blobs: (N, 3, H, W) float32 as ``preprocess`` gives them, N at least 1.
+
+        Returns:
+            (N, classes, h, w) float32, for the places that are left at the end of the net.
+
+        Raises:
+            ModelError: the net ends otherwise; or as ``forward``.
+        """
+        from saferank.models.caffe import ending_of, read_prototxt, read_weights
+
+        prototxt, weights = self._files.prototxt, self._files.weights
+        output = self.description.output.blob
+        ending = ending_of(read_prototxt(prototxt), read_weights(weights), output)
+        name = self.description.input.blob
+        net = open_net(prototxt, weights, shapes={name: blobs[:1].shape}, blobs=[ending.features])
+        features = [net.run({name: blob[None]})[ending.features] for blob in blobs]
+        return ending.maps(np.concatenate(features))
 
     def close(self) -> None:
         """Let the runtime go; only real Caffe holds anything outside this process."""

@@ -172,10 +172,15 @@ def input_names(prototxt: Prototxt) -> list[str]:
     Raises:
         ModelFormatError: the file has no such net.
     """
-    return [top for layer in _layers_at_test_phase(prototxt) for top in input_tops(layer)]
+    return [top for layer in layers_at_test_phase(prototxt) for top in input_tops(layer)]
 
 
-def _layers_at_test_phase(prototxt: Prototxt) -> list[Layer]:
+def layers_at_test_phase(prototxt: Prototxt) -> list[Layer]:
+    """The net's layers in file order, those of other phases left out.
+
+    Raises:
+        ModelFormatError: the file has no such net.
+    """
     net = upgrade(prototxt.message, prototxt.name)
     # Upgrading keeps the order of layers; input fields and padding layers change the number.
     ahead = len(net.layer) - len(prototxt.lines)
@@ -224,7 +229,7 @@ class _Converter:
         source: BlobSource | None = None,
     ) -> None:
         self.file = prototxt.name
-        layers = _layers_at_test_phase(prototxt)
+        layers = layers_at_test_phase(prototxt)
         self.layers = deployable(layers, weights, shapes)
         if batch is not None:
             for shape in (s for each in self.layers for s in each.proto.input_param.shape if s.dim):

@@ -155,7 +155,7 @@ def run(
     A blob has the value it has at the end of the pass, after all layers that work in place.
     """
     try:
-        from saferank.models.caffe import input_names, read_prototxt
+        from saferank.models.caffe import format_shape, input_names, read_prototxt
         from saferank.models.model import open_net
     except ModuleNotFoundError as error:
         raise ConfigurationError(MISSING_EXTRA) from error
@@ -174,7 +174,7 @@ def run(
     table = Table("blob", "shape", "smallest", "largest")
     for name, values in results.items():
         ends = (f"{values.min():.6g}", f"{values.max():.6g}") if values.size else ("", "")
-        table.add_row(escape(name), "x".join(map(str, values.shape)), *ends)
+        table.add_row(escape(name), format_shape(values.shape), *ends)
     Console().print(table)
 
 
@@ -218,6 +218,6 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             for name, values in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(values))
+                    np.lib.format.write_array(member, np.asarray(values, order="C"))
     except OSError as error:
         raise SaferankError(f"{path} cannot be written: {error.strerror}") from error

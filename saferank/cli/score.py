@@ -13,10 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.errors import ConfigurationError, ErrorCode, ImageError
+from saferank.errors import ConfigurationError, ErrorCode, ImageError, SaferankError
 from saferank.mappings.record import Status
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from saferank.models import Model
     from saferank.settings import DecodeSettings
 
@@ -60,6 +64,13 @@ def score(
             help="Read images as Yahoo's original code does: first frame, pixels as stored."
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            help="Write IMAGE.explained.png beside each image: red where it speaks for the "
+            "probability, blue where against it."
+        ),
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="A built-in name, or the path of a model description.")
     ] = None,
@@ -81,7 +92,7 @@ def score(
         raise ConfigurationError(MISSING_EXTRA) from error
     lines = []
     for path in images:
-        line, message = _score(path, loaded, settings.decode, reference=reference)
+        line, message = _score(path, loaded, settings.decode, reference=reference, explain=explain)
         lines.append((line, message))
         if as_json:
             # As plain text: rich would break long lines and colour the numbers.
@@ -95,7 +106,7 @@ def score(
 
 
 def _score(
-    path: Path, model: Model, settings: DecodeSettings, *, reference: bool
+    path: Path, model: Model, settings: DecodeSettings, *, reference: bool, explain: bool
 ) -> tuple[_Line, str | None]:
     """Score one file; the second value says what was wrong, if anything was."""
     import numpy as np
@@ -112,16 +123,37 @@ def _score(
             pictures, frames = decoded.pictures, len(decoded.frames)
             width, height = decoded.width, decoded.height
         blobs = np.stack([model.preprocess(picture) for picture in pictures])
-        probability = float(model.probabilities(blobs).max())
+        probabilities = model.probabilities(blobs)
+        probability, highest = float(probabilities.max()), int(probabilities.argmax())
     except ImageError as error:
         failed = _Line(
             str(path), None, model.identity, Status.FAILED, error.code.value, None, None, None
         )
         return failed, str(error)
+    if explain:
+        _write_explained(path, pictures[highest], blobs[highest], model)
     scored = _Line(
         str(path), probability, model.identity, Status.SCORED, None, width, height, frames
     )
     return scored, None
+
+
+def _write_explained(
+    path: Path, picture: Image.Image, blob: NDArray[np.float32], model: Model
+) -> None:
+    """Write the picture that decided, with what the positive class has over the others."""
+    import numpy as np
+
+    from saferank.cli.explained import explained
+
+    positive = model.description.output.positive_index
+    maps = model.class_maps(blob[None])[0]
+    evidence = maps[positive] - np.delete(maps, positive, axis=0).mean(axis=0)
+    target = path.with_name(f"{path.name}.explained.png")
+    try:
+        explained(picture, evidence, model.description.input).save(target)
+    except OSError as error:
+        raise SaferankError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """``saferank model``: figures, and nets run on arrays."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,19 @@ def test_the_shape_of_the_input_wins(tmp_path: Path) -> None:
     run(case.folder, "--input", tmp_path / "x.npy", "--output", output)
     with np.load(output) as written:
         assert written["conv1"].shape == (5, 5, 9, 9)
+
+
+def test_a_blob_without_axes_has_none_in_the_file(tmp_path: Path) -> None:
+    """As in Caffe: a reduction over all axes leaves a number, not a row of one."""
+    case = read_case("reduction_ops")
+    text = (case.folder / "net.prototxt").read_text()
+    (tmp_path / "net.prototxt").write_text(text.replace("axis: 1", "axis: 0"))
+    shutil.copy(case.folder / "net.caffemodel", tmp_path)
+    output = tmp_path / "out.npz"
+    printed = run(tmp_path, "--input", case.folder / "input.npy", "--output", output)
+    with np.load(output) as written:
+        assert () in {written[name].shape for name in written.files}
+    assert "scalar" in printed
 
 
 @pytest.mark.parametrize(

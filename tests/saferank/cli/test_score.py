@@ -4,10 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from saferank.cli import app
+from saferank.cli.explained import explained
+from saferank.indexer.decode import decode
+from saferank.models.preprocess import Input
+from saferank.settings import DecodeSettings
 
 MODELS = Path(__file__).parents[2] / "models"
 IMAGES = MODELS / "data" / "images"
@@ -87,3 +93,32 @@ def test_the_table_says_what_went_wrong() -> None:
 @pytest.mark.parametrize("arguments", [[], ["--reference"], ["x.png", "--runtime", "tpu"]])
 def test_a_wrong_call_is_a_usage_error(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["score", *arguments]).exit_code == 2
+
+
+def test_what_speaks_for_the_probability_is_drawn(tmp_path: Path) -> None:
+    shutil.copy(IMAGES / "sk_rocket.jpg", tmp_path)
+    result = CliRunner().invoke(app, ["score", str(tmp_path / "sk_rocket.jpg"), "--explain"])
+    assert result.exit_code == 0
+    decoded = decode((tmp_path / "sk_rocket.jpg").read_bytes(), DecodeSettings())
+    picture = np.asarray(decoded.frames[0], int)
+    with Image.open(tmp_path / "sk_rocket.jpg.explained.png") as after:
+        assert after.format == "PNG"
+        drawn = np.asarray(after.convert("RGB"), int)
+    assert drawn.shape == picture.shape
+    changed = np.abs(drawn - picture).max(axis=2) > 0
+    assert changed.mean() > 0.3
+    # The net sees the middle only: 224 of 256 rows and columns.
+    assert not changed[:26].any()
+    assert not changed[:, :39].any()
+
+
+def test_red_speaks_for_and_blue_against() -> None:
+    wanted = Input(size=(8, 8), resize=(10, 10), preprocessing="resize-crop", mean=(0, 0, 0))
+    evidence = np.zeros((4, 4), np.float32)
+    evidence[0, 0], evidence[3, 3] = 5.0, -2.5
+    drawn = explained(Image.new("RGB", (100, 50), "white"), evidence, wanted)
+    red, blue, untouched = ((15, 8), (85, 42), (50, 25))
+    assert drawn.getpixel(red)[0] > 200 > drawn.getpixel(red)[2]
+    assert drawn.getpixel(blue)[2] > 200 > drawn.getpixel(blue)[0]
+    assert drawn.getpixel(untouched) == drawn.getpixel((0, 0)) == (255, 255, 255)
+    assert drawn.getpixel(red)[2] < drawn.getpixel(blue)[0]  # in proportion

@@ -18,7 +18,7 @@ from saferank.settings import DecodeSettings
 _BIG = 43  # the version of files with pointers of eight bytes
 _PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CANON_RAW = b"CR\2"
-_KIND, _OLD_KIND, _COLOURS, _BELOW = 254, 255, 262, 330
+_KIND, _OLD_KIND, _WIDTH, _COLOURS, _BELOW = _TAGS = 254, 255, 256, 262, 330
 _REDUCED, _MASK, _DEPTH = 1, 4, 8
 _OLD_REDUCED = 2
 _RAW = {32803: "colour filter array", 34892: "linear raw"}
@@ -55,7 +55,12 @@ def parse(data: bytes, settings: DecodeSettings) -> Directories:
     chain, below = [], []
     for place in _chain(data, layout, first, settings):
         chain.append(place)
-        below += _below(data, layout, place, settings)
+        # One without a width has a thumbnail and nothing else.
+        below += [
+            each
+            for each in _below(data, layout, place, settings)
+            if _WIDTH in _values(data, layout, each)
+        ]
     pictures = [place for place in (*chain, *below) if _is_picture(data, layout, place)]
     if data[8:11] == _CANON_RAW or any(_is_raw(data, layout, place) for place in pictures):
         raise ImageError(
@@ -141,7 +146,7 @@ def _values(data: bytes, layout: _Layout, place: int) -> dict[int, tuple[int, ..
     found: dict[int, tuple[int, ...]] = {}
     for at in range(start, start + count * layout.entry, layout.entry):
         tag, kind, number = layout.unpack("HHP", data, at)
-        if tag not in (_KIND, _OLD_KIND, _COLOURS, _BELOW) or kind not in _INTEGERS:
+        if tag not in _TAGS or kind not in _INTEGERS:
             continue
         held = at + 4 + struct.calcsize(layout.pointer)
         if number * struct.calcsize(_INTEGERS[kind]) > struct.calcsize(layout.pointer):

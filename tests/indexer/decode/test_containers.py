@@ -211,6 +211,14 @@ def test_several_pictures_below_one():
     assert seen(decoded.frames) == [BLUE, ((255, 0, 0), 16)]  # readers do not go deeper
 
 
+def test_a_directory_with_a_thumbnail_alone_holds_no_picture():
+    """One below, as EXIF data have it: no width, and a JPEG by the old tags."""
+    data = bytearray(tiff((*FULL, [(plain("white", 8), {513: 8, 514: 99})])))
+    below = data.index(struct.pack("<HHII", 256, LONG, 1, 8))
+    data[below : below + 2] = struct.pack("<H", 253)
+    assert seen(decode(bytes(data), SETTINGS).frames) == [BLUE]
+
+
 @pytest.mark.parametrize("colours", [FILTER_ARRAY, LINEAR_RAW])
 def test_a_cameras_raw_data_are_not_scored_by_their_preview(colours):
     raw = (plain("blue", 32), {254: 0, 262: colours})

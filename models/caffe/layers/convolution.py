@@ -12,7 +12,7 @@ from saferank.models.caffe.layer import Layer, converts, show
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """Kernel, stride, pad and dilation, one number a spatial axis."""
 
     kernel: tuple[int, ...]
@@ -26,7 +26,12 @@ class _Window:
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
-def _window(layer: Layer, axes: int) -> _Window:
+def window_of(layer: Layer, axes: int) -> Window:
+    """The window of a convolution over some spatial axes, from whichever fields it is given in.
+
+    Raises:
+        ModelFormatError: the fields contradict each other, or are missing.
+    """
     p = layer.proto.convolution_param
 
     def read(name: str, short: str, default: int | None) -> tuple[int, ...]:
@@ -53,7 +58,7 @@ def _window(layer: Layer, axes: int) -> _Window:
             sizes = repeated
         return tuple(sizes)
 
-    window = _Window(
+    window = Window(
         read("kernel_size", "kernel", None),
         read("stride", "stride", 1),
         read("pad", "pad", 0),
@@ -140,7 +145,7 @@ def convolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     x, p = _each_bottom_alike(layer), layer.proto.convolution_param
     axis, channels, group = _channels(layer, x)
     sizes = x.shape[axis + 1 :]
-    window = _window(layer, len(sizes))
+    window = window_of(layer, len(sizes))
     out = tuple(
         _convolved(*each)
         for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)
@@ -183,7 +188,7 @@ def deconvolution(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     x, p = _each_bottom_alike(layer), layer.proto.convolution_param
     axis, channels, group = _channels(layer, x)
     sizes = x.shape[axis + 1 :]
-    window = _window(layer, len(sizes))
+    window = window_of(layer, len(sizes))
     out = tuple(
         s * (size - 1) + e - 2 * pad
         for size, e, s, pad in zip(sizes, window.extent, window.stride, window.pad, strict=True)
@@ -217,7 +222,7 @@ def im2col(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     sizes = x.shape[axis + 1 :]
     if not 1 <= len(sizes) <= 3:
         layer.refuse(f"Im2col over {len(sizes)} spatial axes cannot be converted", "axis")
-    window = _window(layer, len(sizes))
+    window = window_of(layer, len(sizes))
     out = tuple(
         _convolved(*each)
         for each in zip(sizes, window.extent, window.stride, window.pad, strict=True)

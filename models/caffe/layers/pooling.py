@@ -16,8 +16,16 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """Pooling along one axis."""
+class PoolingAxis:
+    """Pooling along one axis.
+
+    Attributes:
+        size: pixels.
+        kernel: pixels of a window.
+        stride: pixels from one window to the next.
+        pad: pixels before the first, and after the last.
+        out: number of windows.
+    """
 
     size: int
     kernel: int
@@ -44,6 +52,9 @@ class _Axis:
         """
         starts = [index * self.stride - self.pad for index in range(self.out)]
         return [min(start + self.kernel, self.size + self.pad) - start for start in starts]
+
+
+Axes = tuple[PoolingAxis, PoolingAxis]
 
 
 def _pooled(size: int, kernel: int, stride: int, pad: int, any_pad: bool, floor: bool) -> int:
@@ -73,7 +84,12 @@ def _pair(layer: Layer, name: str, short: str, default: int | None) -> tuple[int
     return default, default
 
 
-def _axes(layer: Layer, x: Tensor) -> tuple[_Axis, _Axis]:
+def pooling_axes(layer: Layer, x: Tensor) -> Axes:
+    """Where the windows of a pooling layer stand, along the height and along the width.
+
+    Raises:
+        ModelFormatError: the layer's fields contradict each other, or do not fit its bottom.
+    """
     p = layer.proto.pooling_param
     height, width = x.shape[2:]
     stride, pad = _pair(layer, "stride", "stride", 1), _pair(layer, "pad", "pad", 0)
@@ -94,7 +110,7 @@ def _axes(layer: Layer, x: Tensor) -> tuple[_Axis, _Axis]:
         layer.need(each < k, f"pad {each} must be smaller than kernel {k}", "pad")
     floor = p.round_mode == pb.PoolingParameter.FLOOR
     axes = tuple(
-        _Axis(size, k, s, each, _pooled(size, k, s, each, any(pad), floor))
+        PoolingAxis(size, k, s, each, _pooled(size, k, s, each, any(pad), floor))
         for size, k, s, each in zip((height, width), kernel, stride, pad, strict=True)
     )
     layer.need(
@@ -106,7 +122,7 @@ def _axes(layer: Layer, x: Tensor) -> tuple[_Axis, _Axis]:
     return axes[0], axes[1]
 
 
-def _pool(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis], method: int) -> str:
+def _pool(graph: GraphBuilder, x: Tensor, axes: Axes, method: int) -> str:
     """Add the nodes of one pooling.
 
     The end padding is written out with ``ceil_mode`` 0: onnxruntime up to 1.20 rounds up wrongly.
@@ -125,7 +141,7 @@ def _pool(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis], method: int
     return value
 
 
-def _positions(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis]) -> str:
+def _positions(graph: GraphBuilder, x: Tensor, axes: Axes) -> str:
     """Where each maximum was. ONNX counts through the whole blob, Caffe within the plane."""
     _, position = graph.node("MaxPool", x.value, outputs=2, **_attributes(axes))
     plane = graph.constant(axes[0].size * axes[1].size, np.int64)
@@ -133,7 +149,7 @@ def _positions(graph: GraphBuilder, x: Tensor, axes: tuple[_Axis, _Axis]) -> str
     return _with_empty(graph, position, axes, -1)
 
 
-def _attributes(axes: tuple[_Axis, _Axis]) -> dict[str, list[int]]:
+def _attributes(axes: Axes) -> dict[str, list[int]]:
     return {
         "kernel_shape": [axis.kernel for axis in axes],
         "strides": [axis.stride for axis in axes],
@@ -141,7 +157,7 @@ def _attributes(axes: tuple[_Axis, _Axis]) -> dict[str, list[int]]:
     }
 
 
-def _with_empty(graph: GraphBuilder, value: str, axes: tuple[_Axis, _Axis], empty: float) -> str:
+def _with_empty(graph: GraphBuilder, value: str, axes: Axes, empty: float) -> str:
     """Add the empty windows at the end, if there are any."""
     missing = [axis.out - axis.filled for axis in axes]
     if not any(missing):
@@ -156,7 +172,7 @@ def pooling(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
     layer.count(bottoms=1)
     x, method = layer.bottoms[0], layer.proto.pooling_param.pool
     layer.need(len(x.shape) == 4, f"Pooling needs a bottom of 4 axes, it is {show(x)}", "bottom")
-    axes = _axes(layer, x)
+    axes = pooling_axes(layer, x)
     if method == pb.PoolingParameter.STOCHASTIC:
         layer.refuse(
             "STOCHASTIC pooling runs on Caffe's GPU code only and is not supported", "pool"
@@ -192,7 +208,7 @@ def spatial_pyramid(layer: Layer, graph: GraphBuilder) -> list[Tensor]:
                 "pyramid_height",
             )
         first, second = (
-            _Axis(size, k, k, each, _pooled(size, k, k, each, any(pad), floor=False))
+            PoolingAxis(size, k, k, each, _pooled(size, k, k, each, any(pad), floor=False))
             for size, k, each in zip(x.shape[2:], kernel, pad, strict=True)
         )
         shape = (*x.shape[:2], first.out, second.out)

@@ -1,0 +1,1 @@
+"""Fine-tuning a net on one's own labels."""

@@ -81,11 +81,16 @@ def _through_jpeg(image: Image.Image) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def _blob(image: Image.Image, wanted: Input) -> NDArray[np.float32]:
-    """The central part in the blob's channel order, mean taken off: (3, H, W) float32."""
+def _blob(
+    image: Image.Image, wanted: Input, corner: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """A part in the blob's channel order, mean taken off: (3, H, W) float32.
+
+    The part begins at a corner (top, left), or is the central one.
+    """
     pixels = np.asarray(image, dtype=np.float32)
     height, width = wanted.size
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    top, left = corner or ((pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2)
     pixels = pixels[top : top + height, left : left + width]
     if wanted.channel_order == "BGR":
         pixels = pixels[:, :, ::-1]
@@ -107,3 +112,33 @@ PREPROCESSING: Mapping[str, Callable[[Image.Image, Input], NDArray[np.float32]]]
     "resize-jpeg-crop": resize_jpeg_crop,
     "resize-crop": resize_crop,
 }
+
+# Preprocessings that send the resized image through JPEG.
+_WITH_JPEG = {"resize-jpeg-crop"}
+
+
+def varied(
+    image: Image.Image,
+    wanted: Input,
+    *,
+    resize: tuple[int, int],
+    corner: tuple[int, int],
+    mirrored: bool,
+) -> NDArray[np.float32]:
+    """The preprocessing of an image in training: as in scoring, but for size, place and direction.
+
+    Args:
+        image: decoded, of any mode and size.
+        wanted: the model's input.
+        resize: height and width that it is resized to before the crop.
+        corner: top and left of the crop.
+        mirrored: left and right exchanged.
+
+    Returns:
+        (3, H, W) float32, with H and W as in ``wanted.size``.
+    """
+    resized = _resize(image, resize)
+    if wanted.preprocessing in _WITH_JPEG:
+        resized = _through_jpeg(resized)
+    blob = _blob(resized, wanted, corner)
+    return np.ascontiguousarray(blob[:, :, ::-1]) if mirrored else blob

@@ -6,15 +6,12 @@ Needs matplotlib and Jinja (``saferank[plots]``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
-import jinja2
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from saferank.models.builder.comparison import Compared
+from saferank.plots import as_png, as_svg, render
 
 
 def draw(nets: Sequence[Compared]) -> Figure:
@@ -51,23 +48,10 @@ def draw(nets: Sequence[Compared]) -> Figure:
 
 def render_png(nets: Sequence[Compared]) -> bytes:
     """The picture as a file."""
-    return _rendered(nets, "png")
+    return as_png(draw(nets))
 
 
 def render_page(nets: Sequence[Compared]) -> str:
     """A page that needs no other file: the picture and the table behind it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
-    )
-    svg = _rendered(nets, "svg").decode()
-    return environment.get_template("comparison.html").render(
-        nets=nets, picture=svg[svg.index("<svg") :]
-    )
-
-
-def _rendered(nets: Sequence[Compared], format: Literal["png", "svg"]) -> bytes:
-    rendered = BytesIO()
-    # Otherwise names of elements in an SVG are random, and its texts are drawn as shapes.
-    with mpl.rc_context({"svg.hashsalt": "saferank", "svg.fonttype": "none"}):
-        draw(nets).savefig(rendered, format=format, dpi=150)
-    return rendered.getvalue()
+    template = Path(__file__).with_name("comparison.html")
+    return render(template, nets=nets, picture=as_svg(draw(nets)))

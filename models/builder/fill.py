@@ -12,6 +12,7 @@ from saferank.errors import UnsupportedLayer
 from saferank.models.caffe import Prototxt, layer_figures
 from saferank.models.caffe import caffe_pb2 as pb
 from saferank.models.caffe.layer import Layer
+from saferank.models.caffe.weights import add_blobs
 
 
 def fill(prototxt: Prototxt, *, seed: int) -> pb.NetParameter:
@@ -50,9 +51,7 @@ class _Filler:
             self._draw(layer, filler, tuple(shape))
             for filler, shape in zip(fillers, shapes, strict=True)
         ]
-        kept = self.message.layer.add(name=layer.name, type=layer.type)
-        for blob in blobs:
-            kept.blobs.add(shape=pb.BlobShape(dim=blob.shape), data=blob.ravel().tolist())
+        add_blobs(self.message, layer.name, layer.type, blobs)
         return blobs
 
     def check_unused(self, layer: Layer) -> None:

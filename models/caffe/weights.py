@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,15 @@ def parse_weights(data: bytes, name: str) -> Weights:
         for layer in net.layer
     ]
     return Weights(name, _text(net.name), layers)
+
+
+def add_blobs(
+    net: pb.NetParameter, name: str, type: str, blobs: Iterable[NDArray[np.float32]]
+) -> None:
+    """Add a layer and its blobs to what becomes a caffemodel when it is serialized."""
+    layer = net.layer.add(name=name, type=type)
+    for blob in blobs:
+        layer.blobs.add(shape=pb.BlobShape(dim=blob.shape), data=blob.ravel().tolist())
 
 
 def _text(value: str | bytes) -> str:

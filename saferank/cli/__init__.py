@@ -31,6 +31,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "demo",
     "model",
     "net",
+    "finetune",
     "backfill",
     "reindex",
     "jobs",

@@ -26,7 +26,7 @@ def main() -> None:
     for prototxt in sorted(HERE.glob("*.prototxt")):
         random = np.random.default_rng(11)
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-            # This build lets the decay shrink the statistics of a BatchNorm, which Caffe 1.0 does not.
+            # This build lets the decay shrink statistics of a BatchNorm; Caffe 1.0 does not.
             decay = 0 if "BatchNorm" in prototxt.read_text() else 0.05
             file.write(SOLVER.format(net=prototxt, decay=decay))
             file.flush()

@@ -1,0 +1,206 @@
+"""What a classifier learns from: labelled pictures, and how they vary from epoch to epoch."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.errors import ConfigurationError
+from saferank.models.preprocess import PREPROCESSING, Input, varied
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# The scale augmentation of the ResNet paper (arXiv:1512.03385, section 3.4) resizes to 256 to 480.
+_LARGEST = 480 / 256
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled picture.
+
+    Attributes:
+        image: its file.
+        label: place of its class.
+    """
+
+    image: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All labelled pictures.
+
+    Attributes:
+        classes: their names, in the order of the net's output.
+        training: those that the net learns from.
+        validation: those that it is judged by.
+    """
+
+    classes: tuple[str, ...]
+    training: Sequence[Example]
+    validation: Sequence[Example]
+
+
+# From the file of an example to its picture; raises ImageError.
+Load = Callable[[Path], "Image.Image"]
+
+
+def read_labels(path: Path, known: Sequence[str]) -> tuple[tuple[str, ...], Sequence[Example]]:
+    """Read a table of labels.
+
+    Args:
+        path: CSV in UTF-8 with the columns ``image`` (a file, relative to the table's folder) and
+            ``label`` (the name of a class, or its number).
+        known: names of the classes in the net's order, which also give the numbers their meaning;
+            labels that are none of them make classes of their own, in alphabetical order.
+
+    Returns:
+        The names of the classes, and the examples.
+
+    Raises:
+        ConfigurationError: the file is not such a table, or one image has two labels.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: the labels cannot be read: {error}") from error
+    lines = csv.DictReader(StringIO(text))
+    for column in ("image", "label"):
+        if column not in (lines.fieldnames or ()):
+            raise ConfigurationError(
+                f"{path}: the column {column!r} is missing; there must be image and label"
+            )
+    labels: dict[Path, str] = {}
+    for line in lines:
+        where, label = f"{path}:{lines.line_num}", (line["label"] or "").strip()
+        if not line["image"] or not label:
+            raise ConfigurationError(f"{where}: image or label is empty")
+        image = path.parent / line["image"]
+        if labels.setdefault(image, label) != label:
+            raise ConfigurationError(
+                f"{where}: {line['image']} is labelled {labels[image]!r} and {label!r}; keep one"
+            )
+    return _numbered(path, labels, known)
+
+
+def _numbered(
+    path: Path, labels: dict[Path, str], known: Sequence[str]
+) -> tuple[tuple[str, ...], Sequence[Example]]:
+    numbers = {str(place): name for place, name in enumerate(known)}
+    named = {image: numbers.get(label, label) for image, label in labels.items()}
+    found = set(named.values())
+    classes = tuple(known) if found <= set(known) else tuple(sorted(found))
+    if len(found) < 2:
+        raise ConfigurationError(
+            f"{path}: all labels are of one class; there must be examples of two at least"
+        )
+    return classes, [Example(image, classes.index(name)) for image, name in named.items()]
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], ...]:
+    """Part the examples into those to learn from and those to judge by, each class alike.
+
+    Args:
+        examples: all of them.
+        share: of each class that goes into the second part, above 0 and below 1.
+        seed: the same one gives the same parts.
+
+    Raises:
+        ConfigurationError: a class has too few examples for both parts.
+    """
+    random = np.random.default_rng([seed, 0])
+    training: list[Example] = []
+    validation: list[Example] = []
+    for label, count in sorted(Counter(example.label for example in examples).items()):
+        taken = max(1, round(count * share))
+        if taken >= count:
+            raise ConfigurationError(
+                f"class {label} has {count} example{'s' * (count != 1)}; a part to learn from and "
+                "a part to judge by need one each at least"
+            )
+        alike = [example for example in examples if example.label == label]
+        order = random.permutation(count)
+        validation += [alike[place] for place in order[:taken]]
+        training += [alike[place] for place in order[taken:]]
+    return training, validation
+
+
+class Batches:
+    """Batches of varied pictures; each is known by its number alone, whatever was made before.
+
+    Args:
+        examples: what they are made of.
+        load: from a file to its picture.
+        wanted: the net's input.
+        size: examples a batch.
+        seed: of the order and the variations.
+        scales: vary the size that pictures have before the crop, as in the ResNet paper.
+        pool: decodes pictures side by side.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        load: Load,
+        wanted: Input,
+        *,
+        size: int,
+        seed: int,
+        scales: bool,
+        pool: Executor,
+    ) -> None:
+        self._examples = examples
+        self._load = load
+        self._wanted = wanted
+        self._size = min(size, len(examples))
+        self._seed = seed
+        self._scales = scales
+        self._pool = pool
+
+    @property
+    def an_epoch(self) -> int:
+        """Batches in which each example comes once, but for a rest that makes no whole batch."""
+        return len(self._examples) // self._size
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """The images (N, 3, H, W) float32 and the labels (N,) of a batch."""
+        epoch, place = divmod(number, self.an_epoch)
+        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._examples))
+        chosen = order[place * self._size : (place + 1) * self._size]
+        images = self._pool.map(lambda at: self._varied(epoch, int(at)), chosen)
+        labels = np.array([self._examples[at].label for at in chosen], np.int32)
+        return np.stack(list(images)), labels
+
+    def _varied(self, epoch: int, at: int) -> NDArray[np.float32]:
+        random = np.random.default_rng([self._seed, 2, epoch, at])
+        wanted = self._wanted
+        factor = random.uniform(1, _LARGEST) if self._scales else 1.0
+        resize = round(wanted.resize[0] * factor), round(wanted.resize[1] * factor)
+        corner = (
+            int(random.integers(resize[0] - wanted.size[0] + 1)),
+            int(random.integers(resize[1] - wanted.size[1] + 1)),
+        )
+        image = self._load(self._examples[at].image)
+        mirrored = bool(random.integers(2))
+        return varied(image, wanted, resize=resize, corner=corner, mirrored=mirrored)
+
+
+def in_order(
+    examples: Sequence[Example], load: Load, wanted: Input, *, size: int, pool: Executor
+) -> Iterator[NDArray[np.float32]]:
+    """The pictures as they are in scoring, (N, 3, H, W) float32, ``size`` at a time."""
+    preprocess = PREPROCESSING[wanted.preprocessing]
+    for start in range(0, len(examples), size):
+        part = examples[start : start + size]
+        yield np.stack(list(pool.map(lambda one: preprocess(load(one.image), wanted), part)))

@@ -1,0 +1,165 @@
+"""``saferank finetune``: a model for one's own definition, from one's own labels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from saferank.cli.extras import needs_extra
+from saferank.errors import ConfigurationError, ImageError, SaferankError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL import Image
+
+    from saferank.models.training.fit import Fitted, Recipe, Training
+
+
+class ClassWeights(StrEnum):
+    """How much examples count in the loss."""
+
+    ALIKE = "alike"
+    BALANCED = "balanced"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(finetune)
+
+
+def finetune(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="CSV with the columns image and label.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    source: Annotated[
+        str, typer.Option("--from", help="A built-in name, or a model description.")
+    ] = "open_nsfw",
+    name: Annotated[
+        str | None, typer.Option(help="Of the model.", show_default="the folder's name")
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="The class whose probability is stored.", show_default="as in the source"
+        ),
+    ] = None,
+    keep_last_layer: Annotated[
+        bool,
+        typer.Option(help="Go on with the source's last layer instead of a new one."),
+    ] = False,
+    last_layer_rate: Annotated[
+        float, typer.Option(min=0, help="Rate of a new last layer, in multiples of the base rate.")
+    ] = 5.0,
+    validation: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of each class to judge by.")
+    ] = 0.2,
+    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    rate: Annotated[float, typer.Option(min=0, help="Base rate.")] = 0.001,
+    step_size: Annotated[int, typer.Option(min=1, help="Epochs to each fall of the rate.")] = 5,
+    gamma: Annotated[float, typer.Option(min=0, max=1, help="Factor of each fall.")] = 0.1,
+    momentum: Annotated[float, typer.Option(min=0, max=1, help="Of the steps.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of the weights.")] = 0.0005,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Epochs without a lower validation loss before it ends.")
+    ] = 3,
+    class_weights: Annotated[ClassWeights, typer.Option(help="What examples count.")] = (
+        ClassWeights.BALANCED
+    ),
+    frozen_statistics: Annotated[
+        bool, typer.Option(help="Leave the statistics of normalisations as they are.")
+    ] = True,
+    scales: Annotated[bool, typer.Option(help="Vary the size of pictures.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Fine-tune a model; one that was interrupted goes on when the command is given again."""
+    with needs_extra("training"):
+        from saferank.models.training.fit import Recipe
+        from saferank.models.training.tune import prepare
+
+    recipe = Recipe(
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        step_size=step_size,
+        gamma=gamma,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        frozen_statistics=frozen_statistics,
+        scales=scales,
+        class_weights=class_weights.value,
+        patience=patience,
+        seed=seed,
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaferankError(f"{out} cannot be made: {error.strerror}") from error
+    tuning = prepare(
+        labels,
+        source=source,
+        name=name or out.resolve().name,
+        positive=positive,
+        recipe=recipe,
+        last_layer_rate=None if keep_last_layer else last_layer_rate,
+        validation=validation,
+        folder=out,
+        load=_loader(),
+    )
+    console = Console()
+    console.print(tuning.summary, markup=False, highlight=False, soft_wrap=True)
+    fitted = _train(tuning.training, console)
+    page = tuning.finish(fitted, facts=_facts(recipe))
+    console.print(
+        f"area {tuning.area(fitted):.4f} on the validation part, epoch {fitted.best + 1} of "
+        f"{len(fitted.epochs)}",
+        highlight=False,
+    )
+    for path in (page, out / "model.toml"):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _loader() -> Callable[[Path], Image.Image]:
+    """Reads a file as scoring does; of several frames, the first."""
+    from saferank.indexer.decode import decode
+    from saferank.settings import get_settings
+
+    settings = get_settings().decode
+
+    def load(path: Path) -> Image.Image:
+        try:
+            return decode(path.read_bytes(), settings).pictures[0]
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+        except ImageError as error:
+            raise ConfigurationError(
+                f"{path}: {error} ({error.code.value}); take it out of the labels"
+            ) from error
+
+    return load
+
+
+def _train(training: Training, console: Console) -> Fitted:
+    with Progress(console=console) as progress:
+        task = progress.add_task("training", total=None)
+
+        def report(step: int, of: int, loss: float) -> None:
+            progress.update(task, completed=step, total=of, description=f"loss {loss:.4f}")
+
+        try:
+            return training.run(report)
+        finally:
+            training.close()
+
+
+def _facts(recipe: Recipe) -> dict[str, str]:
+    return {key.replace("_", " "): str(value) for key, value in asdict(recipe).items()}

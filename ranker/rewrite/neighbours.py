@@ -71,13 +71,13 @@ def safe_searches(body: Mapping[str, Any], key: str, decision: Decision) -> list
 
 
 def count_of(searches: Sequence[Json]) -> int:
-    """How many documents the searches can find; what is no number is for the engine to refuse."""
-    total = 0
-    for search in searches:
-        count = search["k"]
-        if isinstance(count, int) or str(count).isdecimal():
-            total += int(count)
-    return total
+    """How many documents the searches can find."""
+    return sum(whole(search["k"]) for search in searches)
+
+
+def whole(count: Any) -> int:
+    """A count as a request may write it; 0 for what is none, which the engine refuses."""
+    return int(count) if isinstance(count, int) or str(count).isdecimal() else 0
 
 
 def stays_section(

@@ -109,14 +109,23 @@ def safe_knn(body: Any, key: str, decision: Decision) -> dict[str, Any]:
         UnsafeRequest: the vector is taken from another document, or see ``safe_query``.
     """
     body = an_object(body, key)
-    builder = body.get("query_vector_builder")
-    if builder is not None and set(an_object(builder, key)) != {"text_embedding"}:
-        raise UnsafeRequest(f"{key}.query_vector_builder", "only 'text_embedding' is known")
+    check_vector_builder(body, key)
     check_inner_hits(body.get("inner_hits"), f"{key}.inner_hits", decision)
     filters = as_list(safe_queries(as_list(body.get("filter")), f"{key}.filter", decision))
     if decision.hidden:
         filters.append(without_hidden(MATCH_ALL, decision))
     return {**body, "filter": filters} if filters else body
+
+
+def check_vector_builder(body: dict[str, Any], key: str) -> None:
+    """Check where a nearest neighbour search, or anything like one, has its vector from.
+
+    Raises:
+        UnsafeRequest: it is taken from another document.
+    """
+    builder = body.get("query_vector_builder")
+    if builder is not None and set(an_object(builder, key)) != {"text_embedding"}:
+        raise UnsafeRequest(f"{key}.query_vector_builder", "only 'text_embedding' is known")
 
 
 def check_highlight(value: Any, key: str, decision: Decision) -> None:

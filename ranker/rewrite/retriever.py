@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, as_list, names
+from saferank.ranker.bodies import DEFAULT_SIZE, MATCH_ALL, as_list, names
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.rewrite.neighbours import RETRIEVER, count_of
-from saferank.ranker.rewrite.query import safe_knn, safe_queries, safe_query, without_hidden
+from saferank.ranker.rewrite.neighbours import RETRIEVER, whole
+from saferank.ranker.rewrite.query import (
+    check_vector_builder,
+    safe_knn,
+    safe_queries,
+    safe_query,
+    without_hidden,
+)
 from saferank.ranker.rewrite.ranking import (
     multiplying,
     order_of,
@@ -24,6 +30,12 @@ _STANDARD = names(
     """
 )
 _RESCORER = names("retriever rescore filter min_score _name")
+_DIVERSIFY = names(
+    """
+    type field retriever rank_window_size size lambda query_vector query_vector_builder filter
+    min_score _name
+    """
+)
 # Kind -> keys. They combine lists of other retrievers by rank or by another score.
 _FUSIONS = {
     "rrf": names("retrievers filter rank_constant rank_window_size min_score _name"),
@@ -56,10 +68,11 @@ def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool
     if kind == "knn":
         _known(body, RETRIEVER, here)
         safe = {kind: safe_knn(body, here, decision)}
-        if not demote:
-            return safe
-        window = count_of([{"k": body.get("k")}])
-        return {"rescorer": {"retriever": safe, "rescore": multiplying([], decision, window, here)}}
+        return _multiplied(safe, whole(body.get("k")), here, decision) if demote else safe
+    if kind == "diversify":
+        check_vector_builder(body, here)
+        safe = {kind: _fusion(body, here, decision, _DIVERSIFY)}
+        return _multiplied(safe, most_different(body), here, decision) if demote else safe
     if kind == "rescorer":
         return {kind: _rescorer(body, here, decision, demote=demote)}
     if kind in _FUSIONS:
@@ -67,6 +80,18 @@ def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool
             raise UnsafeRequest(here, "this level demotes, which the scores it makes cannot carry")
         return {kind: _fusion(body, here, decision, _FUSIONS[kind])}
     raise UnsafeRequest(here, "this kind of retriever is not known to be safe")
+
+
+def _multiplied(
+    retriever: dict[str, Any], window: int, key: str, decision: Decision
+) -> dict[str, Any]:
+    """A retriever that gives few hits, with their relevance as scores: these times the factor."""
+    return {"rescorer": {"retriever": retriever, "rescore": multiplying([], decision, window, key)}}
+
+
+def most_different(body: dict[str, Any]) -> int:
+    """How many hits a ``diversify`` retriever can give."""
+    return min(whole(body.get(name, DEFAULT_SIZE)) for name in ("size", "rank_window_size"))
 
 
 def _standard(
@@ -111,6 +136,7 @@ def _rescorer(
 def _fusion(
     body: dict[str, Any], key: str, decision: Decision, known: frozenset[str]
 ) -> dict[str, Any]:
+    """What is made of the hits of other retrievers."""
     _known(body, known, key)
     result = dict(body)
     if "filter" in body:

@@ -43,7 +43,7 @@ from saferank.ranker.rewrite.ranking import (
     safe_rescore,
 )
 from saferank.ranker.rewrite.relevance import with_zeros
-from saferank.ranker.rewrite.retriever import safe_retriever
+from saferank.ranker.rewrite.retriever import most_different, safe_retriever
 from saferank.ranker.rewrite.suggest import check_completions
 from saferank.ranker.rewrite.traces import check_explained, without_traces
 
@@ -237,7 +237,12 @@ def _with_retriever(
     # Inner hits are found by a query, which only this kind has; others show all of the group.
     if body.get("collapse", {}).get("inner_hits") and "standard" not in as_object(retriever):
         raise UnsafeRequest("collapse.inner_hits", "not with this retriever: it is unfiltered")
-    return {**body, "retriever": safe_retriever(retriever, "retriever", decision, demote=demote)}
+    safe = safe_retriever(retriever, "retriever", decision, demote=demote)
+    if demote and "diversify" in retriever:
+        # The engine wants a page of no more hits than are scored again.
+        size = min(Page.of(body).size, most_different(retriever["diversify"]))
+        return {**body, "retriever": safe, "size": size}
+    return {**body, "retriever": safe}
 
 
 def _has_min_score(retriever: Any) -> bool:

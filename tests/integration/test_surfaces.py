@@ -121,6 +121,7 @@ class Surface:
 MATCH = {"match": {"title": "cat"}}
 KNN = {"field": "vector", "query_vector": [6, 1], "k": 10, "num_candidates": 20}
 NESTED_KNN = {**KNN, "field": "parts.vector"}
+DIFFERENT = {"type": "mmr", "field": "vector", "lambda": 0.5, "rank_window_size": 50, "size": 50}
 WORDS = {"terms": {"field": "word", "size": 50}}
 TOP = {"top_hits": {"size": 50}}
 DEMOTING = frozenset(["moderate"])
@@ -306,6 +307,26 @@ SURFACES = [
     Surface(
         "retriever_rescorer_of_knn",
         {"retriever": {"rescorer": {"retriever": {"knn": KNN}, "rescore": rescored()}}},
+    ),
+    Surface(
+        "retriever_diversify",
+        {
+            "retriever": {"diversify": {"retriever": {"knn": KNN}, **DIFFERENT}},
+            "aggs": {"w": WORDS},
+        },
+    ),
+    Surface(
+        "retriever_rescorer_of_diversify",
+        {
+            "retriever": {
+                "rescorer": {
+                    "retriever": {
+                        "diversify": {"retriever": {"standard": {"query": MATCH}}, **DIFFERENT}
+                    },
+                    "rescore": rescored(),
+                }
+            }
+        },
     ),
     Surface("retriever_aggs", {"retriever": {"knn": KNN}, "aggs": {"w": WORDS}}),
     Surface("post_filter", {"query": MATCH, "post_filter": {"range": {"price": {"gte": 0}}}}),

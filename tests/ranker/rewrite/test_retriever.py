@@ -53,6 +53,26 @@ def test_nearest_neighbours_are_demoted_by_a_last_rescorer(
     }
 
 
+@pytest.mark.parametrize(("size", "window"), [({}, 10), ({"size": 4}, 4), ({"size": "4"}, 4)])
+def test_a_choice_of_different_hits_is_demoted_by_a_last_rescorer(
+    hiding: Decision, demoting: Decision, size: dict[str, Any], window: int
+) -> None:
+    options = {"type": "mmr", "field": "v", "rank_window_size": 30, "filter": [MATCH], **size}
+    given = {"diversify": {"retriever": {"knn": KNN}, **options}}
+
+    def safe(decision: Decision) -> dict[str, Any]:
+        return {"diversify": {"retriever": safe_knn(decision), **options}}
+
+    assert safe_retriever(given, "retriever", hiding, demote=True) == safe(hiding)
+    assert safe_retriever(given, "retriever", demoting, demote=False) == safe(demoting)
+    assert safe_retriever(given, "retriever", demoting, demote=True) == {
+        "rescorer": {
+            "retriever": safe(demoting),
+            "rescore": multiplying([], demoting, window, ""),
+        }
+    }
+
+
 def test_a_rescorer_ends_with_the_factor(hiding: Decision, demoting: Decision) -> None:
     for rescore, window in (
         (RESCORE, 20),
@@ -126,7 +146,12 @@ def test_the_place_of_a_sort_in_a_retriever(demoting: Decision) -> None:
         ({"standard": []}, "retriever.standard"),
         ({"pinned": {"retriever": STANDARD, "ids": ["1"]}}, "retriever.pinned"),
         ({"rule": {"retriever": STANDARD}}, "retriever.rule"),
-        ({"diversify": {"retriever": STANDARD}}, "retriever.diversify"),
+        ({"diversify": {"retriever": {"x": {}}}}, "retriever.diversify.retriever.x"),
+        ({"diversify": {"retriever": STANDARD, "other": 1}}, "retriever.diversify.other"),
+        (
+            {"diversify": {"retriever": STANDARD, "query_vector_builder": {"lookup": {}}}},
+            "retriever.diversify.query_vector_builder",
+        ),
         ({"standard": {"other": 1}}, "retriever.standard.other"),
         ({"knn": {**KNN, "other": 1}}, "retriever.knn.other"),
         ({"standard": {"query": {"x": 1}}}, "retriever.standard.query.x"),

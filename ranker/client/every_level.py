@@ -18,6 +18,7 @@ from saferank.ranker.client.similar import without_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.search import rewrite_search
+from saferank.ranker.rewrite.tiers import searched_in_tiers, shown_request
 
 
 def check_request(
@@ -68,4 +69,7 @@ def _bodies(arguments: Mapping[str, Any]) -> Iterator[Json]:
 def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
     request = parse_request(without_documents(given))
-    rewrite_search(request.body, decision, scroll=scroll, nearest=())
+    if searched_in_tiers(request.body, decision, scroll=scroll):
+        shown_request(request.body, decision)
+    else:
+        rewrite_search(request.body, decision, scroll=scroll, nearest=())

@@ -13,6 +13,12 @@ from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import carry_over, nearest_request
 from saferank.ranker.rewrite.search import rewrite_search
+from saferank.ranker.rewrite.tiers import (
+    demoted_request,
+    joined,
+    searched_in_tiers,
+    shown_request,
+)
 
 
 class Step(NamedTuple):
@@ -64,6 +70,8 @@ def in_query(
 
 def _within(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
     scroll = "scroll" in request.parameters
+    if searched_in_tiers(body, decision, scroll=scroll):
+        return (yield from _in_tiers(body, decision, limits))
     nearest: list[Json] = []
     # Without neighbours at first: what is refused is refused before anything is sent.
     rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
@@ -84,3 +92,11 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
     if nearest and "error" not in answer:
         carry_over(answer["hits"]["hits"], nearest)
     return answer
+
+
+def _in_tiers(body: Json, decision: Decision, limits: Limits) -> Steps:
+    shown = yield Step(shown_request(body, decision, limits))
+    if "error" in shown:
+        return shown
+    demoted = yield Step(demoted_request(body, shown, decision, limits))
+    return demoted if "error" in demoted else joined(body, shown, demoted)

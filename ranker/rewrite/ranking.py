@@ -34,7 +34,7 @@ from saferank.ranker.rewrite.relevance import (
 )
 
 _SCORE = "_score"
-_DEMOTED_TIER = 0.5
+SHOWN_TIER, DEMOTED_TIER = 1.0, 0.5
 _BY_TIER = {_SCORE: "desc"}
 
 
@@ -153,13 +153,23 @@ def _in_tiers(query: Query, decision: Decision) -> Query:
     return {
         "function_score": {
             "query": {"constant_score": {"filter": query}},
-            "functions": [{"filter": decision.demoted, "weight": _DEMOTED_TIER}],
+            "functions": [{"filter": decision.demoted, "weight": DEMOTED_TIER}],
         }
     }
 
 
+def looks_at_score_later(sort: Any, key: str, decision: Decision) -> bool:
+    """Whether a sort by fields has the score in it, too.
+
+    Raises:
+        UnsafeRequest: see ``order_of``.
+    """
+    fields = {field for field, _ in _sort_keys(sort, key, decision)}
+    return order_of(sort, key, decision) is Order.FIELD and _SCORE in fields
+
+
 def _by_tier(sort: Any, key: str, decision: Decision) -> list[Any]:
-    if any(field == _SCORE for field, _ in _sort_keys(sort, key, decision)):
+    if looks_at_score_later(sort, key, decision):
         raise UnsafeRequest(
             key,
             "this level demotes, and the score has to carry that in a sort by fields; "

@@ -31,6 +31,7 @@ RESCORER = {
     }
 }
 LATE_SCORE = {"query": MATCH, "sort": ["price", "_score"]}
+IN_GROUPS = {**LATE_SCORE, "collapse": {"field": "shop"}}
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,9 @@ LATE_SCORE = {"query": MATCH, "sort": ["price", "_score"]}
         {"suggest": COMPLETION},
         {"query": MATCH, "explain": True, "profile": True},
         {"knn": KNN, "query": MATCH, "sort": ["price"]},
+        LATE_SCORE,
     ],
-    ids=["nothing", "sorted", "by_id", "completion", "explained", "neighbours"],
+    ids=["nothing", "sorted", "by_id", "completion", "explained", "neighbours", "late_score"],
 )
 def test_what_every_level_takes(body: dict[str, Any]) -> None:
     assert check_request(body, POLICY) == {}
@@ -52,7 +54,7 @@ def test_what_every_level_takes(body: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("body", "key", "levels"),
     [
-        (LATE_SCORE, "sort", ["moderate"]),
+        (IN_GROUPS, "sort", ["moderate"]),
         ({"query": {"unknown": {}}}, "query.unknown", ["open", "off", "moderate", "strict"]),
         (
             {"suggest": {"a": {"text": "cut", "term": {"field": "t"}}}},
@@ -94,9 +96,9 @@ def test_a_client_can_refuse_at_every_level_what_any_refuses(
 ) -> None:
     safe = SafeSearch(client, POLICY, check_all_levels=True).at_level(level)
     for call in (
-        lambda: safe.search(index="a", body=LATE_SCORE),
-        lambda: safe.search(index="a", **LATE_SCORE),
-        lambda: safe.msearch(index="a", searches=[{}, {}, {}, LATE_SCORE]),
+        lambda: safe.search(index="a", body=IN_GROUPS),
+        lambda: safe.search(index="a", **IN_GROUPS),
+        lambda: safe.msearch(index="a", searches=[{}, {}, {}, IN_GROUPS]),
         lambda: safe.search(index="a", retriever=RESCORER, scroll="1m"),
     ):
         with pytest.raises(UnsafeRequest, match="at level 'moderate'; this client tries every"):
@@ -111,4 +113,4 @@ def test_a_client_can_refuse_at_every_level_what_any_refuses(
 
 def test_a_client_that_is_not_asked_tries_its_own_level(client: Elasticsearch) -> None:
     with pytest.raises(Unreachable):
-        SafeSearch(client, POLICY).search(index="a", body=LATE_SCORE)
+        SafeSearch(client, POLICY).search(index="a", body=IN_GROUPS)

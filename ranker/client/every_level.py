@@ -17,6 +17,7 @@ from saferank.ranker.client.completions import apart
 from saferank.ranker.client.similar import without_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
+from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import searched_in_tiers, shown_request
 
@@ -70,6 +71,9 @@ def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
     request = parse_request(without_documents(given))
     if searched_in_tiers(request.body, decision, scroll=scroll):
-        shown_request(request.body, decision)
+        shown_request(request.body, Cursor.of(request.body), decision)
+    elif lacks_tier(request.body, decision):
+        holders_request(request.body, decision)
+        shown_request(request.body, Cursor([], []), decision)
     else:
         rewrite_search(request.body, decision, scroll=scroll, nearest=())

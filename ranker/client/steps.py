@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import NamedTuple
 
-from saferank.ranker.bodies import Json, names
+from saferank.ranker.bodies import Json, as_list, names
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.limits import remember_limits
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier, with_tier
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import carry_over, nearest_request
 from saferank.ranker.rewrite.search import rewrite_search
@@ -71,7 +72,13 @@ def in_query(
 def _within(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
     scroll = "scroll" in request.parameters
     if searched_in_tiers(body, decision, scroll=scroll):
-        return (yield from _in_tiers(body, decision, limits))
+        return (yield from _in_tiers(body, Cursor.of(body), decision, limits))
+    if lacks_tier(body, decision):
+        holders = yield Step(holders_request(body, decision, limits), own=True)
+        values, found = as_list(body["search_after"]), with_tier(body, holders)
+        if found is None:
+            return (yield from _in_tiers(body, Cursor(values, values), decision, limits))
+        body = found
     nearest: list[Json] = []
     # Without neighbours at first: what is refused is refused before anything is sent.
     rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
@@ -94,9 +101,9 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
     return answer
 
 
-def _in_tiers(body: Json, decision: Decision, limits: Limits) -> Steps:
-    shown = yield Step(shown_request(body, decision, limits))
+def _in_tiers(body: Json, cursor: Cursor, decision: Decision, limits: Limits) -> Steps:
+    shown = yield Step(shown_request(body, cursor, decision, limits))
     if "error" in shown:
         return shown
-    demoted = yield Step(demoted_request(body, shown, decision, limits))
+    demoted = yield Step(demoted_request(body, cursor, shown, decision, limits))
     return demoted if "error" in demoted else joined(body, shown, demoted)

@@ -12,7 +12,7 @@ unordered     by ``_doc``, to read everything: nothing to demote
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -116,7 +116,7 @@ def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = ""
     result.pop("indices_boost", None)
     result["sort"] = _by_tier(sort, f"{key}sort", decision)
     if "search_after" in body:
-        _check_cursor(body, key)
+        tier_and_values(body, key)  # Else it is a cursor of another level.
     if "collapse" in body:
         result["collapse"] = _collapse_in_tiers(body["collapse"], f"{key}collapse", decision)
     return result
@@ -187,16 +187,26 @@ def _check_score(cursor: Any, key: str) -> None:
         )
 
 
-def _check_cursor(body: dict[str, Any], key: str) -> None:
-    """The sort values of a hit have the tier first (and in a PIT a tie-break last)."""
-    given = len(as_list(body["search_after"]))
-    expected = len(as_list(body["sort"])) + 1
-    if given not in ((expected, expected + 1) if "pit" in body else (expected,)):
+def tier_and_values(body: Mapping[str, Any], key: str) -> tuple[float, list[Any]]:
+    """What a cursor of a hit in a sort by fields consists of.
+
+    Args:
+        body: with ``sort`` and ``search_after``.
+        key: place of the body in the request, with a dot at its end; for errors.
+
+    Raises:
+        UnsafeRequest: no hit has such sort values at a level that demotes.
+    """
+    tier, *values = as_list(body["search_after"]) or [None]
+    count = sum(len(item) if isinstance(item, dict) else 1 for item in as_list(body["sort"]))
+    counts = (count, count + 1) if "pit" in body else (count,)  # A tie-break may be last.
+    if tier not in (SHOWN_TIER, DEMOTED_TIER) or len(values) not in counts:
         raise UnsafeRequest(
             f"{key}search_after",
-            f"{expected} values are expected: give the last hit's 'sort' unchanged, from a page "
-            "at the same level",
+            f"{count + 1} values are expected, the tier first: give the last hit's 'sort' "
+            "unchanged, from a page at the same level",
         )
+    return tier, values
 
 
 def safe_collapse(collapse: Any, key: str, decision: Decision) -> dict[str, Any]:

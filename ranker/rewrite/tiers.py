@@ -9,11 +9,11 @@ other. The tier stands in front of each hit's ``sort``, as in any sort by fields
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Json, Page, as_list, names
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.cursors import Cursor
 from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
 from saferank.ranker.rewrite.ranking import DEMOTED_TIER, SHOWN_TIER, looks_at_score_later
 from saferank.ranker.rewrite.search import rewrite_search
@@ -35,50 +35,25 @@ def searched_in_tiers(body: Mapping[str, Any], decision: Decision, *, scroll: bo
     return looks_at_score_later(body["sort"], "sort", decision)
 
 
-class _Cursor(NamedTuple):
-    """Behind which hit a page begins: its tier, and its values by the sort as given."""
-
-    tier: float
-    values: list[Any]
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> Self | None:
-        """The cursor of a body; None where its first page is asked for, or one by its number.
-
-        Raises:
-            UnsafeRequest: no hit of these searches has such values.
-        """
-        if body.get("search_after") is None:
-            return None
-        tier, *values = as_list(body["search_after"]) or [None]
-        count = len(as_list(body["sort"]))
-        counts = (count, count + 1) if "pit" in body else (count,)  # A tie-break may be last.
-        if tier not in (SHOWN_TIER, DEMOTED_TIER) or len(values) not in counts:
-            raise UnsafeRequest(
-                "search_after",
-                f"{count + 1} values are expected, the tier first: give the last hit's 'sort' "
-                "unchanged, from a page at the same level",
-            )
-        return cls(tier, values)
-
-
-def shown_request(body: Json, decision: Decision, limits: Limits = DEFAULT_LIMITS) -> Json:
+def shown_request(
+    body: Json, cursor: Cursor, decision: Decision, limits: Limits = DEFAULT_LIMITS
+) -> Json:
     """The body of the first search: for shown documents, and for all aggregations.
 
     Args:
         body: see ``searched_in_tiers``.
+        cursor: where its page begins.
         decision: what to hide and demote.
         limits: of the indices.
 
     Raises:
         UnsafeRequest: a part that cannot be made safe; it names the key.
     """
-    cursor = _Cursor.of(body)
     changed = {key: value for key, value in body.items() if key != "search_after"}
-    if cursor is not None and cursor.tier == DEMOTED_TIER:
+    if cursor.shown is None:
         changed |= {"size": 0, "from": 0}
-    elif cursor is not None:
-        changed["search_after"] = cursor.values
+    elif cursor.shown:
+        changed["search_after"] = cursor.shown
     elif Page.of(body).start:
         changed["track_total_hits"] = True  # Says where in the other list the page goes on.
     shown = {"bool": {"must_not": [decision.demoted]}}
@@ -86,21 +61,20 @@ def shown_request(body: Json, decision: Decision, limits: Limits = DEFAULT_LIMIT
 
 
 def demoted_request(
-    body: Json, shown: Json, decision: Decision, limits: Limits = DEFAULT_LIMITS
+    body: Json, cursor: Cursor, shown: Json, decision: Decision, limits: Limits = DEFAULT_LIMITS
 ) -> Json:
     """The body of the second search: for the demoted documents that the page has room for.
 
     Args:
-        body, decision, limits: as for ``shown_request``.
+        body, cursor, decision, limits: as for ``shown_request``.
         shown: the response to the first search.
     """
-    cursor, page = _Cursor.of(body), Page.of(body)
-    found = shown["hits"]
+    page, found = Page.of(body), shown["hits"]
     left_out = _AGGREGATIONS | {"search_after", "from"}
     changed = {key: value for key, value in body.items() if key not in left_out}
     changed["size"] = page.size - len(found["hits"])
-    if cursor is not None and cursor.tier == DEMOTED_TIER:
-        changed["search_after"] = cursor.values
+    if cursor.demoted:
+        changed["search_after"] = cursor.demoted
     elif page.start > 0 and changed["size"]:
         changed["from"] = max(0, page.start - _count(found["total"]))
     return _among(decision.demoted, changed, decision, limits)

@@ -1,4 +1,4 @@
-"""Sorts by fields that look at the score, too: shown documents first, each tier as asked for."""
+"""Sorts by fields that take two searches: by the score, too, or from values of one's own."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def node(request: pytest.FixtureRequest, elasticsearch_url: str) -> Iterator[Ela
             "day": {"type": "date"},
             "n": {"type": "integer"},
             "group": {"type": "keyword"},
+            "shelf": {"type": "keyword"},
             "vector": {**vector, "index_options": {"type": "flat"}},
         }
     }
@@ -64,6 +65,7 @@ def node(request: pytest.FixtureRequest, elasticsearch_url: str) -> Iterator[Ela
             }
             if number % 5:
                 document["day"] = f"2024-01-0{draw.randint(1, 4)}"
+                document["shelf"] = draw.choice("xyz")
             operations += [{"index": {"_id": str(number)}}, document]
         client.bulk(index=INDEX, operations=operations, refresh=True)
         yield client
@@ -185,12 +187,13 @@ def test_total_and_aggregations_do_not_depend_on_the_page(find: Callable[..., An
         "aggs": {"n": {"sum": {"field": "n"}}},
     }
     first = find(**request, size=5)
-    last = find(**request, size=COUNT)["hits"]["hits"][-3]["sort"]
+    whole = told(find(**request, size=COUNT))
+    last = whole[-3][2]
     for page in ({"from_": 3}, {"from_": 50}, {"size": 0}, {"search_after": last}):
         found = find(**request, **page)
         assert found["hits"]["total"] == first["hits"]["total"]
         assert found["aggregations"] == first["aggregations"]
-    assert [hit["sort"] > last for hit in found["hits"]["hits"]] == [False, False]
+    assert told(found) == whole[-2:]
 
 
 def test_other_ways_to_ask(node: Elasticsearch, find: Callable[..., Any]) -> None:
@@ -224,3 +227,73 @@ def test_what_is_refused(find: Callable[..., Any], more: Json, key: str) -> None
     with pytest.raises(UnsafeRequest) as caught:
         find(sort=[{"day": "desc"}, "_score", "n"], **more)
     assert caught.value.key == key
+
+
+OWN_SORTS: dict[str, tuple[Any, Callable[[Json], list[Any]]]] = {
+    "number": (["n"], lambda source: [source["n"]]),
+    "two fields": (["group", {"n": "desc"}], lambda source: [source["group"], source["n"]]),
+    "in one object": ({"group": "asc", "n": "asc"}, lambda source: [source["group"], source["n"]]),
+    "some without": ([{"shelf": "desc"}, "n"], lambda source: [source.get("shelf"), source["n"]]),
+    "with options": (
+        [{"n": {"order": "desc", "missing": "_first", "unmapped_type": "long"}}],
+        lambda source: [str(source["n"])],
+    ),
+    "date": (
+        [{"day": {"format": "yyyy/MM/dd", "order": "desc"}}, "n"],
+        lambda source: [source["day"].replace("-", "/"), source["n"]],
+    ),
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"post_filter": {"range": {"n": {"gte": 20}}}}], ids=str)
+@pytest.mark.parametrize(("sort", "own"), OWN_SORTS.values(), ids=OWN_SORTS)
+def test_values_of_the_last_hit_lead_through_both_tiers(
+    find: Callable[..., Any], sort: Any, own: Callable[[Json], list[Any]], more: Json
+) -> None:
+    # The engine takes no null for a date that is not there.
+    query = {"exists": {"field": "day"}} if "day" in str(sort) else QUERY
+    request: Json = {"query": query, "sort": sort, **more}
+    whole = [hit["_id"] for hit in find(**request, size=COUNT)["hits"]["hits"]]
+    pages: list[str] = []
+    after: Json = {}
+    while hits := find(**request, size=4, **after)["hits"]["hits"]:
+        pages += [hit["_id"] for hit in hits]
+        after = {"search_after": own(hits[-1]["_source"])}
+    assert pages == whole
+
+
+def test_values_that_no_document_has_are_a_bound_in_both_tiers(
+    node: Elasticsearch, find: Callable[..., Any]
+) -> None:
+    request: Json = {"sort": [{"day": "asc"}, "n"], "search_after": ["2024-01-02T12:00:00Z", 0]}
+    plain = tiered(node.search(index=INDEX, query=QUERY, size=COUNT, **request))
+    found = find(size=COUNT, **request)
+    assert [(name, sort) for name, _, sort in told(found)] == [
+        (name, sort) for name, _, sort in plain
+    ]
+    assert {sort[0] for _, _, sort in plain} == {1.0, 0.5}
+    some = told(find(size=3, **request))
+    assert some == told(found)[:3]
+    after = {**request, "search_after": some[-1][2]}
+    assert told(find(size=2, **after))[0][0] == plain[3][0]
+
+
+@pytest.mark.parametrize("values", [["2024-01-02"], ["no date"], [{"a": 1}]], ids=str)
+def test_values_that_do_not_tell_the_tier_are_refused(
+    find: Callable[..., Any], values: list[Any]
+) -> None:
+    with pytest.raises(UnsafeRequest, match="give the last hit's 'sort' unchanged"):
+        find(sort=["day"], search_after=values)
+
+
+def test_a_cursor_with_a_tie_break_and_no_tier_is_no_cursor_of_a_hit(
+    node: Elasticsearch, find: Callable[..., Any]
+) -> None:
+    opened = SafeSearch(node, POLICY).open_point_in_time(index=INDEX, keep_alive="1m")
+    point = {"index": None, "pit": {"id": opened["id"]}}
+    last = find(sort=["n"], size=1, **point)["hits"]["hits"][-1]["sort"]
+    assert len(last) == 3
+    assert find(sort=["n"], size=1, search_after=last, **point)["hits"]["hits"]
+    with pytest.raises(UnsafeRequest, match="the tier first"):
+        find(sort=["n"], size=1, search_after=last[1:], **point)
+    node.close_point_in_time(id=opened["id"])

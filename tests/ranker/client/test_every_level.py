@@ -44,8 +44,18 @@ IN_GROUPS = {**LATE_SCORE, "collapse": {"field": "shop"}}
         {"query": MATCH, "explain": True, "profile": True},
         {"knn": KNN, "query": MATCH, "sort": ["price"]},
         LATE_SCORE,
+        {"query": MATCH, "sort": ["price"], "search_after": [3]},
     ],
-    ids=["nothing", "sorted", "by_id", "completion", "explained", "neighbours", "late_score"],
+    ids=[
+        "nothing",
+        "sorted",
+        "by_id",
+        "completion",
+        "explained",
+        "neighbours",
+        "late_score",
+        "own_cursor",
+    ],
 )
 def test_what_every_level_takes(body: dict[str, Any]) -> None:
     assert check_request(body, POLICY) == {}

@@ -6,6 +6,7 @@ import pytest
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.cursors import Cursor
 from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.tiers import (
     demoted_request,
@@ -32,6 +33,14 @@ def exactly(value: int) -> Json:
 
 def at_least(value: int) -> Json:
     return {"value": value, "relation": "gte"}
+
+
+def request(body: Json, decision: Decision, shown: Json | None = None) -> Json:
+    """The first search of a body, or the second where the answer to the first is given."""
+    cursor = Cursor.of(body)
+    if shown is None:
+        return shown_request(body, cursor, decision)
+    return demoted_request(body, cursor, shown, decision)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_both_searches_hide_and_only_one_has_aggregations(demoting: Decision) ->
     body = {"query": MATCH, "sort": SORT, "post_filter": MATCH, "aggs": aggs, "size": 5, "from": 8}
     common = {"query": without_hidden(MATCH, demoting), "sort": SORT}
     shown = {"bool": {"must_not": [demoting.demoted]}}
-    assert shown_request(body, demoting) == {
+    assert request(body, demoting) == {
         **common,
         "post_filter": {"bool": {"filter": [MATCH, shown]}},
         "aggs": aggs,
@@ -77,33 +86,33 @@ def test_both_searches_hide_and_only_one_has_aggregations(demoting: Decision) ->
         (answer(exactly(6)), {"size": 5, "from": 2}),
         (answer(6), {"size": 5, "from": 2}),
     ):
-        assert demoted_request(body, first, demoting) == {**demoted, **place}
+        assert request(body, demoting, first) == {**demoted, **place}
 
 
 def test_a_cursor_begins_in_its_tier(demoting: Decision) -> None:
     body = {"sort": SORT, "size": 5}
     in_shown, in_demoted = {"search_after": [1.0, 7, 2]}, {"search_after": [0.5, 7, 2]}
-    assert shown_request({**body, **in_shown}, demoting)["search_after"] == [7, 2]
-    first = answer(exactly(9), hits=2)
-    following = demoted_request({**body, **in_shown}, first, demoting)
+    first = request({**body, **in_shown}, demoting)
+    assert first["search_after"] == [7, 2]
+    following = request({**body, **in_shown}, demoting, answer(exactly(9), hits=2))
     assert following["size"] == 3
     assert "search_after" not in following
-    nothing = shown_request({**body, **in_demoted}, demoting)
+    nothing = request({**body, **in_demoted}, demoting)
     assert nothing["size"] == 0
     assert "search_after" not in nothing
-    following = demoted_request({**body, **in_demoted}, answer(exactly(9)), demoting)
+    following = request({**body, **in_demoted}, demoting, answer(exactly(9)))
     assert (following["size"], following["search_after"]) == (5, [7, 2])
 
 
 @pytest.mark.parametrize("cursor", [[7, 2], [1.0, 7], [1.0, 7, 2, 9], [0.9, 7, 2], ["a", 7, 2], []])
 def test_a_cursor_of_something_else_is_refused(demoting: Decision, cursor: list[Any]) -> None:
     with pytest.raises(UnsafeRequest, match="the tier first"):
-        shown_request({"sort": SORT, "search_after": cursor}, demoting)
+        request({"sort": SORT, "search_after": cursor}, demoting)
 
 
 def test_a_cursor_in_a_point_in_time_may_have_its_tie_break(demoting: Decision) -> None:
     body = {"sort": SORT, "search_after": [1.0, 7, 2, 9], "pit": {"id": "x"}}
-    assert shown_request(body, demoting)["search_after"] == [7, 2, 9]
+    assert request(body, demoting)["search_after"] == [7, 2, 9]
 
 
 @pytest.mark.parametrize(

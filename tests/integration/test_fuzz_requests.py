@@ -17,6 +17,8 @@ from elasticsearch import Elasticsearch, helpers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saferank.ranker import SafeSearch
+from saferank.ranker.client.filter_path import filtered
 from saferank.ranker.level.decision import explain
 from saferank.ranker.policy.policy import load_policy
 from saferank.ranker.rewrite.limits import Limits
@@ -59,6 +61,7 @@ MAPPINGS = {
         "safety": {
             "properties": {
                 "probability": {"type": "float"},
+                "model": {"type": "keyword"},
                 "status": {"type": "keyword"},
                 "override": {"type": "keyword"},
             }
@@ -81,6 +84,7 @@ def corpus() -> dict[str, dict[str, Any]]:
         {"probability": 0.0, "status": "FAILED"},
         {"probability": -1},
         {"probability": [0.0, 2]},
+        {"probability": [0.15]},
     ]
     edges = [0.0, 0.1, 0.1999999, 0.2, 0.5, 0.7999999, 0.8, 1.0]
     result = {}
@@ -100,14 +104,20 @@ def corpus() -> dict[str, dict[str, Any]]:
             "when": f"2024-{draw.randint(1, 12):02}-01",
             **dict.fromkeys(FIELDS, vector),
             "parts": [{"tag": draw.choice(TAGS), "marker": marker}],
-            "safety": safety,
+            # A source may have a list where one object is meant.
+            "safety": [safety] if number % 11 == 0 else safety,
         }
     return result
 
 
+def record(document: dict[str, Any]) -> dict[str, Any]:
+    safety = document["safety"]
+    return dict(safety[0] if isinstance(safety, list) else safety)
+
+
 CORPUS = corpus()
 EXPLAINED = {
-    level: dict(zip(CORPUS, explain((d["safety"] for d in CORPUS.values()), decision), strict=True))
+    level: dict(zip(CORPUS, explain(map(record, CORPUS.values()), decision), strict=True))
     for level, decision in LEVELS.items()
 }
 
@@ -126,6 +136,7 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     helpers.bulk(client, ({"_id": id, **source} for id, source in CORPUS.items()), index=INDEX)
     client.indices.refresh(index=INDEX)
     yield client
+    CLIENTS.clear()
     client.indices.delete(index=INDEX)
     client.close()
 
@@ -134,6 +145,10 @@ words = st.sampled_from(WORDS)
 tags = st.sampled_from(TAGS)
 prices = st.integers(0, 5)
 boosts = st.sampled_from([0, 0.5, 1, 2])
+
+
+# Of what comes in the same order each time.
+PATHS = ("hits.total", "hits.hits._id", "aggregations.*.doc_count,aggregations.numbers")
 
 
 def knn_search(
@@ -274,6 +289,11 @@ field_sorts = st.lists(
     ),
     max_size=2,
 ).map(lambda keys: [*keys, {"number": "asc"}])
+late_scores = st.builds(
+    lambda keys, order: [*keys[:-1], {"_score": order}, keys[-1]],
+    field_sorts,
+    st.sampled_from(["asc", "desc"]),
+)
 score_sorts = st.sampled_from(["_score", ["_score"], [{"_score": "desc"}, {"number": "desc"}]])
 MODES = ("total", "max", "avg", "min", "multiply")
 
@@ -308,15 +328,17 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
     if way == "retriever":
         body["retriever"] = draw(retrievers())
     else:
-        order = draw(st.sampled_from(["none", "score", "field", "rescore"]))
+        order = draw(st.sampled_from(["none", "score", "field", "late", "rescore"]))
         if order == "score":
             body["sort"] = draw(score_sorts)
         elif order == "field":
             body["sort"] = draw(field_sorts)
+        elif order == "late":
+            body["sort"] = draw(late_scores)
         elif order == "rescore":
             body["rescore"] = draw(st.one_of(rescorers(), st.lists(rescorers(), max_size=2)))
         sometimes("min_score", st.sampled_from([0, 0.1, 0.5, 1.0]))
-    if "rescore" not in body and way != "retriever":
+    if "rescore" not in body and way != "retriever" and not scored_later(body):
         inner = {"name": "group", "size": 10, "sort": ["number"]}
         collapse = {"field": draw(st.sampled_from(["tag", "price"]))}
         sometimes("collapse", st.sampled_from([collapse, {**collapse, "inner_hits": inner}]))
@@ -327,7 +349,8 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
     sometimes("_source", st.sampled_from([False, ["marker"], True]))
     sometimes("fields", st.just(["marker", "tag"]))
     sometimes("explain", st.booleans())
-    sometimes("profile", st.just(True))
+    if not scored_later(body):
+        sometimes("profile", st.just(True))
     sometimes("runtime_mappings", st.just({"other": {"type": "keyword"}}))
     body["aggs"] = {
         "numbers": {"value_count": {"field": "number"}},
@@ -341,9 +364,20 @@ def retrievers(draw: st.DrawFn) -> dict[str, Any]:
     standard: dict[str, Any] = {"query": draw(queries)}
     if draw(st.booleans()):
         standard["filter"] = draw(leaves)
-    kind = draw(st.sampled_from(["standard", "sorted", "knn", "rescorer"]))
+    kind = draw(st.sampled_from(["standard", "sorted", "knn", "rescorer", "diversify"]))
+    knn = {"knn": {k: v for k, v in draw(knns).items() if k != "boost"}}
     if kind == "knn":
-        return {"knn": {k: v for k, v in draw(knns).items() if k != "boost"}}
+        return knn
+    if kind == "diversify":
+        # As many as there are, since others are chosen where some are hidden.
+        options = {"type": "mmr", "field": "flat", "lambda": draw(st.sampled_from([0.1, 0.9]))}
+        options |= {"query_vector": [0.5, 0.5], "size": 2 * COUNT, "rank_window_size": 2 * COUNT}
+        return {
+            "diversify": {
+                "retriever": draw(st.sampled_from([knn, {"standard": standard}])),
+                **options,
+            }
+        }
     if kind == "sorted":
         standard["sort"] = draw(field_sorts)
     if kind == "rescorer":
@@ -355,12 +389,30 @@ def retrievers(draw: st.DrawFn) -> dict[str, Any]:
     return {"standard": standard}
 
 
-def ask(node: Elasticsearch, body: dict[str, Any], level: str) -> dict[str, Any]:
-    """Send a body as an application without a safe client does."""
+def scored_later(body: dict[str, Any]) -> bool:
+    """Whether a sort by fields looks at the score, too, which takes a safe client."""
+    return "_score" in str(body.get("sort")) and not by_relevance(body)
+
+
+def ask(
+    node: Elasticsearch, body: dict[str, Any], level: str, *, by_client: bool
+) -> dict[str, Any]:
+    """What an application is answered, with a safe client or without."""
+    if by_client or scored_later(body):
+        return safely(node, body, level)
     decision, nearest = LEVELS[level], None
     if (first := nearest_request(body, decision, limits=LIMITS)) is not None:
         nearest = send(node, first)["hits"]["hits"]
     return send(node, rewrite_search(body, decision, limits=LIMITS, nearest=nearest))
+
+
+def safely(node: Elasticsearch, body: dict[str, Any], level: str, **more: Any) -> dict[str, Any]:
+    """What a safe client answers, one for all requests, so that it learns about the index."""
+    safe = CLIENTS.setdefault(level, SafeSearch(node, POLICY, level=level))
+    return dict(safe.search(index=INDEX, body=body, **more).body)
+
+
+CLIENTS: dict[str, SafeSearch] = {}
 
 
 def send(node: Elasticsearch, body: dict[str, Any]) -> dict[str, Any]:
@@ -403,13 +455,15 @@ def small_windows(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def few_neighbours(body: dict[str, Any]) -> bool:
     """Whether other documents are found where some are hidden."""
-    searches = [*flat(body.get("knn", [])), body.get("retriever", {}).get("knn")]
+    retriever = body.get("retriever", {})
+    inside = retriever.get("diversify", {}).get("retriever", {})
+    searches = [*flat(body.get("knn", [])), retriever.get("knn"), inside.get("knn")]
     return any(search and search["k"] < COUNT for search in searches)
 
 
 def by_relevance(body: dict[str, Any]) -> bool:
     sort = body.get("sort", body.get("retriever", {}).get("standard", {}).get("sort"))
-    return sort is None or "_score" in str(sort)
+    return sort is None or flat(sort)[0] in ("_score", {"_score": "desc"})
 
 
 def flat(value: Any) -> list[Any]:
@@ -434,15 +488,26 @@ def same_order(found: list[str], expected: list[str], places: Mapping[str, Any])
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-@given(bodies(), st.sampled_from(sorted(LEVELS)), st.integers(1, 25))
+@given(
+    bodies(),
+    st.sampled_from(sorted(LEVELS)),
+    st.integers(1, 25),
+    st.booleans(),
+    st.sampled_from(PATHS),
+)
 def test_random_requests(
-    node: Elasticsearch, body: dict[str, Any], paged_level: str, page_size: int
+    node: Elasticsearch,
+    body: dict[str, Any],
+    paged_level: str,
+    page_size: int,
+    by_client: bool,
+    paths: str,
 ) -> None:
     raw = send(node, {**body, "size": 2 * COUNT})
     plain = set(body) <= {"query", "sort", "rescore", "aggs", "highlight", "explain", "collapse"}
     seen: dict[str, set[str]] = {}
     for level, decision in LEVELS.items():
-        response = ask(node, {**body, "size": 2 * COUNT}, level)
+        response = ask(node, {**body, "size": 2 * COUNT}, level, by_client=by_client)
         text = json.dumps(response)
         hidden = [id for id, found in EXPLAINED[level].items() if found.factor is None]
         assert [id for id in hidden if id in text] == []
@@ -460,16 +525,19 @@ def test_random_requests(
             if by_relevance(body):
                 places = {hit["_id"]: place(hit, level) for hit in raw["hits"]["hits"]}
             else:
-                places = {hit["_id"]: hit["_score"] for hit in response["hits"]["hits"]}
+                places = {id: number for number, id in enumerate(expected, start=1)}
             assert same_order(found, expected, places)
     if "collapse" not in body and not few_neighbours(body):
         assert seen["strict"] <= seen["moderate"] <= seen["off"]
     if any(item["query"]["query_weight"] == 0 for item in small_windows(body)):
         return  # Outside the window all have the score 0; how many are seen grows with the page.
-    whole = ids(ask(node, {**body, "size": 2 * COUNT}, paged_level))
+    answer = ask(node, {**body, "size": 2 * COUNT}, paged_level, by_client=by_client)
+    whole = ids(answer)
+    part = safely(node, {**body, "size": 2 * COUNT}, paged_level, filter_path=paths)
+    assert part == filtered(answer, paths)
     pages: list[str] = []
     # A rescorer in a retriever gives no pages past its window, which here is above the corpus.
     for start in range(0, len(whole) + page_size, page_size):
         page = {"size": page_size, "from": start, "aggs": {}}
-        pages += ids(ask(node, {**body, **page}, paged_level))
+        pages += ids(ask(node, {**body, **page}, paged_level, by_client=by_client))
     assert pages == whole

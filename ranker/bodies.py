@@ -37,6 +37,21 @@ def as_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def as_incomplete(answer: Json, other: Json) -> Json:
+    """An answer that says what was incomplete in another, which it was made with.
+
+    Args:
+        answer: to a search.
+        other: likewise.
+    """
+    more_failed = other["_shards"]["failed"] > answer["_shards"]["failed"]
+    return {
+        **answer,
+        "timed_out": answer["timed_out"] or other["timed_out"],
+        "_shards": (other if more_failed else answer)["_shards"],
+    }
+
+
 class Page(NamedTuple):
     """The hits from ``start`` (0-based) up to, not including, ``end``."""
 

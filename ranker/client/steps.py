@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import reduce
 from typing import NamedTuple
 
-from saferank.ranker.bodies import Json, as_list, names
+from saferank.ranker.bodies import Json, as_incomplete, as_list, names
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.limits import remember_limits
@@ -79,6 +80,7 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
         if found is None:
             return (yield from _in_tiers(body, Cursor(values, values), decision, limits))
         body = found
+    searches: list[Json] = []
     nearest: list[Json] = []
     # Without neighbours at first: what is refused is refused before anything is sent.
     rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
@@ -89,6 +91,7 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
         answer = yield Step(first, own=True)
         if "error" in answer:
             return answer
+        searches.append(answer)
         hits = answer["hits"]["hits"]
         nearest += hits
         if not hits or len(hits) < first["size"]:
@@ -96,9 +99,11 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
     if nearest:
         rewritten = rewrite_search(body, decision, scroll=scroll, limits=limits, nearest=nearest)
     answer = yield Step(rewritten)
-    if nearest and "error" not in answer:
+    if "error" in answer:
+        return answer
+    if nearest:
         carry_over(answer["hits"]["hits"], nearest)
-    return answer
+    return reduce(as_incomplete, searches, answer)
 
 
 def _in_tiers(body: Json, cursor: Cursor, decision: Decision, limits: Limits) -> Steps:

@@ -19,8 +19,10 @@ def by_the_query_given(body: Json) -> Json:
     Args:
         body: its parts checked, its query as it was given.
     """
-    standard = as_object(as_object(body.get("retriever")).get("standard"))
-    query = _bounded_query(standard or body)
+    bounded = body
+    if "retriever" in body:
+        bounded = as_object(as_object(body["retriever"]).get("standard"))
+    query = _bounded_query(bounded)
     return body if query is None else _everywhere(body, query)
 
 

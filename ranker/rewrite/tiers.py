@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from saferank.ranker.bodies import Json, Page, as_list, names
+from saferank.ranker.bodies import Json, Page, as_incomplete, as_list, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.cursors import Cursor
 from saferank.ranker.rewrite.limits import DEFAULT_LIMITS, Limits
@@ -91,14 +91,11 @@ def joined(body: Json, shown: Json, demoted: Json) -> Json:
     for tier, answer in ((SHOWN_TIER, shown), (DEMOTED_TIER, demoted)):
         for hit in answer["hits"]["hits"]:
             hit["sort"] = [tier, *hit["sort"]]
-    more_failed = demoted["_shards"]["failed"] > shown["_shards"]["failed"]
     hits = [*shown["hits"]["hits"], *demoted["hits"]["hits"]]
     return {
         **demoted,
-        **shown,
+        **as_incomplete(shown, demoted),
         "took": shown["took"] + demoted["took"],
-        "timed_out": shown["timed_out"] or demoted["timed_out"],
-        "_shards": (demoted if more_failed else shown)["_shards"],
         "hits": {**demoted["hits"], **_total(body, shown["hits"], demoted["hits"]), "hits": hits},
     }
 

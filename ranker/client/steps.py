@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from saferank.ranker.bodies import Json, as_incomplete, as_list, names
 from saferank.ranker.client.arguments import Request
-from saferank.ranker.client.flow import Knowledge
+from saferank.ranker.client.flow import Knowledge, says_unmapped
 from saferank.ranker.client.limits import remember_limits
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier, with_tier
@@ -75,11 +75,24 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
     if searched_in_tiers(body, decision, scroll=scroll):
         return (yield from _in_tiers(body, Cursor.of(body), decision, limits))
     if lacks_tier(body, decision):
-        holders = yield Step(holders_request(body, decision, limits), own=True)
-        values, found = as_list(body["search_after"]), with_tier(body, holders)
-        if found is None:
-            return (yield from _in_tiers(body, Cursor(values, values), decision, limits))
-        body = found
+        return (yield from _behind_values(request, body, decision, limits))
+    return (yield from _with_neighbours(body, decision, limits, scroll=scroll))
+
+
+def _behind_values(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
+    """The page behind values of fields, whose tier the documents that have them tell."""
+    holders = yield Step(holders_request(body, decision, limits), own=True)
+    if "error" in holders and says_unmapped(holders, decision.fields):
+        return holders
+    found = with_tier(body, holders)
+    if found is not None:
+        return (yield from _within(request, found, decision, limits))
+    values = as_list(body["search_after"])
+    return (yield from _in_tiers(body, Cursor(values, values), decision, limits))
+
+
+def _with_neighbours(body: Json, decision: Decision, limits: Limits, *, scroll: bool) -> Steps:
+    """One search; before it one for its neighbours, if it has any that have to be found first."""
     searches: list[Json] = []
     nearest: list[Json] = []
     # Without neighbours at first: what is refused is refused before anything is sent.

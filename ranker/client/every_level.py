@@ -18,6 +18,7 @@ from saferank.ranker.client.similar import without_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier
+from saferank.ranker.rewrite.retriever import as_search
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import searched_in_tiers, shown_request
 
@@ -70,10 +71,11 @@ def _bodies(arguments: Mapping[str, Any]) -> Iterator[Json]:
 def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
     request = parse_request(without_documents(given))
-    if searched_in_tiers(request.body, decision, scroll=scroll):
-        shown_request(request.body, Cursor.of(request.body), decision)
-    elif lacks_tier(request.body, decision):
-        holders_request(request.body, decision)
-        shown_request(request.body, Cursor([], []), decision)
+    search = as_search(request.body)
+    if searched_in_tiers(search, decision, scroll=scroll):
+        shown_request(search, Cursor.of(search), decision)
+    elif lacks_tier(search, decision):
+        holders_request(search, decision)
+        shown_request(search, Cursor([], []), decision)
     else:
         rewrite_search(request.body, decision, scroll=scroll, nearest=())

@@ -14,6 +14,7 @@ from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier, with_tier
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import carry_over, nearest_request
+from saferank.ranker.rewrite.retriever import as_search
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import (
     demoted_request,
@@ -71,11 +72,11 @@ def in_query(
 
 
 def _within(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
-    scroll = "scroll" in request.parameters
-    if searched_in_tiers(body, decision, scroll=scroll):
-        return (yield from _in_tiers(body, Cursor.of(body), decision, limits))
-    if lacks_tier(body, decision):
-        return (yield from _behind_values(request, body, decision, limits))
+    scroll, search = "scroll" in request.parameters, as_search(body)
+    if searched_in_tiers(search, decision, scroll=scroll):
+        return (yield from _in_tiers(search, Cursor.of(search), decision, limits))
+    if lacks_tier(search, decision):
+        return (yield from _behind_values(request, search, decision, limits))
     return (yield from _with_neighbours(body, decision, limits, scroll=scroll))
 
 

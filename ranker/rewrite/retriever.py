@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import DEFAULT_SIZE, MATCH_ALL, as_list, names
+from saferank.ranker.bodies import DEFAULT_SIZE, MATCH_ALL, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.neighbours import RETRIEVER, whole
 from saferank.ranker.rewrite.query import (
@@ -29,6 +29,7 @@ _STANDARD = names(
     query filter search_after terminate_after sort min_score collapse _name
     """
 )
+_SEARCH = _STANDARD - names("_name")
 _RESCORER = names("retriever rescore filter min_score _name")
 _DIVERSIFY = names(
     """
@@ -47,6 +48,19 @@ _FUSIONS = {
         """
     ),
 }
+
+
+def as_search(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with its ``standard`` retriever as the search that it is; itself without one."""
+    retriever = as_object(body.get("retriever"))
+    standard = as_object(retriever.get("standard"))
+    if not standard or len(retriever) > 1 or standard.keys() - _SEARCH or standard.keys() & body:
+        return body
+    search = {**body, **standard}
+    del search["retriever"]
+    if filters := as_list(search.pop("filter", None)):
+        search["query"] = {"bool": {"must": [search.get("query", MATCH_ALL)], "filter": filters}}
+    return search
 
 
 def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool) -> dict[str, Any]:

@@ -206,6 +206,9 @@ def test_other_ways_to_ask(node: Elasticsearch, find: Callable[..., Any]) -> Non
     whole = find(**body, rest_total_hits_as_int=True)
     assert whole["hits"]["total"] == find(**body)["hits"]["total"]["value"]
     assert told(find(sort="day:desc,_score,n:asc", size=12)) == first
+    retriever = {"standard": {"query": QUERY, "sort": sort, "filter": {"term": {"group": "a"}}}}
+    found = find(query=None, retriever=retriever, size=12)
+    assert told(found) == told(find(**body, post_filter={"term": {"group": "a"}}))
     assert find(**body, filter_path="hits.hits._id") == {
         "hits": {"hits": [{"_id": name} for name, _, _ in first]}
     }

@@ -8,7 +8,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.ranking import multiplying, ranked
-from saferank.ranker.rewrite.retriever import safe_retriever
+from saferank.ranker.rewrite.retriever import as_search, safe_retriever
 
 ALL = {"match_all": {}}
 MATCH = {"match": {"title": "cat"}}
@@ -30,6 +30,35 @@ def test_a_standard_retriever_is_a_search_of_its_own(hiding: Decision, demoting:
     assert found == {"standard": ranked(rest, MATCH, demoting)}
     found = safe_retriever({"standard": given}, "retriever", demoting, demote=False)
     assert found == {"standard": {**rest, "query": without_hidden(MATCH, demoting)}}
+
+
+@pytest.mark.parametrize(
+    ("body", "search"),
+    [
+        ({"query": MATCH}, None),
+        ({"retriever": STANDARD, "size": 3}, {"query": MATCH, "size": 3}),
+        (
+            {"retriever": {"standard": {"filter": MATCH, "sort": ["price"], "min_score": 1}}},
+            {
+                "query": {"bool": {"must": [ALL], "filter": [MATCH]}},
+                "sort": ["price"],
+                "min_score": 1,
+            },
+        ),
+        ({"retriever": STANDARD, "query": MATCH}, None),
+        ({"retriever": {"standard": {**STANDARD["standard"], "_name": "x"}}}, None),
+        ({"retriever": {**STANDARD, "knn": KNN}}, None),
+        ({"retriever": {"knn": KNN}}, None),
+        ({"retriever": {"standard": []}}, None),
+        ({"retriever": 3}, None),
+    ],
+)
+def test_a_standard_retriever_as_a_search(
+    body: dict[str, Any], search: dict[str, Any] | None
+) -> None:
+    before = str(body)
+    assert as_search(body) == (body if search is None else search)
+    assert str(body) == before
 
 
 @pytest.mark.parametrize("filters", [MATCH, [MATCH], None, []])

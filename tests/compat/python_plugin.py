@@ -36,6 +36,8 @@ _FIXTURES = {
 _WORLD = World.ALONE if _LEVEL in (PLAIN, "off") else World.TWIN_HIDDEN
 _policy = load_policy(POLICY)
 _outcomes: dict[str, dict[str, str]] = {}
+# One that is collected unclosed says so in the logs, which tests look at.
+_unclosed: list[AsyncElasticsearch] = []
 
 
 def _do_without_modules() -> None:
@@ -78,6 +80,7 @@ def pytest_fixture_setup(
     if isinstance(value, AsyncElasticsearch):
         transport = asynchronous_twins(Writer(_WORLD))
         plain = AsyncElasticsearch(_URL, transport_class=transport)
+        _unclosed.append(plain)
         safe = AsyncSafeSearch(plain, _policy, level=_LEVEL)
         async_connections.add_connection("default", safe)
     elif isinstance(value, Elasticsearch):

@@ -137,6 +137,10 @@ def queue_length(app: Celery, queue: str) -> int:
     with clear_broker_errors(app), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=2, interval_start=0, interval_step=1)
         channel: Any = connection.default_channel
+        if connection.transport.driver_type == "redis":
+            # Kombu looks for the queue without ``global_keyprefix``, but counts with it.
+            found: int = channel._size(queue)
+            return found
         try:
             declared = channel.queue_declare(queue=queue, passive=True)
         except connection.channel_errors:

@@ -90,7 +90,7 @@ class Backfill:
         self._ledger = Ledger(client, jobs.index)
         self._tally = Tally()
         self._tallied_at = 0.0
-        self._progress_at = time.monotonic()
+        self._progress_at = self._looked_at = time.monotonic()
         self._next_send = time.monotonic()
         self._queued = self._lost = 0
         self._fewest_failed: int | None = None
@@ -296,19 +296,25 @@ class Backfill:
             if self._tally.finished != before or not self._tally.in_flight:
                 self._progress_at = now
             self._report(self._job, self._tally)
-            if now - self._progress_at > _STALL and self._job.state is JobState.RUNNING:
+            quiet = now - max(self._progress_at, self._looked_at)
+            if quiet > _STALL and self._job.state is JobState.RUNNING:
                 self._look_for_lost_tasks()
 
     def _look_for_lost_tasks(self) -> None:
         """Nothing came back for a while: return what dead workers hold, give up what is gone."""
-        self._progress_at = time.monotonic()
+        self._looked_at = time.monotonic()
         if queue_length(self._app, self._settings.indexer.backfill_queue):
             return  # they wait for a worker; asked first, since it is quick
-        if recover_lost_tasks(self._app):
+        returned, _ = recover_lost_tasks(self._app)
+        if returned:
             return
-        jobs = [(task.get("kwargs") or {}).get("job") for task in held_tasks(self._app)]
+        held = held_tasks(self._app)
+        jobs = [(task.get("kwargs") or {}).get("job") for task in held.tasks]
         if any(chunk and chunk["job"] == self._job.id for chunk in jobs):
             return
+        quiet = self._looked_at - self._progress_at
+        if held.silent and quiet < self._settings.indexer.time_limit:
+            return  # they may be at work on them
         self._lost = self._ledger.forget(self._job.id, open_only=True)
         log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, self._lost)
         self._tally = replace(self._tally, in_flight=0)

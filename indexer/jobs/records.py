@@ -7,8 +7,10 @@ version that it read, and renewed by a heartbeat (see ``lease``).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,9 +27,12 @@ from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.select import Only, Selection
 
-# A producer that has not been heard of for so long is taken for dead. Clocks of machines that
-# run producers must agree better than this.
+log = logging.getLogger(__name__)
+
+# A producer that was heard of by its own clock within so long is taken for alive.
 LEASE = timedelta(seconds=30)
+# Of any other, a beat is waited for: its clock may be another. Beats come every two seconds.
+_WATCHED = 10.0
 
 
 class JobState(StrEnum):
@@ -124,11 +129,11 @@ class Job:
 
     @property
     def alive(self) -> bool:
-        """Whether its producer was heard of lately."""
+        """Whether its producer was heard of lately, if its clock agrees with ours."""
         return (
             self.owner is not None
             and self.heartbeat_at is not None
-            and datetime.now(UTC) - self.heartbeat_at < LEASE
+            and abs(datetime.now(UTC) - self.heartbeat_at) < LEASE
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -221,7 +226,7 @@ class Jobs:
             JobError: another producer runs it.
         """
         existing = self.find(wanted.id)
-        if existing is not None and not existing.state.finished and existing.alive:
+        if existing is not None and not existing.state.finished and self.lives(existing):
             raise JobError(
                 f"job {wanted.id!r} is run by {existing.owner}; wait for it, or "
                 f"'saferank jobs cancel {wanted.id}'"
@@ -246,6 +251,21 @@ class Jobs:
             )
         except ConflictError as error:
             raise JobError(f"another producer has just taken job {wanted.id!r}") from error
+
+    def lives(self, job: Job) -> bool:
+        """Whether a job's producer lives; where its clock says no, a beat is waited for."""
+        if job.owner is None or job.alive:
+            return job.owner is not None
+        log.info("job %s: waiting for a sign of life of its producer %s", job.id, job.owner)
+        end = time.monotonic() + _WATCHED
+        while time.monotonic() < end:
+            time.sleep(1)
+            now = self.find(job.id)
+            if now is None or now.owner is None:
+                return False
+            if (now.owner, now.heartbeat_at) != (job.owner, job.heartbeat_at):
+                return True
+        return False
 
     def beat(self, job: Job, **changes: Any) -> Job:
         """Renew the lease, store changes, and see what was asked of the job meanwhile.

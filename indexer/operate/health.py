@@ -14,10 +14,13 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.connection import clear_errors, index_exists
 from saferank.errors import SaferankError, ServiceUnavailable
 from saferank.indexer.brokers import check_broker, clear_broker_errors, queue_length
+from saferank.indexer.presence import present_workers
 from saferank.mappings import check_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 
+FITNESS = "saferank_fitness"
+"""The remote control command that a worker answers with what it scores with, and its faults."""
 _ANSWER_TIME = 2.0
 _BLOCKS = frozenset({"read_only", "read_only_allow_delete", "write", "read"})
 
@@ -53,7 +56,14 @@ class Health:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def ready(client: Elasticsearch, app: Celery, settings: Settings, indices: Sequence[str]) -> Health:
+def ready(
+    client: Elasticsearch,
+    app: Celery,
+    settings: Settings,
+    indices: Sequence[str],
+    *,
+    model: str | None = None,
+) -> Health:
     """See whether a document that is queued now would be scored and stored.
 
     Args:
@@ -61,6 +71,7 @@ def ready(client: Elasticsearch, app: Celery, settings: Settings, indices: Seque
         app: the Celery app.
         settings: names of queues and fields.
         indices: indices or aliases that must have the safety fields.
+        model: identity of the model that the workers must score with, if that is known here.
     """
     checks = [_elasticsearch(client, settings)]
     if checks[0].ok:
@@ -68,7 +79,7 @@ def ready(client: Elasticsearch, app: Celery, settings: Settings, indices: Seque
             checks += [_mapping(client, index, settings), _writes(client, index, settings)]
     checks.append(_broker(app))
     if checks[-1].ok:
-        checks += _queues(app, settings)
+        checks += _queues(app, settings, model)
     return Health(tuple(checks))
 
 
@@ -83,6 +94,7 @@ def live(app: Celery) -> Health:
         return Health((Check("worker", True, f"cannot be asked: {broker.detail}"),))
     here = f"@{socket.gethostname()}"
     names = [name for name in _workers(app) if name.endswith(here)]
+    names += [f"{name} (at work)" for name in _mute(app, names) if name.endswith(here)]
     return Health((Check("worker", bool(names), _named(names, f"no worker of {here} answers")),))
 
 
@@ -136,20 +148,60 @@ def _broker(app: Celery) -> Check:
     return Check("broker", True, "answers")
 
 
-def _queues(app: Celery, settings: Settings) -> list[Check]:
-    """See for each queue whether a worker serves it, and how much waits there."""
+def _queues(app: Celery, settings: Settings, model: str | None) -> list[Check]:
+    """See for each queue whether a worker serves it, how much waits there, and who they are."""
     try:
         with clear_broker_errors(app):
             serving: Any = app.control.inspect(timeout=_ANSWER_TIME).active_queues() or {}
-        checks = []
+            # It may serve the queue: which ones, it cannot say now.
+            mute = [f"{name} (at work)" for name in _mute(app, serving)]
+        checks, ours = [], set[str]()
         for queue in (settings.indexer.fresh_queue, settings.indexer.backfill_queue):
             workers = [worker for worker, queues in serving.items() if queue in _names(queues)]
+            ours.update(workers)
+            workers = workers or mute
             waiting = queue_length(app, queue)
             detail = _named(workers, "no worker serves it; start 'saferank worker'")
             checks.append(Check(f"queue {queue}", bool(workers), f"{detail}; {waiting} tasks wait"))
-        return checks
+        return checks + _fitness(app, settings, model, ours)
     except ServiceUnavailable as error:
         return [Check("queues", False, str(error))]
+
+
+def _fitness(app: Celery, settings: Settings, model: str | None, workers: set[str]) -> list[Check]:
+    """See for each worker of our queues whether it scores as these settings want it, and can."""
+    wanted = {"field": settings.field, "image_field": settings.image_field, "model": model}
+    with clear_broker_errors(app):
+        replies: Any = app.control.broadcast(FITNESS, reply=True, timeout=_ANSWER_TIME) or ()
+    # Workers of earlier versions do not know the command.
+    answers = {
+        name: answer
+        for reply in replies
+        for name, answer in reply.items()
+        if name in workers and isinstance(answer, dict) and "faults" in answer
+    }
+    return [_fit(name, answer, wanted) for name, answer in sorted(answers.items())]
+
+
+def _fit(name: str, answer: dict[str, Any], wanted: dict[str, str | None]) -> Check:
+    others = [
+        f"has {key} {answer[key]!r} and not {value!r}; give it the same settings, or a queue of "
+        "its own"
+        for key, value in wanted.items()
+        if None not in (value, answer[key]) and answer[key] != value
+    ]
+    wrong = [*answer["faults"], *others]
+    return Check(f"worker {name}", not wrong, "; ".join(wrong) or f"scores with {answer['model']}")
+
+
+def _mute(app: Celery, answered: Iterable[str]) -> list[str]:
+    """Workers that live, did not answer, and need not while they are at work."""
+    try:
+        with clear_broker_errors(app):
+            present = present_workers(app)
+    except ServiceUnavailable:
+        return []
+    return sorted({worker.name for worker in present if worker.mute} - set(answered))
 
 
 def _workers(app: Celery) -> list[str]:

@@ -1,12 +1,13 @@
 """What a worker tells Prometheus.
 
 Under several processes the figures are summed through ``PROMETHEUS_MULTIPROC_DIR``, which
-``saferank worker --metrics-port`` sets.
+``saferank worker --metrics-port`` sets. A process without room for its figures goes on without.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -34,3 +35,31 @@ _STAGE_SECONDS = Histogram(
 def stage(name: str) -> AbstractContextManager[object]:
     """Measure the time spent inside."""
     return _STAGE_SECONDS.labels(name).time()
+
+
+class _Nothing:
+    """In the place of any metric: takes what is told, and forgets it."""
+
+    def labels(self, *_: str) -> _Nothing:
+        return self
+
+    def inc(self, _: float = 1) -> None:
+        pass
+
+    def observe(self, _: float) -> None:
+        pass
+
+    def time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    track_inprogress = time
+
+
+def turn_off() -> None:
+    """Tell nothing more from this process."""
+    nothing: dict[str, Any] = {
+        name: _Nothing()
+        for name, value in globals().items()
+        if isinstance(value, Counter | Gauge | Histogram)
+    }
+    globals().update(nothing)

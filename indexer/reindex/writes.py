@@ -98,7 +98,7 @@ def open_abandoned(client: Elasticsearch, jobs: Jobs) -> list[str]:
     opened = []
     for job in jobs.all():
         progress = Progress.of(job)
-        if job.into is None or not progress.blocked or job.alive:
+        if job.into is None or not progress.blocked or jobs.lives(job):
             continue
         if not moved(client, job.index, job.into, progress.aliases):
             # The producer, should it live after all, sees that the job is no longer its own.

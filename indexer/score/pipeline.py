@@ -193,6 +193,7 @@ class Pipeline:
         guard: Guard | None = None,
         force: bool = False,
         until: float = math.inf,
+        not_before: datetime | None = None,
     ) -> Iterator[dict[int, Scored]]:
         """Score documents as ``score`` does, and give them as they are done.
 
@@ -206,11 +207,13 @@ class Pipeline:
             guard: if given, each image is fetched, decoded and scored alone inside it.
             force: forget what the documents say about their images.
             until: on the monotonic clock.
+            not_before: the earliest time to give as that of scoring, whatever the clock says.
 
         Yields:
             The outcomes by the documents' places.
         """
-        scored_at = datetime.now(UTC)
+        now = datetime.now(UTC)
+        scored_at = now if not_before is None else max(now, not_before)
         earlier = [] if force else [image for one in documents for image in self._reusable(one)]
         by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
         batch = _Batch(self.model, self._batch_size)

@@ -55,7 +55,8 @@ def score_documents(
         index: the documents' index, alias or data stream.
         keys: the documents.
         since: documents that this model scored at or after this time are passed over; others
-            get a new ``scored_at`` even when nothing else is new.
+            get a new ``scored_at`` even when nothing else is new. It is never before ``since``,
+            whatever this machine's clock says, or they would be scored again.
         last_try: store a transient error too; else report the document as waiting.
         longest_wait: store it at once, too, when a host is left alone for more seconds than this.
         guard: see ``Pipeline.score``.
@@ -97,7 +98,10 @@ def score_documents(
             known += memory.recall(pipeline.model.identity, _without_score(todo))
         pending = _write(store, index, still_valid, report, restamp=since is not None)
         late = dict(enumerate(todo))
-        for group in pipeline.stream(todo, known=known, guard=guard, force=force, until=until):
+        stream = pipeline.stream(
+            todo, known=known, guard=guard, force=force, until=until, not_before=since
+        )
+        for group in stream:
             scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
             if memory is not None:
                 inferred = [image for one in scored if one.inferred for image in one.record.images]

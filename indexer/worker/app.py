@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import worker_init
+from celery.beat import BeatLazyFunc
+from celery.concurrency.solo import TaskPool as SoloPool
+from celery.signals import worker_init, worker_ready, worker_shutdown
 from kombu import Exchange, Queue
 
 from saferank.indexer.brokers import broker_app
+from saferank.indexer.installation import installation_of_settings
 from saferank.indexer.jobs.recovery import recover_lost_tasks
+from saferank.indexer.presence import Presence, Present
 from saferank.indexer.queue import SCORE_TASK
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.settings import IndexerSettings, Settings, get_settings
@@ -26,6 +31,9 @@ log = logging.getLogger(__name__)
 
 # Seconds after connecting in which other workers connect too, when the broker was restarted.
 _SETTLED = 10.0
+# Tries while a worker is silent, and seconds between them: one that was killed is gone before.
+_TRIES = 10
+_PAUSE = 2.0
 
 
 def create_app(settings: Settings | None = None) -> Celery:
@@ -69,7 +77,7 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
 
 def _add(app: Celery, settings: IndexerSettings) -> None:
     """Add what is ours to an app's settings; adding it twice is as good as once."""
-    modules = ("saferank.indexer.worker.tasks", "saferank.indexer.worker.sweep")
+    modules = tuple(f"saferank.indexer.worker.{name}" for name in ("tasks", "sweep", "fitness"))
     app.conf.include = list(dict.fromkeys([*(app.conf.include or ()), *modules]))
     ours = [
         Queue(name, Exchange(name), routing_key=name)
@@ -91,6 +99,10 @@ def _add(app: Celery, settings: IndexerSettings) -> None:
                 "task": SWEEP_TASK,
                 "schedule": settings.sweep_every,
                 "args": (index,),
+                # Asked of the cluster by beat, when it sends one.
+                "kwargs": {"installation": BeatLazyFunc(_installation)},
+                # The next one does what a late one would have done.
+                "options": {"expires": settings.sweep_every},
             }
             for index in settings.sweep
         },
@@ -99,6 +111,10 @@ def _add(app: Celery, settings: IndexerSettings) -> None:
         app.conf.task_routes,
         {SCORE_TASK: {"queue": settings.fresh_queue}, SWEEP_TASK: {"queue": settings.fresh_queue}},
     )
+
+
+def _installation() -> str | None:
+    return installation_of_settings(get_settings())
 
 
 def _default_queue(app: Celery) -> Queue:
@@ -131,19 +147,50 @@ class RecoverAfterConnect(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Wait until workers have settled, without holding this one up."""
-        timer = threading.Timer(_SETTLED, recover, args=(parent.app,))
-        timer.daemon = True
-        timer.start()
+        _recover_later(parent.app, _SETTLED)
 
 
 @worker_init.connect
 def _recover_before_start(sender: Any, **_: object) -> None:
-    recover(sender.app)
+    if recover(sender.app):
+        _recover_later(sender.app, _PAUSE)
 
 
-def recover(app: Celery) -> None:
-    """Return the tasks of lost workers; if that fails, they come back after a timeout."""
+@worker_ready.connect
+def _be_present(sender: Any, **_: object) -> None:
+    """Keep a beat until the worker ends, so that nobody takes its silence for death."""
+    controller = sender.controller
+    mute = not sender.app.conf.worker_enable_remote_control or issubclass(
+        controller.pool_cls, SoloPool
+    )
+    presence = Presence(sender.app, Present(sender.hostname, mute))
+    presence.start()
+    worker_shutdown.connect(lambda **_: presence.stop(), sender=controller, weak=False)
+
+
+def _recover_later(app: Celery, seconds: float) -> None:
+    """Recover in some seconds; and again while a worker is silent, until it is gone for sure."""
+
+    def patiently() -> None:
+        for _ in range(_TRIES):
+            if not recover(app):
+                return
+            time.sleep(_PAUSE)
+
+    timer = threading.Timer(seconds, patiently)
+    timer.daemon = True
+    timer.start()
+
+
+def recover(app: Celery) -> bool:
+    """Return the tasks of lost workers; if that fails, they come back after a timeout.
+
+    Returns:
+        Whether it is worth trying again: a worker may live, and does not say what it holds.
+    """
     try:
-        recover_lost_tasks(app)
+        _, silent = recover_lost_tasks(app)
     except Exception as error:
         log.warning("tasks of lost workers, if any, come back later: %s", error)
+        return False
+    return bool(silent)

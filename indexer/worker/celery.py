@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import suppress
+from pathlib import Path
 
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, task_postrun, worker_process_init
 
 from saferank.errors import SaferankError
+from saferank.indexer.operate import metrics
+from saferank.indexer.operate.figures import FOLDER, has_room
 from saferank.indexer.operate.logs import configure_logging
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import process_resources
@@ -27,9 +32,24 @@ def _log(loglevel: int | str, **_: object) -> None:
 @worker_process_init.connect
 def _prepare(**_: object) -> None:
     """Load the model now, so that a child's first task does not wait for it."""
+    folder = os.environ.get(FOLDER)
+    if folder is not None and not has_room(Path(folder)):
+        log.error("this worker process has no room for metrics in %s, and keeps none", folder)
+        metrics.turn_off()
     try:
         process_resources()
     except SaferankError as error:
         log.error("this worker process cannot be prepared; its tasks will say so again: %s", error)
     except Exception:
         log.exception("this worker process cannot be prepared; its tasks will say so again")
+
+
+@task_postrun.connect
+def _forget_peak(**_: object) -> None:
+    """Have a child judged by the memory that it holds between tasks.
+
+    Celery looks at the peak since the start: one large picture would be the end of each child that
+    opened it. Linux lets a process set its peak to what it holds now; elsewhere nothing changes.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from elasticsearch import Elasticsearch
 
 from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
+from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
@@ -24,10 +26,18 @@ from saferank.settings import Settings, get_settings
 log = logging.getLogger(__name__)
 
 SWEEP_TASK = "saferank.sweep"
+# Seconds until a sweep that was put back comes again, at random between the two.
+_SOON = (1.0, 10.0)
 
 
-@shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True)
-def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> None:
+@shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True, max_retries=None)
+def sweep(
+    self: Task[..., None],
+    index: str,
+    only: str = Only.MISSING.value,
+    *,
+    installation: str | None = None,
+) -> None:
     """Queue what may be in flight of an index's unscored and changed documents, and leave.
 
     Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
@@ -38,9 +48,14 @@ def sweep(self: Task[..., None], index: str, only: str = Only.MISSING.value) -> 
         self: the task.
         index: index, alias or pattern.
         only: one of ``Only``.
+        installation: whose task it is, see ``installation``; None where that is not known.
     """
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        own = installation_of(client, settings.indexer.jobs_index)
+        if None not in (installation, own) and installation != own:
+            log.warning("putting a sweep of another installation (%s) back", installation)
+            raise self.retry(countdown=random.uniform(*_SOON))  # noqa: S311
         wanted = Job(
             index=index,
             field=settings.field,

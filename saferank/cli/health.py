@@ -12,6 +12,7 @@ from rich.table import Table
 
 from saferank.cli.extras import needs_extra
 from saferank.connection import connect
+from saferank.errors import SaferankError
 from saferank.settings import get_settings
 
 _TIMEOUT = 5.0
@@ -34,9 +35,10 @@ def health(
 ) -> None:
     """See whether documents that are queued now would be scored and stored.
 
-    Looks at Elasticsearch, the mapping of the named indices, the broker, and a worker for each
-    queue. Exits with 0 when all is well and with 1 when not. With --live, for restarting a worker
-    that hangs: services that are away do not count, since a restart would not bring them back.
+    Looks at Elasticsearch, the mapping of the named indices, the broker, a worker for each queue,
+    and whether the workers have the same settings and what they need. Exits with 0 when all is
+    well and with 1 when not. With --live, for restarting a worker that hangs: services that are
+    away do not count, since a restart would not bring them back.
     """
     if live and indices:
         raise typer.BadParameter("--live looks at no index")
@@ -50,7 +52,8 @@ def health(
         result = checks.live(app)
     else:
         with connect(settings, timeout=_TIMEOUT) as client:
-            result = checks.ready(client, app, settings, indices or ())
+            model = _model(settings.model)
+            result = checks.ready(client, app, settings, indices or (), model=model)
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:
@@ -61,3 +64,13 @@ def health(
         Console().print(table)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _model(name: str) -> str | None:
+    """The identity of the model, where its files are on this machine: an application needs none."""
+    from saferank.indexer.worker.resources import model_identity
+
+    try:
+        return model_identity(name)
+    except SaferankError:
+        return None

@@ -98,7 +98,7 @@ def resume(id: Id) -> None:
 
     with _records() as (settings, jobs):
         job = jobs.ask(id, JobState.RUNNING)
-        if job.alive:
+        if jobs.lives(job):
             Console().print(f"{id} resumes, run by {job.owner}", highlight=False)
         elif job.into is not None:
             run_reindex(jobs.client, settings, jobs, jobs.acquire(job))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from saferank.cli.extras import needs_extra
+from saferank.cli.extras import needs_extra, warn
 from saferank.settings import get_settings
 
 if TYPE_CHECKING:
@@ -97,8 +97,14 @@ def _metrics(address: str, port: int | None) -> Iterator[None]:
         yield
         return
     with needs_extra("indexer"), TemporaryDirectory(prefix="saferank-metrics-") as folder:
+        from saferank.indexer.operate.figures import FOLDER, has_room
+
+        if not has_room(Path(folder)):
+            warn(f"there is no room for metrics in {folder}; the worker runs without")
+            yield
+            return
         # The metrics look at it when they are first imported.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ[FOLDER] = folder
         from saferank.indexer.operate.exporter import start_exporter
 
         exporter = start_exporter(Path(folder), address, port)

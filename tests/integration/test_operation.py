@@ -1,8 +1,12 @@
 """What an operator sees of real workers: health, figures, log lines."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -17,6 +21,8 @@ from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate.health import Health, live, ready
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.fitness import fitness
+from saferank.indexer.worker.resources import model_identity
 from saferank.local.processes import free_port
 from saferank.mappings import add_to_index
 from saferank.settings import Settings, get_settings
@@ -60,7 +66,7 @@ def test_figures_health_and_log_lines_of_a_worker(
         f"queue {indexer_settings.indexer.backfill_queue}": False,
     }
     arguments = ["--metrics-port", str(port), "--queues", "fresh"]
-    with running_worker(environment, log, *arguments):
+    with running_worker(environment, log, *arguments) as worker:
         wait_until(lambda: "ready" in log.read_text(), "the worker")
         queue_documents(index_name, keys, app=app, settings=indexer_settings)
 
@@ -87,6 +93,7 @@ def test_figures_health_and_log_lines_of_a_worker(
             "broker": True,
             f"queue {queue}": True,
             f"queue {indexer_settings.indexer.backfill_queue}": False,
+            f"worker saferank-{worker.process.pid}@{socket.gethostname()}": True,
         }
         assert live(app).ok
     assert not live(app).ok
@@ -138,3 +145,51 @@ def test_services_that_are_away_are_named_and_are_no_reason_to_restart_a_worker(
     }
     assert alive.exit_code == 0
     assert "cannot be asked" in json.loads(alive.stdout)["checks"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fault"),
+    [
+        ("SAFERANK_IMAGE_FIELD", "picture", "image_field 'picture' and not 'image'"),
+        ("SAFERANK_FIELD", "other", "field 'other' and not 'safety'"),
+        ("SAFERANK_MODEL", "/none/model.toml", "/none/model.toml: neither a built-in model"),
+        ("SAFERANK_LOG_FORMAT", "json", None),
+    ],
+)
+def test_health_says_what_keeps_a_worker_from_scoring(
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    tmp_path: Path,
+    variable: str,
+    value: str,
+    fault: str | None,
+) -> None:
+    log = tmp_path / "log"
+    with running_worker({**indexer_environment, variable: value}, log):
+        wait_until(lambda: "ready" in log.read_text(), "the worker")
+        environment = {**os.environ, **indexer_environment}
+        done = subprocess.run(
+            [sys.executable, "-m", "saferank.cli", "health", "--json"],
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    (worker,) = [check for name, check in checks.items() if name.startswith("worker saferank-")]
+    assert (done.returncode, worker["ok"]) == ((1, False) if fault else (0, True))
+    assert (fault or f"scores with {model_identity('open_nsfw')}") in worker["detail"]
+
+
+def test_a_full_temporary_folder_and_a_missing_model_are_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = fitness(Settings())
+    assert (right["model"], right["faults"]) == (model_identity("open_nsfw"), [])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    wrong = fitness(Settings(model=str(tmp_path / "model.toml")))
+    assert wrong["model"] is None
+    assert [fault.partition(":")[0] for fault in wrong["faults"]] == [
+        str(tmp_path / "model.toml"),
+        "its temporary folder takes no file",
+    ]

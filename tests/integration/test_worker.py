@@ -98,7 +98,7 @@ def test_asking_the_workers_leaves_no_reply_for_children_to_wait_for(
 ) -> None:
     """A child closes the connections that it inherits, and waits for a reply in the making."""
     app = create_app(indexer_settings)
-    assert held_tasks(app) == []
+    assert held_tasks(app).tasks == ()
     pooled = [one for one in app.pool._resource.queue if getattr(one, "connected", False)]
     channels = [channel for one in pooled for channel in one.connection.channels]
     assert channels
@@ -156,3 +156,30 @@ def test_a_field_that_no_document_can_have_is_said(
     assert f"the mapping of index '{index_name}' has no field 'image'" in warnings()
     client.index(index=index_name, document={"image": "i"}, refresh=True)
     assert warnings() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, Celery sees the peak alone")
+def test_one_large_picture_is_not_the_end_of_the_child_that_opened_it(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    client.indices.create(index=index_name, mappings={"properties": {"image": {"enabled": False}}})
+    add_to_index(client, index_name)
+    app, log = create_app(indexer_settings), tmp_path / "log"
+    (tmp_path / "large.png").write_bytes(png(51, (7000, 7000)))
+    environment = {
+        **indexer_environment,
+        "SAFERANK_FETCH__FILE_ROOTS": str(tmp_path),
+        "SAFERANK_INDEXER__CHILD_MEMORY_MB": "300",
+    }
+    with running_worker(environment, log, fast=True) as worker:
+        wait_until(lambda: "ready" in log.read_text(), "the worker")
+        before = [child.pid for child in worker.children()]
+        for id, image in (("large", str(tmp_path / "large.png")), ("next", data_uri(png(51)))):
+            client.index(index=index_name, id=id, document={"image": image}, refresh=True)
+            queue_documents(index_name, id, app=app, settings=indexer_settings)
+        wait_until(lambda: scored(client, index_name) == 2, "the scores")
+        assert [child.pid for child in worker.children()] == before

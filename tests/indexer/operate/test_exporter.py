@@ -13,6 +13,10 @@ from saferank.indexer.operate.exporter import start_exporter
 from saferank.local.processes import free_port
 
 CHILD = """
+import os
+from pathlib import Path
+from saferank.indexer.operate.figures import FOLDER, has_room
+assert has_room(Path(os.environ[FOLDER]))
 from saferank.indexer.operate import metrics
 metrics.IMAGES.inc(3)
 metrics.IN_FLIGHT.inc()

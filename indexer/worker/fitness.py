@@ -1,0 +1,49 @@
+"""What a worker says of itself when ``saferank health`` asks: what it scores with, what keeps it.
+
+Asked is the worker's main process. What only a child would find is in the log.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from celery.worker.control import inspect_command
+
+from saferank.errors import SaferankError
+from saferank.indexer.operate.health import FITNESS
+from saferank.indexer.worker.resources import model_identity
+from saferank.settings import Settings, get_settings
+
+_ROOM = 1 << 16
+
+
+@inspect_command(name=FITNESS)
+def _answer(state: Any, **_: object) -> dict[str, Any]:
+    return fitness(get_settings())
+
+
+def fitness(settings: Settings) -> dict[str, Any]:
+    """Look at a worker's own machine.
+
+    Returns:
+        ``field``, ``image_field`` and ``model`` (its identity, or None), on which scores depend;
+        and ``faults``, a sentence for each thing that keeps tasks from being done.
+    """
+    faults: list[str] = []
+    model = None
+    try:
+        model = model_identity(settings.model)
+    except SaferankError as error:
+        faults.append(str(error))
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        faults.append(f"its temporary folder takes no file: {error}; make room there")
+    return {
+        "field": settings.field,
+        "image_field": settings.image_field,
+        "model": model,
+        "faults": faults,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from saferank.indexer.keys import DocumentKey
@@ -13,7 +14,7 @@ Json = Mapping[str, Any]
 """A JSON object that is only read: a query, a hit, a mapping. What is built is ``dict``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A document as read from an index.
 
@@ -50,7 +51,7 @@ class Document:
         """Its references in the form in which they are stored."""
         return [reference_name(reference) for reference in self.references]
 
-    @property
+    @cached_property
     def record(self) -> StoredRecord:
-        """What is stored, to be read by name."""
+        """What is stored, to be read by name; read once, since it is asked often."""
         return StoredRecord(self.stored)

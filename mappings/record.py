@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from saferank.errors import ErrorCode
@@ -169,7 +170,7 @@ class SafetyRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredRecord:
     """What a document says about itself of what ``SafetyRecord`` stores, as far as it makes sense.
 
@@ -196,15 +197,11 @@ class StoredRecord:
             return None
         return time if time.tzinfo else time.replace(tzinfo=UTC)
 
-    @property
-    def images(self) -> Iterator[ImageRecord]:
+    @cached_property
+    def images(self) -> tuple[ImageRecord, ...]:
         """What is stored about its images."""
         images = self.values.get("images")
-        for values in images if isinstance(images, list) else []:
-            try:
-                yield ImageRecord.from_document(values)
-            except (TypeError, ValueError, AttributeError):
-                continue
+        return tuple(_readable(images if isinstance(images, list) else []))
 
     def says(self, record: SafetyRecord) -> bool:
         """Whether it says all that a record says, but for the time."""
@@ -212,3 +209,11 @@ class StoredRecord:
         del document["scored_at"]
         same = all(self.values.get(name) == value for name, value in document.items())
         return same and bool(self.values.get("scored_at"))
+
+
+def _readable(images: Iterable[Any]) -> Iterator[ImageRecord]:
+    for values in images:
+        try:
+            yield ImageRecord.from_document(values)
+        except (TypeError, ValueError, AttributeError):
+            continue

@@ -143,7 +143,7 @@ def _without_score(documents: Sequence[Document]) -> list[str]:
     return [
         name
         for document in documents
-        if not any(document.record.images)
+        if not document.record.images
         for name in document.reference_names
     ]
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from saferank.cli.backfill import run_backfill, show_job
 from saferank.cli.extras import needs_extra
-from saferank.cli.reindex import run_reindex
+from saferank.cli.reindex import is_complete, run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
 
@@ -92,7 +92,7 @@ def cancel(id: Id) -> None:
 def resume(id: Id) -> None:
     """Resume a paused job; when its producer is gone, run it here.
 
-    Exits as ``saferank backfill`` does when it ran a backfill.
+    Exits then as ``saferank backfill`` or ``saferank reindex`` does.
     """
     from saferank.indexer.jobs.records import JobState
 
@@ -101,6 +101,7 @@ def resume(id: Id) -> None:
         if jobs.lives(job):
             Console().print(f"{id} resumes, run by {job.owner}", highlight=False)
         elif job.into is not None:
-            run_reindex(jobs.client, settings, jobs, jobs.acquire(job))
+            if not is_complete(run_reindex(jobs.client, settings, jobs, jobs.acquire(job))):
+                raise typer.Exit(1)
         elif not run_backfill(jobs.client, settings, jobs, jobs.acquire(job)).complete:
             raise typer.Exit(1)

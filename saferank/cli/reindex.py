@@ -64,8 +64,7 @@ def reindex(
     if rollback and (alias or definition):
         raise typer.BadParameter("--alias and --definition need --into")
     with needs_extra("indexer"):
-        from saferank.indexer.jobs.records import Job, Jobs, JobState
-        from saferank.indexer.reindex.progress import Progress
+        from saferank.indexer.jobs.records import Job, Jobs
         from saferank.indexer.reindex.start import start_reindex, start_rollback
         from saferank.indexer.reindex.steps import Limits
         from saferank.indexer.score.select import Selection
@@ -88,8 +87,16 @@ def reindex(
             new = read_definition(definition)
             job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
-    if job.state is JobState.CANCELLED or Progress.of(job).unscored:
+    if not is_complete(job):
         raise typer.Exit(1)
+
+
+def is_complete(job: Job) -> bool:
+    """Whether a reindex came to its end, and every document of the new index has its score."""
+    from saferank.indexer.jobs.records import JobState
+    from saferank.indexer.reindex.progress import Progress
+
+    return job.state is not JobState.CANCELLED and not Progress.of(job).unscored
 
 
 def read_definition(path: Path | None) -> dict[str, Any] | None:

@@ -102,7 +102,7 @@ class Valkey:
         options += ["--appendonly", "yes", "--dir", str(self._folder)]
         self._service = Service.start(
             "Valkey",
-            [local_valkey._program(), *options],
+            [local_valkey.server_program(), *options],
             folder=self._folder,
             environment=base_environment(),
             find_url=lambda: self.url if local_valkey._answers(self._port) else None,

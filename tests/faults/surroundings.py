@@ -10,6 +10,9 @@ too large       a proxy answers 413 to what is larger than 64 kB
 alias moved     to a new index with the same documents, in mid-backfill
 rollover        of an alias, in mid-backfill and between uploads
 installations   two clusters share one broker and the names of their queues
+saves           1,000 whole-document writes of blocked documents, under the eyes of a searcher
+other settings  a worker of the same queues looks for images in another field
+made anew       the index is deleted and made again in mid-backfill, without and with the fields
 
 In each, nothing may be lost or changed, no worker may be killed, and exit codes must be true.
 """
@@ -17,6 +20,8 @@ In each, nothing may be lost or changed, no worker may be killed, and exit codes
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,11 +41,25 @@ from rich.table import Table
 from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
-from saferank.mappings import add_to_index
+from saferank.mappings import SafetyFields, add_to_index
+from saferank.mappings.override_index import install_overrides, override
+from saferank.mappings.overrides import HOLDS, OverrideRecord
+from saferank.mappings.record import Override
+from saferank.ranker.client.client import SafeSearch
+from saferank.ranker.policy.policy import load_policy
 from saferank.settings import IndexerSettings, Settings
 
 SLOW, FAST = "127.0.0.1", "localhost"
 FLOOD = "index.blocks.read_only_allow_delete"
+FIELDS = SafetyFields()
+POLICY = """
+version: 1
+overrides: {kept}
+levels:
+  moderate: {{demote_from: 0.2, hide_from: 0.8, unscored: show}}
+contexts:
+  - {{level: moderate}}
+"""
 Documents = dict[str, dict[str, Any]]
 
 
@@ -102,6 +121,15 @@ class Place:
         producer.run(lambda: any(job.state.finished for job in jobs.all()), seconds)
         assert producer.process is not None
         return producer.process.returncode
+
+    def backfill_once(self, index: str) -> int:
+        """Run the command once, whatever ran before, and give its exit code."""
+        command = [sys.executable, "-m", "saferank.cli", "backfill", index]
+        with (self.folder / "producer.log").open("ab") as log:
+            done = subprocess.run(
+                command, env={**os.environ, **self.env}, stdout=log, stderr=log, check=False
+            )
+        return done.returncode
 
     def scored(self, index: str, prefix: str = "") -> int:
         return sum(
@@ -313,6 +341,103 @@ class Runs:
             for number, place in enumerate((first, second), 1):
                 found |= {f"{name} {number}": count for name, count in place.problems().items()}
             return found, f"{wall:.0f} s"
+
+    def saves(self) -> tuple[dict[str, int], str]:
+        kept = f"kept-{time.time_ns():x}"
+        with self._place(SAFERANK_OVERRIDES=kept) as place:
+            index = f"saves-{place.folder.name}"
+            place.fill(index, place.pictures())
+            install_overrides(place.client, kept)
+            blocked = [*place.expected[index]][:10]
+            for id in blocked:
+                override(place.client, kept, FIELDS, index, id, OverrideRecord(Override.BLOCK, "a"))
+            time.sleep(HOLDS)
+            safe = SafeSearch(place.client, load_policy(POLICY.format(kept=kept)))
+            closing, shown, searches = threading.Event(), set[str](), [0]
+
+            def look() -> None:
+                while not closing.is_set():
+                    answer = safe.search(index=index, query={"ids": {"values": blocked}})
+                    shown.update(hit["_id"] for hit in answer["hits"]["hits"])
+                    searches[0] += 1
+
+            searcher = threading.Thread(target=look)
+            with place.workers():
+                searcher.start()
+                for number in range(1000):
+                    id = blocked[number % len(blocked)]
+                    document = {"image": data_uri(png(number % 256, (9, 9)))}
+                    place.expected[index][id] = document
+                    place.client.index(index=index, id=id, document=document)
+                    place.upload(index, [id])
+                code = place.backfill(index)
+                place.wait(lambda: _overridden(place, index) == len(blocked), 60)
+                closing.set()
+                searcher.join()
+            lost = len(blocked) - _overridden(place, index)
+            problems = {**place.problems(), "shown": len(shown), "blocks lost": lost}
+            return {**problems, "exit code": code}, f"{searches[0]} searches"
+
+    def other_settings(self) -> tuple[dict[str, int], str]:
+        with self._place(TEST_SECONDS="0.01") as place:
+            index = f"other-{place.folder.name}"
+            place.fill(index, place.pictures())
+            wrong = {**place.env, "SAFERANK_IMAGE_FIELD": "picture"}
+            # An upload can only be kept from it by a sender that was told the field.
+            place.settings = place.settings.model_copy(update={"image_field": "image"})
+            with place.workers():
+                others = Workers(1, wrong, place.folder / "other.log")
+                try:
+                    codes = [place.backfill(index)]
+                    unscored = self._count - place.scored(index)
+                    place.upload(index, [*place.expected[index]])
+                    place.wait(lambda: place.scored(index) == self._count, 120)
+                finally:
+                    others.stop()
+                codes.append(place.backfill_once(index))
+            # Chunks that the other worker had were rejected, and said to be.
+            untrue = int(codes != [int(unscored > 0), 0])
+            return {**place.problems(), "untrue exit codes": untrue}, f"{unscored} left at first"
+
+    def made_anew(self) -> tuple[dict[str, int], str]:
+        with self._place(TEST_SECONDS="0.03") as place:
+            index = f"anew-{place.folder.name}"
+            place.fill(index, place.pictures())
+            documents = place.pictures(self._count)
+
+            def make(*, ready: bool) -> None:
+                place.wait(lambda: place.scored(index) > self._count // 5)
+                place.client.indices.delete(index=index)
+                place.client.indices.create(index=index)
+                if ready:
+                    add_to_index(place.client, index)
+                place.expected.clear()
+                # The same ids, with other pictures.
+                ids = (f"d{number}" for number in range(self._count))
+                place.fill(index, dict(zip(ids, documents.values(), strict=True)))
+
+            codes: list[int] = []
+            guessed = untrue = 0
+            with place.workers():
+                for ready in (False, True):
+                    making = threading.Thread(target=make, kwargs={"ready": ready})
+                    making.start()
+                    codes.append(place.backfill_once(index))
+                    making.join()
+                    untrue += codes[-1] == 0 and place.scored(index) < self._count
+                    mapping = place.client.indices.get_mapping(index=index)[index]["mappings"]
+                    guessed += not ready and "safety" in mapping["properties"]
+                    add_to_index(place.client, index)
+                    codes.append(place.backfill_once(index))
+                    untrue += codes[-1] != 0
+            return (
+                {**place.problems(), "guessed mappings": guessed, "untrue exit codes": untrue},
+                f"exit codes {codes}",
+            )
+
+
+def _overridden(place: Place, index: str) -> int:
+    return sum(safety.get("override") == "block" for safety in place.safety(index).values())
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ import pytest
 import redis
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
-from workers import running_worker, wait_until
+from workers import running_worker, sweep, wait_until
 
 from saferank.errors import JobError
 from saferank.indexer.installation import installation_of
@@ -373,14 +372,10 @@ def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
     fill(client, index_name, 25)
     app = create_app(indexer_settings)
 
-    def sweep() -> None:
-        app.send_task(SWEEP_TASK, args=[index_name], queue=indexer_settings.indexer.fresh_queue)
-
     def swept() -> bool:
         found = jobs.find(job.id)
         if found is None or not found.state.finished:
-            sweep()
-            time.sleep(2)  # as beat would; sweeps go before chunks
+            sweep(app, indexer_settings, index_name)
             return False
         return True
 
@@ -392,7 +387,7 @@ def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
         jobs.acquire(job)
         jobs.ask(job.id, JobState.PAUSED)
         fill(client, index_name, 1)
-        sweep()
+        sweep(app, indexer_settings, index_name)
         client.index(index=index_name, id="last", document={"image": data_uri(png(3))})
         queue_documents(index_name, [DocumentKey("last")], app=app, settings=indexer_settings)
         wait_until(
@@ -401,10 +396,12 @@ def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(
         )
         assert "safety" not in client.get(index=index_name, id="0")["_source"]
         jobs.ask(job.id, JobState.CANCELLED)
-        sweep()
-        wait_until(
-            lambda: "safety" in client.get(index=index_name, id="0")["_source"], "the next sweep"
-        )
+
+        def healed() -> bool:
+            sweep(app, indexer_settings, index_name)
+            return "safety" in client.get(index=index_name, id="0")["_source"]
+
+        wait_until(healed, "the next sweep")
 
 
 def test_a_sweep_goes_on_without_an_index_that_is_not_ready(
@@ -420,8 +417,7 @@ def test_a_sweep_goes_on_without_an_index_that_is_not_ready(
     app, log = create_app(indexer_settings), tmp_path / "log"
 
     def swept() -> bool:
-        app.send_task(SWEEP_TASK, args=[alias], queue=indexer_settings.indexer.fresh_queue)
-        time.sleep(1)
+        sweep(app, indexer_settings, alias)
         client.indices.refresh(index=alias)
         return client.count(index=alias, query={"exists": {"field": FIELDS.status}})["count"] == 26
 
@@ -455,16 +451,16 @@ def test_a_sweep_of_another_installation_goes_back(
     def scored() -> bool:
         return "safety" in client.get(index=index_name, id="0")["_source"]
 
-    def sweep(installation: str | None) -> None:
+    def sweep_for(installation: str | None) -> None:
         keywords = {"installation": installation}
         app.send_task(SWEEP_TASK, args=[index_name], kwargs=keywords, queue=queue)
 
     with running_worker(indexer_environment, log, fast=True):
-        sweep("other/jobs")
+        sweep_for("other/jobs")
         what = "putting a sweep of another installation (other/jobs) back"
         wait_until(lambda: log.read_text().count(what) > 1, "its second time")
         assert not scored()
-        sweep(own)
+        sweep_for(own)
         wait_until(scored, "the sweep of our own")
 
 
@@ -618,8 +614,7 @@ def test_a_changed_image_whose_task_was_lost_is_found_by_the_sweep(
     def healed(id: str, expected: float | None) -> bool:
         if probability(client, index_name, id) == expected:
             return True
-        app.send_task(SWEEP_TASK, args=[index_name], queue=indexer_settings.indexer.fresh_queue)
-        time.sleep(2)
+        sweep(app, indexer_settings, index_name)
         return False
 
     with running_worker(indexer_environment, tmp_path / "log", fast=True):

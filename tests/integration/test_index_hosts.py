@@ -10,7 +10,7 @@ from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from pictures import PictureServer, running_pictures
 from pydantic import ValidationError
-from workers import running_worker, wait_until
+from workers import running_worker, sweep, wait_until
 
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Job, Jobs, Pace
@@ -165,3 +165,31 @@ def test_limits_that_contradict_each_other_are_refused(
             Settings(**values)
     else:
         assert 0 < Settings(**values).seconds_to_start < limit
+
+
+def test_an_address_that_was_renewed_after_a_refusal_is_taken_up_again(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    environment: dict[str, str],
+    pictures: PictureServer,
+    tmp_path: Path,
+) -> None:
+    """As the application does with signed addresses, which its store refuses when they expired."""
+    expired, renewed = f"{pictures.url(FAST, 7)}?signed=1", f"{pictures.url(FAST, 7)}?signed=2"
+    fill(client, index_name, {"a": expired, "other": data_uri(png(1))})
+    pictures.status[FAST] = 403
+    app = create_app(indexer_settings)
+
+    def swept() -> bool:
+        sweep(app, indexer_settings, index_name)
+        return outcomes(client, index_name)["a"] == "scored"
+
+    with running_worker(environment, tmp_path / "log", fast=True):
+        queue_documents(index_name, ["a", "other"], app=app, settings=indexer_settings)
+        wait_until(lambda: len(outcomes(client, index_name)) == 2, "the refusal")
+        assert outcomes(client, index_name) == {"a": "refused", "other": "scored"}
+        pictures.status.clear()
+        client.update(index=index_name, id="a", doc={"image": renewed})
+        wait_until(swept, "the sweep")
+    assert client.get(index=index_name, id="other")["_version"] == 2

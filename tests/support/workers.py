@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from celery import Celery
+
+from saferank.indexer.brokers import queue_length
+from saferank.indexer.worker.sweep import SWEEP_TASK
+from saferank.settings import Settings
 
 
 class WorkerProcess:
@@ -85,3 +90,10 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
         time.sleep(0.1)
+
+
+def sweep(app: Celery, settings: Settings, index: str) -> None:
+    """Ask for a sweep as beat does, unless one still waits: sweeps go before chunks."""
+    queue = settings.indexer.fresh_queue
+    if not queue_length(app, queue):
+        app.send_task(SWEEP_TASK, args=[index], queue=queue)

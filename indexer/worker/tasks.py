@@ -14,7 +14,7 @@ from celery import Celery, Task, shared_task
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
-from saferank.connection import clear_errors
+from saferank.connection import clear_errors, index_exists
 from saferank.errors import ConfigurationError, MappingError, SaferankError, ServiceUnavailable
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import Jobs
@@ -286,6 +286,8 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
     until = time.monotonic() + settings.seconds_to_start
     try:
         with clear_errors(settings.elasticsearch_url):
+            # Where it is away already, the task goes back at once, or an eager one fails.
+            index_exists(resources.client, settings.indexer.jobs_index)
             report = score_documents(
                 resources.pipeline,
                 resources.store,

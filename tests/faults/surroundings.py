@@ -386,8 +386,10 @@ class Runs:
             # An upload can only be kept from it by a sender that was told the field.
             place.settings = place.settings.model_copy(update={"image_field": "image"})
             with place.workers():
-                others = Workers(1, wrong, place.folder / "other.log")
+                log = place.folder / "other.log"
+                others = Workers(1, wrong, log)
                 try:
+                    place.wait(lambda: "ready" in log.read_text(), 60)
                     codes = [place.backfill(index)]
                     unscored = self._count - place.scored(index)
                     place.upload(index, [*place.expected[index]])

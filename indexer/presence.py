@@ -58,7 +58,7 @@ class Presence:
     def stop(self) -> None:
         """Be gone at once."""
         self._over.set()
-        self._thread.join(_BEAT)
+        self._thread.join(_GONE)
 
     def _run(self) -> None:
         while not self._over.is_set():

@@ -22,6 +22,7 @@ from saferank.settings import Settings
 FITNESS = "saferank_fitness"
 """The remote control command that a worker answers with what it scores with, and its faults."""
 _ANSWER_TIME = 2.0
+_LONGEST_ANSWER = 10.0
 _BLOCKS = frozenset({"read_only", "read_only_allow_delete", "write", "read"})
 
 
@@ -170,15 +171,20 @@ def _queues(app: Celery, settings: Settings, model: str | None) -> list[Check]:
 
 def _fitness(app: Celery, settings: Settings, model: str | None, workers: set[str]) -> list[Check]:
     """See for each worker of our queues whether it scores as these settings want it, and can."""
+    if not workers:
+        return []
     wanted = {"field": settings.field, "image_field": settings.image_field, "model": model}
     with clear_broker_errors(app):
-        replies: Any = app.control.broadcast(FITNESS, reply=True, timeout=_ANSWER_TIME) or ()
+        # Over as soon as all of these have answered.
+        replies: Any = app.control.broadcast(
+            FITNESS, destination=sorted(workers), reply=True, timeout=_LONGEST_ANSWER
+        )
     # Workers of earlier versions do not know the command.
     answers = {
         name: answer
-        for reply in replies
+        for reply in replies or ()
         for name, answer in reply.items()
-        if name in workers and isinstance(answer, dict) and "faults" in answer
+        if isinstance(answer, dict) and "faults" in answer
     }
     return [_fit(name, answer, wanted) for name, answer in sorted(answers.items())]
 

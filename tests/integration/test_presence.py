@@ -68,7 +68,7 @@ def present(app: Celery, *, mute: bool) -> Iterator[str]:
         yield name
     finally:
         presence.stop()
-    assert name not in {worker.name for worker in present_workers(app)}
+    wait_until(lambda: name not in {one.name for one in present_workers(app)}, "its end")
 
 
 def test_nothing_is_taken_from_a_worker_that_is_present_and_silent(
@@ -141,4 +141,4 @@ def test_a_worker_keeps_a_beat_until_it_ends(
         assert own.mute is mute
         assert own.name.startswith("test-")
         worker.stop()
-        assert own not in present_workers(app)
+        wait_until(lambda: own not in present_workers(app), "its end")

@@ -89,4 +89,4 @@ def test_documents_are_queued_and_scored_through_a_sentinel(
     }
     with running_worker(environment, tmp_path / "log", fast=True):
         wait_until(lambda: client.get(index=index_name, id="1")["_version"] == 2, "the score")
-        assert len(present_workers(app)) == 1
+        wait_until(lambda: len(present_workers(app)) == 1, "its beat")

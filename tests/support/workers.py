@@ -93,7 +93,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
 
 
 def sweep(app: Celery, settings: Settings, index: str) -> None:
-    """Ask for a sweep as beat does, unless one still waits: sweeps go before chunks."""
-    queue = settings.indexer.fresh_queue
-    if not queue_length(app, queue):
-        app.send_task(SWEEP_TASK, args=[index], queue=queue)
+    """Ask for a sweep as beat does, unless anything waits: sweeps go before the chunks."""
+    queues = settings.indexer.fresh_queue, settings.indexer.backfill_queue
+    if not any(queue_length(app, queue) for queue in queues):
+        app.send_task(SWEEP_TASK, args=[index], queue=queues[0])

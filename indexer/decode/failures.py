@@ -49,7 +49,10 @@ def coded(data: bytes) -> Iterator[None]:
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(ErrorCode.TOO_LARGE, f"the image declares too much: {error}") from error
+        raise ImageError(
+            ErrorCode.TOO_LARGE,
+            f"the image declares too much: {error}; raise decode.max_pixels to score it",
+        ) from error
     except MemoryError as error:
         raise ImageError(
             ErrorCode.TOO_LARGE, "the image needs more memory than there is"

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
@@ -18,6 +19,7 @@ from saferank.settings import DecodeSettings
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+_HIGHEST = {"F": 1, "I;16": 65535}  # white, in the deep modes of grey
 _ENOUGH = 64  # bytes of the code stream: its header has fewer
 
 # How the sizes of a picture and of its preview are stored: least values and numbers of bits.
@@ -66,7 +68,15 @@ def open_jxl(data: bytes, settings: DecodeSettings) -> Image.Image:
         ) from error
     if not getattr(image, "jpeg", False):
         image.info.pop("exif", None)  # the picture is upright: the code stream says how it lies
-    return image
+    return _eight_bits(image) if image.mode in _HIGHEST else image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Round deep grey, and cut off what lossy coding adds beyond the range that is meant."""
+    values = np.asarray(image, np.float32) / _HIGHEST[image.mode]
+    rounded = Image.fromarray(np.rint(255 * np.nan_to_num(values).clip(0, 1)).astype(np.uint8))
+    rounded.format, rounded.info = image.format, image.info
+    return rounded
 
 
 def read_header(data: bytes) -> Header:

@@ -133,6 +133,14 @@ def test_transparency_is_over_white(encoded):
     assert decode(data, SETTINGS).frames[0].getpixel((5, 5)) == (255, 255, 255)
 
 
+def test_numbers_with_a_fraction_are_meant_for_0_to_1(encoded):
+    """Lossy coding goes a little beyond; the picture must not turn black for it."""
+    values = np.linspace(0, 1.02, 256, dtype=np.float32).reshape(16, 16)
+    shown = np.asarray(decode(encoded(Image.fromarray(values)), SETTINGS).frames[0])
+    assert (shown[0, 0, 0], shown[-1, -1, 0]) == (0, 255)
+    assert (np.diff(shown[..., 0].ravel().astype(int)) >= 0).all()
+
+
 def test_exif_does_not_turn_it(encoded):
     """The code stream says how a picture lies; what metadata say does not count, as in Chromium."""
     exif = Image.Exif()

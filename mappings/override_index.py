@@ -24,7 +24,7 @@ from saferank.mappings.record import StoredRecord
 _ATTEMPTS = 20
 _MAPPING = {
     "dynamic": "strict",
-    "_meta": {"saferank": {"version": 1}},
+    "_meta": {"saferank": {"version": 1, "own": True}},
     "properties": {"of": {"type": "object", "enabled": False}},
 }
 

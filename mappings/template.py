@@ -266,6 +266,8 @@ def _indices(client: Elasticsearch, index: str) -> dict[str, _Index]:
 
 def _loss(name: str, index: _Index, fields: SafetyFields, image_field: str | None) -> str | None:
     """Why storing a score in an index would lose something, or could not be done."""
+    if index.mapping.get("_meta", {}).get("saferank", {}).get("own"):
+        return f"index {name!r} is one of saferank's own and has no images; name another"
     own = (fields.images, *fields.deciding)
     needed = own if image_field is None else (*own, image_field)
     reason = why_not_scorable(index.mapping, index.settings, needed)

@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 _MAPPINGS: dict[str, Any] = {
     "dynamic": "strict",
-    "_meta": {"saferank": {"version": 2}},
+    "_meta": {"saferank": {"version": 3, "own": True}},
     "properties": {
         "kind": {"type": "keyword"},
         "index": {"type": "keyword"},

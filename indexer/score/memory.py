@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _MAPPING = {
     "dynamic": "strict",
-    "_meta": {"saferank": {"version": 1}},
+    "_meta": {"saferank": {"version": 1, "own": True}},
     "properties": {
         "model": {"type": "keyword"},
         "at": {"type": "date"},

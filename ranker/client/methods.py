@@ -14,7 +14,12 @@ from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
-from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
+from elastic_transport import (
+    ApiResponse,
+    HeadApiResponse,
+    ObjectApiResponse,
+    SerializationError,
+)
 from elasticsearch import ApiError
 
 from saferank.errors import UnsafeRequest
@@ -22,6 +27,7 @@ from saferank.ranker.client.every_level import check_arguments
 from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan, know_overrides
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.traces import without_request
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,10 +57,11 @@ class PlainRunner:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        except ApiError as error:
-            if error.status_code in self._ignored:
-                return _as_response(error)  # type: ignore[no-any-return]
-            raise
+        except (ApiError, SerializationError) as error:
+            told = _without_request(error)
+            if isinstance(told, ApiError) and told.status_code in self._ignored:
+                return _as_response(told)  # type: ignore[no-any-return]
+            raise told from None
 
 
 class AsyncRunner:
@@ -76,10 +83,23 @@ class AsyncRunner:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        except ApiError as error:
-            if error.status_code in self._ignored:
-                return _as_response(error)  # type: ignore[no-any-return]
-            raise
+        except (ApiError, SerializationError) as error:
+            told = _without_request(error)
+            if isinstance(told, ApiError) and told.status_code in self._ignored:
+                return _as_response(told)  # type: ignore[no-any-return]
+            raise told from None
+
+
+def _without_request(error: ApiError | SerializationError) -> Exception:
+    """The error without the request as it was sent, which carries the ids of blocked documents."""
+    if isinstance(error, SerializationError):
+        return UnsafeRequest(
+            "body", "it has a value that JSON has no form for, a set or bytes for instance"
+        )
+    body, message = without_request(error.body), without_request(error.message)
+    if (body, message) == (error.body, error.message):
+        return error
+    return type(error)(message=message, meta=error.meta, body=body)
 
 
 def _method(client: Any, call: Call) -> Callable[..., Any]:

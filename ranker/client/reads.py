@@ -25,7 +25,7 @@ from saferank.ranker.client.judging import ATTEMPTS, judged, same_version
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.search import rewrite_search
-from saferank.ranker.rewrite.traces import check_explained
+from saferank.ranker.rewrite.traces import check_explained, without_ids
 
 R = TypeVar("R", bound=ApiResponse[Any])
 """What the Elasticsearch client gives for a call."""
@@ -80,8 +80,8 @@ def exists(
         return (yield from _through("exists", arguments, decision, knowledge))
     try:
         response, told = yield from _read(_state(arguments), decision, knowledge)
-    except NotFoundError as error:
-        return HeadApiResponse(meta=error.meta)
+    except NotFoundError:
+        told = None
     if told is None:
         return (yield from _as_missing("exists", arguments))
     return HeadApiResponse(meta=response.meta)
@@ -104,7 +104,11 @@ def explain(
     sent: Json = {**request.parameters, **content}
     check_explained(request.body, "query", decision)
     sent["body"] = {"query": rewrite_search(request.body, decision)["query"]}
-    return (yield from _through("explain", sent, decision, knowledge))
+    response: ObjectApiResponse[Any] = yield from _through("explain", sent, decision, knowledge)
+    found = response.body.get("explanation")
+    if found is None or not decision.hidden:
+        return response
+    return _with_body(response, {**response.body, "explanation": without_ids(found)})
 
 
 def termvectors(
@@ -224,8 +228,8 @@ def _without_statistics(options: Json, decision: Decision) -> Json:
     return {**kept, "field_statistics": False}
 
 
-# The engine takes both spellings.
-_STATISTICS = re.compile("(term|field)_?statistics", re.IGNORECASE)
+# The engine takes both spellings. A filter keeps words by the number of documents that have them.
+_STATISTICS = re.compile("(term|field)_?statistics|filter", re.IGNORECASE)
 
 
 def _read(

@@ -8,6 +8,7 @@ What is left are times.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ _SHARD = ("id", "node_id", "shard_id", "index", "cluster")
 def without_traces(answer: Json, decision: Decision | None) -> Json:
     """The answer to a search without what could tell of hidden documents.
 
+    Explanations stay, but for the ids of documents that are blocked outside of them, which the
+    query carries.
+
     Args:
         answer: as the engine gave it; it is not changed.
         decision: at which it was given; None when that is not known.
@@ -29,11 +33,45 @@ def without_traces(answer: Json, decision: Decision | None) -> Json:
     if decision is not None and not decision.hidden:
         return answer
     result = answer
+    if "error" in answer:
+        result = {**result, "error": without_request(answer["error"])}
     if as_object(answer.get("_shards")).get("skipped"):
         result = {**result, "_shards": {**answer["_shards"], "skipped": 0}}
     if "profile" in answer:
         result = {**result, "profile": _times(answer["profile"])}
+    hits = as_object(answer.get("hits")).get("hits") or ()
+    if any("_explanation" in hit for hit in hits):
+        shown = [{**hit, "_explanation": without_ids(hit.get("_explanation"))} for hit in hits]
+        result = {**result, "hits": {**answer["hits"], "hits": shown}}
     return result
+
+
+def without_ids(explanation: Any) -> Any:
+    """An explanation of a score without the ids in the descriptions of queries."""
+    if isinstance(explanation, list):
+        return [without_ids(part) for part in explanation]
+    if not isinstance(explanation, dict):
+        return explanation
+    result = {**explanation, "details": without_ids(explanation.get("details", []))}
+    if isinstance(text := explanation.get("description"), str):
+        result["description"] = _IDS.sub("_id:...", text)
+    return result
+
+
+def without_request(error: Any) -> Any:
+    """What the engine says of a fault, without the beginning of the request as it was sent."""
+    if isinstance(error, list | tuple):
+        return [without_request(part) for part in error]
+    if isinstance(error, dict):
+        return {key: without_request(part) for key, part in error.items()}
+    return _REQUEST.sub("[in the request]", error) if isinstance(error, str) else error
+
+
+# How the engine's reader of JSON says where it was; greedy, as the request can have the end in it.
+_REQUEST = re.compile(r"\[Source: .*; line: \d+, column: \d+\]", re.DOTALL)
+
+# How Lucene writes a query for one id, or for several.
+_IDS = re.compile(r"_id:(?:\([^)]*\)|\[[^\]]*\]|\S+)")
 
 
 def asking_all_shards(body: Mapping[str, Any], decision: Decision) -> Json:
@@ -90,13 +128,19 @@ def _time(*parts: Json | None) -> Json:
 
 # Kinds and options by which a query becomes one for several words that documents have.
 _EXPANDING = names("fuzziness fuzzy fuzzy_rewrite match_phrase_prefix rewrite span_multi")
+# Kinds that the engine makes into others by the least and the greatest value of all documents, or
+# by whether all of them have one.
+_SHAPED = names("distance_feature exists geo_bounding_box geo_distance range rank_feature")
 _PHRASE_PREFIX = "phrase_prefix"
 _SYNTAXES = ("query_string", "simple_query_string")
-_MISSPELT = "~"
+# What misspellings, ranges and fields that exist are written with.
+_NOT_PLAIN = re.compile(r"[~\[{<>]|_exists_|(?<!\*):\s*\*")
+# Parts of a search that have no say in scores.
+_UNSCORED = names("aggs aggregations highlight post_filter runtime_mappings sort suggest")
 
 
 def check_explained(body: Any, key: str, decision: Decision) -> None:
-    """Refuse to explain scores by a query whose explanation lists words of all documents.
+    """Refuse to explain scores by a query whose explanation tells words or values of all documents.
 
     Args:
         body: of the search, or its query.
@@ -106,24 +150,34 @@ def check_explained(body: Any, key: str, decision: Decision) -> None:
     Raises:
         UnsafeRequest: there is such a query, and documents are hidden.
     """
-    if decision.hidden and (found := _expanding(body)) is not None:
+    if not decision.hidden:
+        return
+    scored = {name: part for name, part in as_object(body).items() if name not in _UNSCORED}
+    if (found := _telling(scored)) is not None:
         raise UnsafeRequest(
             key,
-            f"with {found!r} it lists words of hidden documents, too; leave one of both out",
+            f"with {found!r} it tells words or values of hidden documents, too; leave one of both "
+            "out",
         )
 
 
-def _expanding(value: Any) -> str | None:
-    """What expands a query anywhere in a value."""
+def _telling(value: Any) -> str | None:
+    """What makes an explanation tell of all documents, anywhere in a value."""
     if isinstance(value, Mapping):
-        found = next(iter(_EXPANDING.intersection(value)), None)
+        found = next(iter((_EXPANDING | _SHAPED).intersection(value)), None)
         if found is None and value.get("type") == _PHRASE_PREFIX:
             found = _PHRASE_PREFIX
-        if found is None and any(_MISSPELT in str(value.get(name)) for name in _SYNTAXES):
-            found = _MISSPELT
+        if found is None:
+            written = (name for name in _SYNTAXES if _NOT_PLAIN.search(_text(value.get(name))))
+            found = next(written, None)
         parts: Iterable[Any] = value.values()
     elif isinstance(value, list | tuple):
         found, parts = None, value
     else:
         return None
-    return found or next(filter(None, map(_expanding, parts)), None)
+    return found or next(filter(None, map(_telling, parts)), None)
+
+
+def _text(syntax: Any) -> str:
+    """The query in a ``query_string``."""
+    return str(as_object(syntax).get("query", ""))

@@ -235,7 +235,7 @@ def test_an_explanation_lists_no_word_of_a_hidden_document(
             lambda: safe.search(index=WITH, query=query, explain=True),
             lambda: safe.explain(index=WITH, id="3", query=query),
         ):
-            with pytest.raises(UnsafeRequest, match="lists words of hidden documents"):
+            with pytest.raises(UnsafeRequest, match="tells words or values of hidden documents"):
                 refused()
         return
     found = safe.search(index=WITH, query=query, explain=True, size=20).body

@@ -92,6 +92,9 @@ def joined(body: Json, shown: Json, demoted: Json) -> Json:
         for hit in answer["hits"]["hits"]:
             hit["sort"] = [tier, *hit["sort"]]
     hits = [*shown["hits"]["hits"], *demoted["hits"]["hits"]]
+    if Page.of(body).size:
+        # The engine says this of a search without hits, which the second one can be.
+        demoted = {key: part for key, part in demoted.items() if key != "terminated_early"}
     return {
         **demoted,
         **as_incomplete(shown, demoted),

@@ -176,14 +176,13 @@ def test_every_call_that_takes_a_query_takes_it(
     [
         (f"{INDEX},{OTHER}", {"_id": "cat"}, "name the '_index'"),
         ("test-sim*", {"_id": "cat"}, "name the '_index'"),
-        (None, {"_id": "cat"}, "name the '_index'"),
         (INDEX, {"_id": "cat", "version": 1}, "not known to be safe"),
         (INDEX, {"_index": "test-similar-none", "_id": "cat"}, "no such index"),
         (INDEX, 7, "an object is expected"),
     ],
 )
 def test_a_document_that_cannot_be_read_is_refused(
-    node: Elasticsearch, index: str | None, item: Any, reason: str
+    node: Elasticsearch, index: str, item: Any, reason: str
 ) -> None:
     safe = SafeSearch(node, POLICY, level="strict")
     with pytest.raises(UnsafeRequest, match=reason):

@@ -148,3 +148,10 @@ def test_what_failed_in_either_search_is_said() -> None:
     assert late["timed_out"]
     assert late["took"] == 4
     assert [hit["sort"] for hit in late["hits"]["hits"]] == [[1.0, 0], [0.5, 0]]
+
+
+def test_that_the_second_search_needed_no_hits_is_not_said() -> None:
+    without_hits = answer(exactly(1), terminated_early=False)
+    assert "terminated_early" not in joined({"sort": SORT}, answer(exactly(1), 1), without_hits)
+    told = joined({"sort": SORT, "size": 0}, without_hits, without_hits)
+    assert told["terminated_early"] is False

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 DEEPEST = 30
 COUNT = 20
 
-LEAF: Json = {"range": {"when": {"gte": date(2024, 1, 3)}}}
+LEAF: Json = {"terms": {"n": list(range(2, COUNT))}}
 AROUND: dict[str, Callable[[Json], Json]] = {
     "must": lambda query: {"bool": {"must": query}},
     "filter": lambda query: {"bool": {"filter": [query]}},

@@ -25,7 +25,7 @@ from saferank.ranker.client.judging import ATTEMPTS, judged, same_version
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.search import rewrite_search
-from saferank.ranker.rewrite.traces import check_explained, without_ids
+from saferank.ranker.rewrite.traces import NO_MATCH, check_explained, without_others
 
 R = TypeVar("R", bound=ApiResponse[Any])
 """What the Elasticsearch client gives for a call."""
@@ -108,7 +108,8 @@ def explain(
     found = response.body.get("explanation")
     if found is None or not decision.hidden:
         return response
-    return _with_body(response, {**response.body, "explanation": without_ids(found)})
+    told = without_others(found) if response.body["matched"] else NO_MATCH
+    return _with_body(response, {**response.body, "explanation": told})
 
 
 def termvectors(

@@ -23,8 +23,7 @@ _SHARD = ("id", "node_id", "shard_id", "index", "cluster")
 def without_traces(answer: Json, decision: Decision | None) -> Json:
     """The answer to a search without what could tell of hidden documents.
 
-    Explanations stay, but for the ids of documents that are blocked outside of them, which the
-    query carries.
+    Explanations stay, but for what they tell of other documents, see ``without_others``.
 
     Args:
         answer: as the engine gave it; it is not changed.
@@ -41,21 +40,33 @@ def without_traces(answer: Json, decision: Decision | None) -> Json:
         result = {**result, "profile": _times(answer["profile"])}
     hits = as_object(answer.get("hits")).get("hits") or ()
     if any("_explanation" in hit for hit in hits):
-        shown = [{**hit, "_explanation": without_ids(hit.get("_explanation"))} for hit in hits]
+        shown = [{**hit, "_explanation": without_others(hit.get("_explanation"))} for hit in hits]
         result = {**result, "hits": {**answer["hits"], "hits": shown}}
     return result
 
 
-def without_ids(explanation: Any) -> Any:
-    """An explanation of a score without the ids in the descriptions of queries."""
+def without_others(explanation: Any) -> Any:
+    """An explanation of a document's score without what it tells of other documents.
+
+    The query carries the ids of blocked documents. And how a condition without relevance is
+    written tells whether all documents meet it, which the engine finds out beforehand.
+    """
     if isinstance(explanation, list):
-        return [without_ids(part) for part in explanation]
+        return [without_others(part) for part in explanation]
     if not isinstance(explanation, dict):
         return explanation
-    result = {**explanation, "details": without_ids(explanation.get("details", []))}
+    result = {**explanation, "details": without_others(explanation.get("details", []))}
     if isinstance(text := explanation.get("description"), str):
-        result["description"] = _IDS.sub("_id:...", text)
+        result["description"] = (
+            "a condition without relevance"
+            if _CONDITION.search(text)
+            else _IDS.sub("_id:...", text)
+        )
     return result
+
+
+NO_MATCH: Json = {"value": 0.0, "description": "the document does not match", "details": []}
+"""In the place of why it does not: a condition that no document meets is written otherwise."""
 
 
 def without_request(error: Any) -> Any:
@@ -69,6 +80,9 @@ def without_request(error: Any) -> Any:
 
 # How the engine's reader of JSON says where it was; greedy, as the request can have the end in it.
 _REQUEST = re.compile(r"\[Source: .*; line: \d+, column: \d+\]", re.DOTALL)
+
+# How Lucene writes ranges of values, sets of them, documents that have one, and all documents.
+_CONDITION = re.compile(r"FieldExistsQuery|\*:\*|(?<!_id):[\[{]")
 
 # How Lucene writes a query for one id, or for several.
 _IDS = re.compile(r"_id:(?:\([^)]*\)|\[[^\]]*\]|\S+)")
@@ -134,7 +148,7 @@ _SHAPED = names("distance_feature exists geo_bounding_box geo_distance range ran
 _PHRASE_PREFIX = "phrase_prefix"
 _SYNTAXES = ("query_string", "simple_query_string")
 # What misspellings, ranges and fields that exist are written with.
-_NOT_PLAIN = re.compile(r"[~\[{<>]|_exists_|(?<!\*):\s*\*")
+_NOT_PLAIN = re.compile(r"[~\[{<>]|_exists_|(?<!\*):\s*\*|(?<![\w*:])\*(?![\w*:])")
 # Parts of a search that have no say in scores.
 _UNSCORED = names("aggs aggregations highlight post_filter runtime_mappings sort suggest")
 

@@ -111,6 +111,8 @@ def test_explanations_name_no_blocked_document(
         {"query_string": {"query": "when:<1912"}},
         {"query_string": {"query": "_exists_:when"}},
         {"query_string": {"query": "when:*"}},
+        {"query_string": {"query": "*", "fields": ["when"]}},
+        {"simple_query_string": {"query": "*", "fields": ["when"]}},
     ],
     ids=str,
 )
@@ -130,6 +132,22 @@ def test_what_the_engine_simplifies_by_hidden_values_is_not_explained(
         explain=True,
         aggs={"old": {"range": {"field": "when", "ranges": [{"to": "2000-01-01"}]}}},
     )
+
+
+@pytest.mark.parametrize("kind", ["term", "match", "match_phrase"])
+def test_why_a_document_does_not_match_tells_no_least_value(
+    safe: SafeSearch, index: str, kind: str
+) -> None:
+    # Before all documents, on the day of a hidden one, between that and the visible ones.
+    days = ("1911-02-28", "1911-03-01", "1950-01-01")
+    told = [
+        safe.explain(index=index, id="v1", query={kind: {"when": day}}).body["explanation"]
+        for day in days
+    ]
+    assert told[0] == told[1] == told[2]
+    matched = safe.explain(index=index, id="v1", query={kind: {"when": "2024-01-01"}}).body
+    assert matched["matched"]
+    assert "when" not in json.dumps(matched["explanation"])
 
 
 NAN, INFINITY = float("nan"), float("inf")

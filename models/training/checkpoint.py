@@ -22,6 +22,14 @@ def fingerprint(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def digest(state: State) -> str:
+    """Name all values of a state."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
+
+
 def save(path: Path, state: State, told: dict[str, Any]) -> None:
     """Write a checkpoint; a process that ends in the middle leaves the last one.
 

@@ -206,6 +206,8 @@ class Training:
     def _resume(self) -> tuple[State, _Progress]:
         settings = [
             asdict(self._recipe),
+            self._wanted.model_dump(mode="json"),
+            checkpoint.digest(self._start),
             [(str(one.image), one.label) for one in self._examples.training],
             [(str(one.image), one.label) for one in self._examples.validation],
         ]
@@ -216,8 +218,8 @@ class Training:
         progress = _Progress.of(told)
         if progress.fingerprint != fresh.fingerprint:
             raise ModelFormatError(
-                f"{self._last} is of a training with other labels or another recipe; remove it, or "
-                "write to another folder"
+                f"{self._last} is of a training with other labels or another recipe, or from "
+                "another model; remove it, or write to another folder"
             )
         return state, progress
 

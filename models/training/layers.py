@@ -57,7 +57,7 @@ def _convolution(layer: Layer, blobs: Blobs, bottoms: Sequence[jax.Array], _: Pa
         rhs_dilation=window.dilation,
         feature_group_count=layer.proto.convolution_param.group,
     )
-    return top + blobs[1].reshape(1, -1, *(1,) * (x.ndim - 2)) if len(blobs) > 1 else top
+    return top + _channels(blobs[1], x) if len(blobs) > 1 else top
 
 
 def _inner_product(layer: Layer, blobs: Blobs, bottoms: Sequence[jax.Array], _: Pass) -> jax.Array:
@@ -78,7 +78,7 @@ def _scale(layer: Layer, blobs: Blobs, bottoms: Sequence[jax.Array], _: Pass) ->
         "scale_param",
     )
     (x,) = bottoms
-    factor, *bias = (blob.reshape(1, -1, *(1,) * (x.ndim - 2)) for blob in blobs)
+    factor, *bias = (_channels(blob, x) for blob in blobs)
     return x * factor + bias[0] if bias else x * factor
 
 
@@ -91,7 +91,7 @@ def _relu(layer: Layer, blobs: Blobs, bottoms: Sequence[jax.Array], _: Pass) -> 
 def _prelu(layer: Layer, blobs: Blobs, bottoms: Sequence[jax.Array], _: Pass) -> jax.Array:
     (x,) = bottoms
     shared = layer.proto.prelu_param.channel_shared
-    slope = blobs[0] if shared else blobs[0].reshape(1, -1, *(1,) * (x.ndim - 2))
+    slope = blobs[0] if shared else _channels(blobs[0], x)
     return jnp.where(x > 0, x, slope * x)
 
 

@@ -40,11 +40,15 @@ positive = "{classes[1]}"
 
 
 def write_small_model(
-    folder: Path, classes: tuple[str, str], *, preprocessing: str = "resize-crop"
+    folder: Path,
+    classes: tuple[str, str],
+    *,
+    preprocessing: str = "resize-crop",
+    seed: int = 5,
 ) -> Path:
     """Write a model with first weights; the second class is the positive one."""
     (folder / "deploy.prototxt").write_text(NET)
-    weights = fill(parse_prototxt(NET.encode(), "deploy.prototxt"), seed=5)
+    weights = fill(parse_prototxt(NET.encode(), "deploy.prototxt"), seed=seed)
     (folder / "weights.caffemodel").write_bytes(weights.SerializeToString())
     text = DESCRIPTION.format(preprocessing=preprocessing, classes=classes)
     (folder / "model.toml").write_text(text)

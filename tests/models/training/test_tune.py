@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import write_small_model
 
 from saferank.errors import ConfigurationError, ModelFormatError
 from saferank.models import load_model
@@ -106,6 +107,12 @@ def test_a_folder_of_another_training_is_refused(
     other = tuning(stripes, small_model, tmp_path / "out", replace(one_epoch, rate=0.02))
     with pytest.raises(ModelFormatError, match="other labels or another recipe"):
         other.training.run()
+    elsewhere = tmp_path / "source"
+    elsewhere.mkdir()
+    source = write_small_model(elsewhere, ("lying", "standing"), seed=6)
+    anew = tuning(stripes, source, tmp_path / "out", one_epoch)
+    with pytest.raises(ModelFormatError, match="from another model"):
+        anew.training.run()
     (tmp_path / "out" / "last.checkpoint").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(ModelFormatError, match=r"is not a checkpoint.*remove it to start anew"):
         tuning(stripes, small_model, tmp_path / "out", one_epoch).training.run()

@@ -33,19 +33,28 @@ def fill(prototxt: Prototxt, *, seed: int) -> pb.NetParameter:
         ModelFormatError: the prototxt is wrong.
         UnsupportedLayer: a layer cannot be converted, or its filler is not known.
     """
-    filler = _Filler(prototxt.message.name, np.random.default_rng(seed))
+    filler = Filler(prototxt.message.name, seed)
     layer_figures(prototxt, source=filler)
     return filler.message
 
 
-class _Filler:
-    """Gives each layer new blobs, and keeps them."""
+class Filler:
+    """Gives each layer that asks new blobs, see ``fill``, and keeps them.
 
-    def __init__(self, name: str, random: np.random.Generator) -> None:
+    Args:
+        name: of the net.
+        seed: the same one gives the same weights to the same layers.
+
+    Attributes:
+        message: what was drawn so far, as a caffemodel holds it.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
         self.message = pb.NetParameter(name=name)
-        self._random = random
+        self._random = np.random.default_rng(seed)
 
     def blobs_of(self, layer: Layer, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Draw the layer's blobs, in just these shapes."""
         fillers = _fillers(layer, len(shapes))
         blobs = [
             self._draw(layer, filler, tuple(shape))

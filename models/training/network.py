@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from saferank.models.builder.fill import Filler
 from saferank.models.caffe import Prototxt, Weights, layer_figures
 from saferank.models.caffe import caffe_pb2 as pb
 from saferank.models.caffe.layer import Layer
@@ -142,11 +143,11 @@ def _losses(message: pb.NetParameter) -> Sequence[tuple[str, float]]:
 
 
 class _Reader:
-    """Takes blobs out of a weights file as a net asks for them, or those that were drawn."""
+    """Takes blobs out of a weights file as a net asks for them; new ones where there are none."""
 
-    def __init__(self, weights: Weights, drawn: Mapping[str, list[NDArray[np.float32]]]) -> None:
+    def __init__(self, weights: Weights, filler: Filler) -> None:
         self._stored = dict(weights.layers)
-        self._drawn = drawn
+        self._filler = filler
         self.blobs: dict[str, Blobs] = {}
         self.new: list[str] = []
 
@@ -154,7 +155,7 @@ class _Reader:
         stored = self._stored.get(layer.name)
         if stored is None:
             self.new.append(layer.name)
-            arrays = self._drawn[layer.name]
+            arrays = self._filler.blobs_of(layer, shapes)
         else:
             layer.need(
                 len(stored) == len(shapes)
@@ -190,14 +191,6 @@ def starting_blobs(
     Raises:
         ModelFormatError: stored blobs have other shapes than the net needs.
     """
-    from saferank.models.builder.fill import fill
-
-    drawn = {
-        layer.name: [
-            np.array(blob.data, np.float32).reshape(tuple(blob.shape.dim)) for blob in layer.blobs
-        ]
-        for layer in fill(prototxt, seed=seed).layer
-    }
-    reader = _Reader(weights, drawn)
+    reader = _Reader(weights, Filler(prototxt.message.name, seed))
     layer_figures(prototxt, source=reader)
     return reader.blobs, reader.new

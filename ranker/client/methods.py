@@ -58,10 +58,7 @@ class PlainRunner:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         except (ApiError, SerializationError) as error:
-            told = _without_request(error)
-            if isinstance(told, ApiError) and told.status_code in self._ignored:
-                return _as_response(told)  # type: ignore[no-any-return]
-            raise told from None
+            return _ended(error, self._ignored)  # type: ignore[no-any-return]
 
 
 class AsyncRunner:
@@ -84,10 +81,20 @@ class AsyncRunner:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         except (ApiError, SerializationError) as error:
-            told = _without_request(error)
-            if isinstance(told, ApiError) and told.status_code in self._ignored:
-                return _as_response(told)  # type: ignore[no-any-return]
-            raise told from None
+            return _ended(error, self._ignored)  # type: ignore[no-any-return]
+
+
+def _ended(error: ApiError | SerializationError, ignored: Collection[int]) -> Any:
+    """What a plan that ended in an error gives: a response if it is to be ignored.
+
+    Raises:
+        ApiError: it is not.
+        UnsafeRequest: the request cannot be written.
+    """
+    told = _without_request(error)
+    if isinstance(told, ApiError) and told.status_code in ignored:
+        return _as_response(told)
+    raise told from None
 
 
 def _without_request(error: ApiError | SerializationError) -> Exception:

@@ -12,7 +12,7 @@
     ├── UnsafeRequest           a request part that cannot be made safe; carries its key
     ├── MappingError            an index lacks the safety fields, or has them differently
     ├── ServiceUnavailable      Elasticsearch or the broker does not answer
-    └── JobError                a backfill or a reindex cannot go on
+    └── JobError                a backfill, a reindex or a training by several cannot go on
 
 A message is one sentence or two: what was wrong, where, and what to do.
 """
@@ -94,7 +94,7 @@ class ServiceUnavailable(SaferankError):
 
 
 class JobError(SaferankError):
-    """A backfill or a reindex cannot go on."""
+    """A backfill, a reindex or a training by several processes cannot go on."""
 
 
 class ErrorCode(StrEnum):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def save(path: Path, state: State, told: dict[str, Any]) -> None:
     writing.replace(path)
 
 
-def load(path: Path, like: State) -> tuple[State, dict[str, Any]]:
+def parse(data: bytes, path: Path, like: State) -> tuple[State, dict[str, Any]]:
     """Read a checkpoint.
 
     Args:
-        path: of the file.
+        data: its bytes.
+        path: of its file, for messages.
         like: a state of the same training, whose structure it has.
 
     Raises:
@@ -59,10 +61,10 @@ def load(path: Path, like: State) -> tuple[State, dict[str, Any]]:
     """
     leaves, structure = jax.tree.flatten(like)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(BytesIO(data), allow_pickle=False) as stored:
             told = json.loads(str(stored["told"]))
             read = [jnp.asarray(stored[f"leaf{at}"]) for at in range(len(leaves))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelFormatError(
             f"{path} is not a checkpoint of this training ({error}); remove it to start anew"
         ) from error

@@ -147,6 +147,8 @@ class Batches:
         seed: of the order and the variations.
         scales: vary the size that pictures have before the crop, as in the ResNet paper.
         pool: decodes pictures side by side.
+        part: from the number of examples in a batch to those that this process makes; all of
+            them when None.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Batches:
         seed: int,
         scales: bool,
         pool: Executor,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         self._examples = examples
         self._load = load
@@ -167,6 +170,12 @@ class Batches:
         self._seed = seed
         self._scales = scales
         self._pool = pool
+        self._part = slice(None) if part is None else part(self._size)
+
+    @property
+    def size(self) -> int:
+        """Examples a batch, by all processes."""
+        return self._size
 
     @property
     def an_epoch(self) -> int:
@@ -174,10 +183,10 @@ class Batches:
         return len(self._examples) // self._size
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """The images (N, 3, H, W) float32 and the labels (N,) of a batch."""
+        """The images (N, 3, H, W) float32 and the labels (N,) of this process's part of a batch."""
         epoch, place = divmod(number, self.an_epoch)
         order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._examples))
-        chosen = order[place * self._size : (place + 1) * self._size]
+        chosen = order[place * self._size : (place + 1) * self._size][self._part]
         images = self._pool.map(lambda at: self._varied(epoch, int(at)), chosen)
         labels = np.array([self._examples[at].label for at in chosen], np.int32)
         return np.stack(list(images)), labels
@@ -197,10 +206,29 @@ class Batches:
 
 
 def in_order(
-    examples: Sequence[Example], load: Load, wanted: Input, *, size: int, pool: Executor
+    examples: Sequence[Example],
+    load: Load,
+    wanted: Input,
+    *,
+    size: int,
+    pool: Executor,
+    part: Callable[[int], slice] | None = None,
+    multiple: int = 1,
 ) -> Iterator[NDArray[np.float32]]:
-    """The pictures as they are in scoring, (N, 3, H, W) float32, ``size`` at a time."""
+    """The pictures as they are in scoring, (N, 3, H, W) float32, ``size`` at a time.
+
+    Args:
+        examples: what there is.
+        load: from a file to its picture.
+        wanted: the net's input.
+        size: examples a batch.
+        pool: decodes pictures side by side.
+        part: as for ``Batches``.
+        multiple: the last batch is filled up to a multiple of this with its last example.
+    """
     preprocess = PREPROCESSING[wanted.preprocessing]
     for start in range(0, len(examples), size):
-        part = examples[start : start + size]
-        yield np.stack(list(pool.map(lambda one: preprocess(load(one.image), wanted), part)))
+        batch = list(examples[start : start + size])
+        batch += batch[-1:] * (-len(batch) % multiple)
+        mine = batch if part is None else batch[part(len(batch))]
+        yield np.stack(list(pool.map(lambda one: preprocess(load(one.image), wanted), mine)))

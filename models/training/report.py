@@ -15,24 +15,26 @@ from saferank.plots import as_png, as_svg, render
 
 
 def area(fitted: Fitted, truth: Sequence[bool]) -> float:
-    """Area under the ROC curve of the best epoch on the validation part, 0 to 1.
+    """Area under the ROC curve of the best evaluation, 0 to 1.
 
     Args:
         fitted: the training.
         truth: whether each example of the validation part is of the positive class.
     """
-    return float(roc_auc_score(truth, fitted.epochs[fitted.best].probabilities))
+    return float(roc_auc_score(truth, fitted.evaluations[fitted.best].probabilities))
 
 
 def draw_losses(fitted: Fitted) -> Figure:
-    """Losses of both parts by epoch, with the best epoch marked."""
+    """Losses of both parts by step, with the best evaluation marked."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    numbers = range(1, len(fitted.epochs) + 1)
-    axes.plot(numbers, [each.training_loss for each in fitted.epochs], "o--", label="training")
-    axes.plot(numbers, [each.validation_loss for each in fitted.epochs], "s-", label="validation")
-    axes.axvline(fitted.best + 1, color="gray", linestyle=":", label="best epoch")
-    axes.set_xlabel("epoch")
+    numbers = [each.step for each in fitted.evaluations]
+    axes.plot(numbers, [each.training_loss for each in fitted.evaluations], "o--", label="training")
+    axes.plot(
+        numbers, [each.validation_loss for each in fitted.evaluations], "s-", label="validation"
+    )
+    axes.axvline(numbers[fitted.best], color="gray", linestyle=":", label="best")
+    axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, alpha=0.3)
@@ -41,8 +43,8 @@ def draw_losses(fitted: Fitted) -> Figure:
 
 
 def draw_roc(fitted: Fitted, truth: Sequence[bool]) -> Figure:
-    """The ROC curve of the best epoch on the validation part."""
-    false, true, _ = roc_curve(truth, fitted.epochs[fitted.best].probabilities)
+    """The ROC curve of the best evaluation."""
+    false, true, _ = roc_curve(truth, fitted.evaluations[fitted.best].probabilities)
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(false, true, drawstyle="steps-post")
@@ -76,7 +78,7 @@ def write_report(
     """
     truth = [example.label == positive for example in validation]
     losses, roc = draw_losses(fitted), draw_roc(fitted, truth)
-    best = fitted.epochs[fitted.best]
+    best = fitted.evaluations[fitted.best]
     # The examples that the net is most wrong about: mislabelled ones are among them.
     judged = sorted(
         zip(validation, best.probabilities, truth, strict=True),
@@ -85,8 +87,8 @@ def write_report(
     page = render(
         Path(__file__).with_name("report.html"),
         facts=facts,
-        epochs=fitted.epochs,
-        best=fitted.best,
+        evaluations=fitted.evaluations,
+        best=best,
         area=area(fitted, truth),
         losses=as_svg(losses),
         roc=as_svg(roc),

@@ -14,6 +14,7 @@ from saferank.models.training.examples import Examples, Load, read_labels, split
 from saferank.models.training.export import Anew, with_last_layer, write_model
 from saferank.models.training.fit import Fitted, Recipe, Training
 from saferank.models.training.network import Network, starting_blobs
+from saferank.models.training.processes import Group
 from saferank.models.training.report import area, write_report
 
 
@@ -77,6 +78,7 @@ def prepare(
     validation: float,
     folder: Path,
     load: Load,
+    group: Group | None = None,
 ) -> Tuning:
     """Read labels and a model, and make the net that is trained.
 
@@ -90,6 +92,7 @@ def prepare(
         validation: share of each class to judge by.
         folder: for checkpoints, the model and the report.
         load: from a file to its picture.
+        group: the processes that train together.
 
     Raises:
         ConfigurationError: the labels are wrong, or do not fit what is asked for.
@@ -124,6 +127,7 @@ def prepare(
         positive=classes.index(wanted),
         recipe=recipe,
         folder=folder,
+        group=group,
     )
     counts = Counter(classes[example.label] for example in every)
     summary = (

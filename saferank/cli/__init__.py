@@ -9,8 +9,8 @@ from typing import NoReturn
 import typer
 from elastic_transport import TransportError
 from elasticsearch import ApiError
-from rich.console import Console
 
+from saferank.cli.extras import print_error
 from saferank.errors import SaferankError
 
 app = typer.Typer(
@@ -57,7 +57,5 @@ def main() -> None:
 
 
 def _fail(reason: str) -> NoReturn:
-    Console(stderr=True).print(
-        f"saferank: {reason}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
+    print_error(reason)
     sys.exit(1)

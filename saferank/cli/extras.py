@@ -60,6 +60,13 @@ def warn(sentence: str) -> None:
     )
 
 
+def print_error(sentence: str) -> None:
+    """Print to standard error what ends the command."""
+    Console(stderr=True).print(
+        f"saferank: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
+
+
 def parse_query(text: str | None) -> dict[str, Any] | None:
     """Read an Elasticsearch query from an option.
 

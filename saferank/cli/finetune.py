@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.watched import as_child, is_child, run_watched
 from saferank.errors import ConfigurationError, ImageError, SaferankError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from saferank.models.training.fit import Fitted, Recipe, Training
+    from saferank.models.training.tune import Tuning
 
 
 class ClassWeights(StrEnum):
@@ -69,8 +73,14 @@ def finetune(
     gamma: Annotated[float, typer.Option(min=0, max=1, help="Factor of each fall.")] = 0.1,
     momentum: Annotated[float, typer.Option(min=0, max=1, help="Of the steps.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of the weights.")] = 0.0005,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Steps between looks at the validation part.", show_default="an epoch"
+        ),
+    ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="Epochs without a lower validation loss before it ends.")
+        int, typer.Option(min=1, help="Looks without a lower validation loss before it ends.")
     ] = 3,
     class_weights: Annotated[ClassWeights, typer.Option(help="What examples count.")] = (
         ClassWeights.BALANCED
@@ -80,10 +90,24 @@ def finetune(
     ] = True,
     scales: Annotated[bool, typer.Option(help="Vary the size of pictures.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Train in one process, whatever the environment says."),
+    ] = False,
 ) -> None:
-    """Fine-tune a model; one that was interrupted goes on when the command is given again."""
+    """Fine-tune a model; one that was interrupted goes on when the command is given again.
+
+    Started several times over with the variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR,
+    MASTER_PORT), or by srun, the processes train one model together.
+    """
+    from saferank.models.training.place import Place, place_of
+
+    place = Place() if alone else place_of(os.environ)
+    if place.count > 1 and not is_child():
+        raise typer.Exit(run_watched())
     with needs_extra("training"):
         from saferank.models.training.fit import Recipe
+        from saferank.models.training.processes import join
         from saferank.models.training.tune import prepare
 
     recipe = Recipe(
@@ -94,34 +118,45 @@ def finetune(
         gamma=gamma,
         momentum=momentum,
         weight_decay=weight_decay,
+        validate_every=validate_every,
         frozen_statistics=frozen_statistics,
         scales=scales,
         class_weights=class_weights.value,
         patience=patience,
         seed=seed,
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaferankError(f"{out} cannot be made: {error.strerror}") from error
-    tuning = prepare(
-        labels,
-        source=source,
-        name=name or out.resolve().name,
-        positive=positive,
-        recipe=recipe,
-        last_layer_rate=None if keep_last_layer else last_layer_rate,
-        validation=validation,
-        folder=out,
-        load=_loader(),
-    )
-    console = Console()
-    console.print(tuning.summary, markup=False, highlight=False, soft_wrap=True)
-    fitted = _train(tuning.training, console)
+    with as_child() if place.count > 1 else nullcontext():
+        group = join(place)
+        console = Console(quiet=group.rank > 0)
+        if place.count > 1:
+            console.print(f"{place.count} processes, as {place.said_by} says", highlight=False)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaferankError(f"{out} cannot be made: {error.strerror}") from error
+        tuning = prepare(
+            labels,
+            source=source,
+            name=name or out.resolve().name,
+            positive=positive,
+            recipe=recipe,
+            last_layer_rate=None if keep_last_layer else last_layer_rate,
+            validation=validation,
+            folder=out,
+            load=_loader(),
+            group=group,
+        )
+        console.print(tuning.summary, markup=False, highlight=False, soft_wrap=True)
+        fitted = _train(tuning.training, console)
+        if group.rank == 0:
+            _finish(tuning, fitted, recipe, out, console)
+
+
+def _finish(tuning: Tuning, fitted: Fitted, recipe: Recipe, out: Path, console: Console) -> None:
     page = tuning.finish(fitted, facts=_facts(recipe))
     console.print(
-        f"area {tuning.area(fitted):.4f} on the validation part, epoch {fitted.best + 1} of "
-        f"{len(fitted.epochs)}",
+        f"area {tuning.area(fitted):.4f} on the validation part, after step "
+        f"{fitted.evaluations[fitted.best].step} of {fitted.evaluations[-1].step}",
         highlight=False,
     )
     for path in (page, out / "model.toml"):

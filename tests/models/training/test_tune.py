@@ -11,7 +11,7 @@ from small_model import write_small_model
 from saferank.errors import ConfigurationError, ModelFormatError
 from saferank.models import load_model
 from saferank.models.caffe import read_prototxt, read_weights
-from saferank.models.training.fit import Recipe
+from saferank.models.training.fit import Recipe, check_losses
 from saferank.models.training.tune import Tuning, prepare
 
 RECIPE = Recipe(epochs=6, batch=8, rate=0.05, step_size=4, frozen_statistics=False, patience=6)
@@ -55,11 +55,14 @@ def test_a_net_learns_and_its_files_give_what_it_learnt(
     assert model.description.output.classes == ("lying", "standing")
     blobs = np.stack([model.preprocess(load(one.image)) for one in made.examples.validation])
     np.testing.assert_allclose(
-        model.probabilities(blobs), fitted.epochs[fitted.best].probabilities, rtol=1e-3, atol=1e-5
+        model.probabilities(blobs),
+        fitted.evaluations[fitted.best].probabilities,
+        rtol=1e-3,
+        atol=1e-5,
     )
     assert model.identity != load_model(small_model).identity
     text = page.read_text()
-    assert f"epoch {fitted.best + 1}," in text
+    assert f"step {fitted.evaluations[fitted.best].step}," in text
     assert text.count("<svg") == 2
     assert (tmp_path / "out" / "losses.png").read_bytes().startswith(b"\x89PNG")
 
@@ -93,7 +96,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     )
     assert done[0] > 4
     assert done[-1] == 8
-    assert resumed.epochs == whole.epochs
+    assert resumed.evaluations == whole.evaluations
     for layer, blobs in whole.weights.items():
         for one, other in zip(blobs, resumed.weights[layer], strict=True):
             np.testing.assert_array_equal(one, other)
@@ -125,13 +128,54 @@ def test_a_training_that_gets_no_better_ends_early(
     still = replace(RECIPE, rate=0.0, patience=2, frozen_statistics=True)
     made = tuning(stripes, small_model, tmp_path / "out", still, last_layer_rate=None)
     fitted = made.training.run()
-    losses = {epoch.validation_loss for epoch in fitted.epochs}
+    losses = {each.validation_loss for each in fitted.evaluations}
     assert len(losses) == 1
-    assert (len(fitted.epochs), fitted.best) == (3, 0)
+    assert (len(fitted.evaluations), fitted.best) == (3, 0)
     weights = dict(read_weights(small_model.parent / "weights.caffemodel").layers)
     for layer, blobs in {**fitted.weights, **fitted.statistics}.items():
         for mine, stored in zip(blobs, weights[layer], strict=True):
             np.testing.assert_array_equal(np.ravel(mine), stored.data)
+
+
+def test_a_loss_that_runs_away_ends_the_training_with_the_rate(
+    small_model: Path, stripes: Path, tmp_path: Path
+) -> None:
+    hot = replace(RECIPE, rate=1e4)
+    with pytest.raises(
+        ConfigurationError, match=r"loss is .* at step [1-9], after 0\.\d+ at first.*10000"
+    ):
+        tuning(stripes, small_model, tmp_path / "out", hot).training.run()
+
+
+@pytest.mark.parametrize(
+    ("losses", "runs_away"),
+    [
+        # open_nsfw at ten times the default rate: it guesses ever after.
+        ([0.715, 14.763, 681.256], True),
+        ([0.7, 0.6, float("nan")], True),
+        ([0.7, *[3.6] * 9], False),
+        ([0.7, *[3.6] * 10], True),
+        # One example that is wrong beyond doubt, in a batch of its own.
+        ([0.7, 16.0, 0.6], False),
+        # A net that starts far off.
+        ([9.0, 40.0, 12.0], False),
+    ],
+)
+def test_what_counts_as_running_away(losses: list[float], runs_away: bool) -> None:
+    if runs_away:
+        with pytest.raises(ConfigurationError, match=r"rate of 0\.01 is too high"):
+            check_losses(losses, 2, 0.01)
+    else:
+        check_losses(losses, 2, 0.01)
+
+
+def test_the_validation_part_may_be_looked_at_within_an_epoch(
+    small_model: Path, stripes: Path, tmp_path: Path
+) -> None:
+    # Four steps an epoch, eight in all: looks after 3, 6, and at the end.
+    often = replace(RECIPE, epochs=2, validate_every=3)
+    fitted = tuning(stripes, small_model, tmp_path / "out", often).training.run()
+    assert [each.step for each in fitted.evaluations] == [3, 6, 8]
 
 
 def test_the_last_layer_learns_five_times_as_fast(

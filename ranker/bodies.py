@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from saferank.errors import UnsafeRequest
+
 Json = dict[str, Any]
 """An object of a request or a response."""
 
@@ -37,6 +39,35 @@ def as_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def an_object(value: Any, key: str) -> Json:
+    """The value, which has to be an object.
+
+    Raises:
+        UnsafeRequest: it is none.
+    """
+    if not isinstance(value, dict):
+        raise UnsafeRequest(key, "an object is expected")
+    return value
+
+
+def a_count(value: Any, key: str) -> int:
+    """The value, which has to be a whole number, as a request may write one.
+
+    Raises:
+        UnsafeRequest: it is none, or one that the engine takes nowhere.
+    """
+    try:
+        count = int(value)
+    except (TypeError, ValueError, OverflowError):
+        count = _MOST + 1
+    if abs(count) > _MOST:
+        raise UnsafeRequest(key, f"a whole number is expected, up to {_MOST}")
+    return count
+
+
+_MOST = 2**31 - 1
+
+
 def as_incomplete(answer: Json, other: Json) -> Json:
     """An answer that says what was incomplete in another, which it was made with.
 
@@ -65,7 +96,11 @@ class Page(NamedTuple):
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Page:
-        """The page that a search body asks for."""
+        """The page that a search body asks for.
+
+        Raises:
+            UnsafeRequest: a number of it is none.
+        """
         start, size = body.get("from"), body.get("size")
-        start = 0 if start is None else int(start)
-        return cls(start, start + (DEFAULT_SIZE if size is None else int(size)))
+        start = 0 if start is None else a_count(start, "from")
+        return cls(start, start + (DEFAULT_SIZE if size is None else a_count(size, "size")))

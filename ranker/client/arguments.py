@@ -70,6 +70,26 @@ class Request:
         return Target(self.index, one_text(self.parameters.get("expand_wildcards")))
 
 
+def with_body(arguments: Mapping[str, Any]) -> Json:
+    """All arguments of a call whose keywords can also be given in a body.
+
+    Raises:
+        UnsafeRequest: the body is no object.
+    """
+    given = dict(arguments)
+    return {**_body_of(given.pop("body", None)), **given}
+
+
+def _body_of(body: Any) -> Mapping[str, Any]:
+    if body is None:
+        return {}
+    if not isinstance(body, Mapping):
+        raise UnsafeRequest("body", "give it as an object, not as text")
+    if not all(isinstance(key, str) for key in body):
+        raise UnsafeRequest("body", "its keys are to be texts")
+    return body
+
+
 def parse_request(arguments: Mapping[str, Any]) -> Request:
     """Split the keyword arguments of ``client.search`` or ``client.count``.
 
@@ -77,10 +97,8 @@ def parse_request(arguments: Mapping[str, Any]) -> Request:
         UnsafeRequest: a keyword that is not known to be safe.
     """
     given = dict(arguments)
-    body = given.pop("body", None)
-    if body is not None and not isinstance(body, Mapping):
-        raise UnsafeRequest("body", "give it as an object, not as text")
-    result: Json = {_own_name(key): value for key, value in (body or {}).items()}
+    body = _body_of(given.pop("body", None))
+    result: Json = {_own_name(key): value for key, value in body.items()}
     parameters: Json = {}
     query_string: Json = {}
     source: Json = {}

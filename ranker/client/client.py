@@ -151,7 +151,7 @@ class _SafeClient(Generic[Client]):
             context = {}
         try:
             return self._resolve(tuple(context.items()))
-        except TypeError:  # A value that cannot be a key is no text either; the policy says so.
+        except (AttributeError, TypeError):  # No context, or of no texts; the policy says so.
             return self.policy.resolve(context)
 
     def rerank(

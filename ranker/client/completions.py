@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from elastic_transport import ObjectApiResponse
 
-from saferank.ranker.bodies import LISTS, Json, names
+from saferank.ranker.bodies import LISTS, Json, a_count, names
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.flow import (
     Call,
@@ -176,7 +176,7 @@ def _entries(suggest: Json) -> Iterator[Json]:
 
 
 def _size(completion: Json) -> int:
-    return int(completion.get("size", _DEFAULT_SIZE))
+    return a_count(completion.get("size", _DEFAULT_SIZE), "suggest.completion.size")
 
 
 def _looked_at(entry: Json) -> int:

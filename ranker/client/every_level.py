@@ -22,6 +22,8 @@ from saferank.ranker.rewrite.retriever import as_search
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import searched_in_tiers, shown_request
 
+TOO_DEEP = "one thing in another, it goes deeper than Python follows"
+
 
 def check_request(
     body: Mapping[str, Any], policy: Policy, *, scroll: bool = False
@@ -42,6 +44,8 @@ def check_request(
             _try(body, policy.decision_for(level).knowing(Overrides()), scroll=scroll)
         except UnsafeRequest as error:
             refused[level] = error
+        except RecursionError:
+            refused[level] = UnsafeRequest("body", TOO_DEEP)
     return refused
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from saferank.errors import MappingError
+from saferank.errors import MappingError, UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.template import types_of
-from saferank.ranker.bodies import Json, as_list, names
+from saferank.ranker.bodies import LISTS, Json, as_list, names
 
 # Parameters of a field with which the index has the very values of the source.
 _FAITHFUL = names(
@@ -38,9 +38,15 @@ class Target(NamedTuple):
 
 
 def one_text(names: Any) -> str | None:
-    """Names, given as a list or as one text, as one text; None for none."""
+    """Names, given as a list or as one text, as one text; None for none.
+
+    Raises:
+        UnsafeRequest: something else is given.
+    """
     if names is None or isinstance(names, str):
         return names or None
+    if not (isinstance(names, LISTS) and all(isinstance(name, str) for name in names)):
+        raise UnsafeRequest("index", f"names are text, or a list of texts; {names!r} is neither")
     return ",".join(names) or None
 
 

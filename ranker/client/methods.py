@@ -23,7 +23,7 @@ from elastic_transport import (
 from elasticsearch import ApiError
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.client.every_level import check_arguments
+from saferank.ranker.client.every_level import TOO_DEEP, check_arguments
 from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan, know_overrides
 from saferank.ranker.level.decision import Decision
@@ -57,7 +57,7 @@ class PlainRunner:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        except (ApiError, SerializationError) as error:
+        except (ApiError, SerializationError, RecursionError) as error:
             return _ended(error, self._ignored)  # type: ignore[no-any-return]
 
 
@@ -80,16 +80,19 @@ class AsyncRunner:
                     call = plan.send(response)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        except (ApiError, SerializationError) as error:
+        except (ApiError, SerializationError, RecursionError) as error:
             return _ended(error, self._ignored)  # type: ignore[no-any-return]
 
 
-def _ended(error: ApiError | SerializationError, ignored: Collection[int]) -> Any:
+_Ending = ApiError | SerializationError | RecursionError
+
+
+def _ended(error: _Ending, ignored: Collection[int]) -> Any:
     """What a plan that ended in an error gives: a response if it is to be ignored.
 
     Raises:
         ApiError: it is not.
-        UnsafeRequest: the request cannot be written.
+        UnsafeRequest: the request cannot be read or written.
     """
     told = _without_request(error)
     if isinstance(told, ApiError) and told.status_code in ignored:
@@ -97,8 +100,10 @@ def _ended(error: ApiError | SerializationError, ignored: Collection[int]) -> An
     raise told from None
 
 
-def _without_request(error: ApiError | SerializationError) -> Exception:
+def _without_request(error: _Ending) -> Exception:
     """The error without the request as it was sent, which carries the ids of blocked documents."""
+    if isinstance(error, RecursionError):
+        return UnsafeRequest("body", TOO_DEEP)
     if isinstance(error, SerializationError):
         return UnsafeRequest(
             "body", "it has a value that JSON has no form for, a set or bytes for instance"

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 from elastic_transport import ApiResponse, HeadApiResponse, ObjectApiResponse
 from elasticsearch import ApiError, NotFoundError
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import Json, as_object, names
+from saferank.ranker.bodies import Json, an_object, as_list, as_object, names
 from saferank.ranker.client import keywords
-from saferank.ranker.client.arguments import parse_request
+from saferank.ranker.client.arguments import parse_request, with_body
 from saferank.ranker.client.flow import Call, Knowledge, Plan
-from saferank.ranker.client.indices import Target
+from saferank.ranker.client.indices import Target, one_text
 from saferank.ranker.client.judging import ATTEMPTS, judged, same_version
 from saferank.ranker.hits import KEY
 from saferank.ranker.level.decision import Decision
@@ -116,8 +116,7 @@ def termvectors(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Termvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.termvectors`` of a document by id."""
-    given: Json = {**(arguments.get("body") or {}), **arguments}
-    given.pop("body", None)
+    given = with_body(arguments)
     if given.get("id") is None or "doc" in given:
         raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
     given = _without_statistics(given, decision)
@@ -160,7 +159,7 @@ def update(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.update``, as long as it does not ask for the document back."""
     _refuse_document_back(arguments)
-    _refuse_document_back(arguments.get("body") or {})
+    _refuse_document_back(with_body({"body": arguments.get("body")}))
     response: ObjectApiResponse[Any] = yield Call("update", dict(arguments))
     return response
 
@@ -172,6 +171,8 @@ def bulk(
     _refuse_document_back(arguments)
     name = "body" if arguments.get("operations") is None else "operations"
     given: Any = arguments.get(name) or ()
+    if not isinstance(given, str | bytes | Iterable):
+        raise UnsafeRequest(name, "give the operations as a list")
     operations = given if isinstance(given, str | bytes) else list(given)
     for line in [operations] if isinstance(operations, str | bytes) else operations:
         if _asks_for_source(line):
@@ -241,7 +242,7 @@ def _read(
     Raises:
         NotFoundError: there is no such document, or no such index.
     """
-    target = Target(arguments.get("index"))
+    target = Target(one_text(arguments.get("index")))
     response, (told,) = yield from judged("get", arguments, [target], decision, knowledge)
     return response, told
 
@@ -250,7 +251,7 @@ def _read_all(
     documents: Sequence[Json], rest: Json, decision: Decision, knowledge: Knowledge
 ) -> Plan[tuple[ObjectApiResponse[Any], list[Json | None]]]:
     """Read documents by ``mget``, and say what the level does to each; see ``judged``."""
-    targets = [Target(document.get("_index", rest.get("index"))) for document in documents]
+    targets = [Target(one_text(item.get("_index", rest.get("index")))) for item in documents]
     arguments = {**rest, "docs": documents}
     return (yield from judged("mget", arguments, targets, decision, knowledge))
 
@@ -344,7 +345,11 @@ def _state(arguments: Mapping[str, Any]) -> Json:
 
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
     """The documents that are asked for, each as an object, and the other arguments."""
-    rest = {key: value for key, value in arguments.items() if value is not None}
-    rest = {**(rest.pop("body", None) or {}), **rest}
-    docs, ids = (rest.pop(name, None) or [] for name in names)
-    return [*map(dict, docs), *({"_id": item} for item in ids)], rest
+    rest = with_body({key: value for key, value in arguments.items() if value is not None})
+    docs, ids = (as_list(rest.pop(name, None)) for name in names)
+    documents = [an_object(item, f"{names[0]}.{number}") for number, item in enumerate(docs)]
+    documents += [{"_id": item} for item in ids]
+    for number, document in enumerate(documents):
+        if not isinstance(document.get("_id"), str | int):
+            raise UnsafeRequest(f"{names[0]}.{number}._id", "an id, which is text, is expected")
+    return documents, rest

@@ -58,7 +58,7 @@ class ScrollToken:
         parts = content.split("/", 2)
         if mark != _MARK or not slash or len(parts) != 3:
             raise UnsafeRequest("scroll_id", "this scroll was not begun through a safe client")
-        if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+        if not hmac.compare_digest(_bytes(signature), _signature(content, key).encode()):
             raise UnsafeRequest(
                 "scroll_id",
                 "it is not signed by this client: it was changed, or begun in another process; "
@@ -94,4 +94,9 @@ class ScrollToken:
 
 
 def _signature(content: str, key: bytes) -> str:
-    return hmac.digest(key, content.encode(), "sha256").hex()
+    return hmac.digest(key, _bytes(content), "sha256").hex()
+
+
+def _bytes(text: str) -> bytes:
+    # An application may hand on any text, half a surrogate pair too.
+    return text.encode(errors="backslashreplace")

@@ -9,9 +9,9 @@ from elastic_transport import ApiResponse, ObjectApiResponse
 from elasticsearch import ApiError, BadRequestError
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, Json, Page
+from saferank.ranker.bodies import LISTS, MATCH_ALL, Json, Page, an_object, as_list
 from saferank.ranker.client import keywords
-from saferank.ranker.client.arguments import Request, parse_request
+from saferank.ranker.client.arguments import Request, parse_request, with_body
 from saferank.ranker.client.flow import (
     Call,
     Knowledge,
@@ -161,7 +161,7 @@ def _parts(arguments: Mapping[str, Any]) -> tuple[Json, list[Json], list[Request
     parameters = {key: value for key, value in arguments.items() if value is not None}
     searches = parameters.pop("searches", None) or parameters.pop("body", None)
     parameters.pop("body", None)
-    if not isinstance(searches, Sequence) or isinstance(searches, str | bytes):
+    if not isinstance(searches, LISTS):
         raise UnsafeRequest("searches", "give them as a list of headers and bodies")
     if len(searches) % 2:
         raise UnsafeRequest("searches", "a header and a body for each search are expected")
@@ -170,11 +170,13 @@ def _parts(arguments: Mapping[str, Any]) -> tuple[Json, list[Json], list[Request
     common = parse_request(parameters)
     if common.body:
         raise UnsafeRequest(next(iter(common.body)), "it belongs into the searches")
-    headers = [dict(header) for header in searches[::2]]
+    headers = [
+        an_object(header, f"searches.{2 * number}") for number, header in enumerate(searches[::2])
+    ]
     requests = []
     for number, (header, body) in enumerate(zip(headers, searches[1::2], strict=True)):
         request = parse_request({**common.parameters, **header, "body": body})
-        if request.body.keys() - dict(body).keys():
+        if request.body.keys() - an_object(body, f"searches.{2 * number + 1}").keys():
             raise UnsafeRequest(f"searches.{2 * number}", "a header has no part of the body")
         requests.append(request)
     return common.parameters, headers, requests
@@ -200,8 +202,7 @@ def search_template(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.SearchTemplate]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search_template``: rendered by the engine, then searched as any other body."""
-    given: Json = {**(arguments.get("body") or {}), **arguments}
-    given.pop("body", None)
+    given = with_body(arguments)
     template: Json = {key: given.pop(key) for key in ("id", "source", "params") if key in given}
     rendered = yield Call("render_search_template", template)
     body = dict(rendered.body["template_output"])
@@ -214,8 +215,7 @@ def scroll(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Scroll]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.scroll``: the next page, at the level at which the scroll was begun."""
-    given = {**(arguments.get("body") or {}), **arguments}
-    given.pop("body", None)
+    given = with_body(arguments)
     token = ScrollToken.parse(given.pop("scroll_id", None), knowledge.key)
     token.check(decision)
     reader = token.reader(decision.fields)
@@ -250,12 +250,11 @@ def clear_scroll(
     _decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
 ) -> Plan[ApiResponse[Any]]:
     """``client.clear_scroll``."""
-    given = {**(arguments.get("body") or {}), **arguments}
-    given.pop("body", None)
+    given = with_body(arguments)
     if ids := given.get("scroll_id"):
         given["scroll_id"] = [
             item if item == _ALL else ScrollToken.parse(item, knowledge.key).scroll_id
-            for item in (ids.split(",") if isinstance(ids, str) else ids)
+            for item in (ids.split(",") if isinstance(ids, str) else as_list(ids))
         ]
     response: ApiResponse[Any] = yield Call("clear_scroll", given)
     return response
@@ -268,7 +267,7 @@ def open_point_in_time(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.OpenPointInTime]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.open_point_in_time``; each search in it is made safe on its own."""
-    if decision.hidden and {**(arguments.get("body") or {}), **arguments}.get("index_filter"):
+    if decision.hidden and with_body(arguments).get("index_filter"):
         raise UnsafeRequest(
             "index_filter",
             "hidden documents decide, too, which shards it leaves out; put it into the query",

@@ -14,6 +14,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import LISTS, Json, Query, as_list
 from saferank.ranker.client import reads
 from saferank.ranker.client.flow import Knowledge, Plan
+from saferank.ranker.client.indices import one_text
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import ReadsDocument, is_by_id
 
@@ -53,10 +54,13 @@ def _place(item: Json, index: Any) -> _Place:
     for key in item:
         if key not in (*_PLACE, *_KEPT):
             raise UnsafeRequest(f"{_KIND}.{key}", "this key is not known to be safe")
-    index = ",".join(as_list(item.get("_index", index)))
+    name = item.get("_id")
+    index = one_text(item.get("_index", index))
     if not index or any(sign in index for sign in "*,"):
-        raise UnsafeRequest(_KIND, f"name the '_index' of document {item.get('_id')!r}")
-    return index, item.get("_id"), item.get("routing")
+        raise UnsafeRequest(_KIND, f"name the '_index' of document {name!r}")
+    if not isinstance(name, str | int):
+        raise UnsafeRequest(f"{_KIND}._id", f"an id is text; {name!r} is not")
+    return index, name, one_text(item.get("routing"))
 
 
 def _with_texts(

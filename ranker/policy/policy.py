@@ -276,6 +276,8 @@ class Policy(BaseModel):
         )
 
     def _check_context(self, context: Mapping[str, str]) -> None:
+        if not isinstance(context, Mapping):
+            raise ContextError(f"a context is a mapping of attributes, not {context!r}")
         known = self.known_attributes
         for name, value in context.items():
             if not isinstance(value, str):

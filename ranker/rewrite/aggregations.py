@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import LISTS, MATCH_ALL, as_list, names
+from saferank.ranker.bodies import LISTS, MATCH_ALL, an_object, as_list, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import (
-    an_object,
     check_inner_hits,
     safe_queries,
     safe_query,
@@ -161,15 +160,11 @@ def _walk(aggregations: dict[str, Any], key: str) -> Iterator[tuple[str, str, An
 def _paths(body: Any) -> Iterator[str]:
     if not isinstance(body, dict):
         return
-    paths = body.get("buckets_path", ())
-    if isinstance(paths, str):
-        yield paths
-    else:
-        yield from paths.values() if isinstance(paths, dict) else paths
+    paths = body.get("buckets_path")
+    yield from map(str, paths.values() if isinstance(paths, dict) else as_list(paths))
     for key in ("order", "sort"):
-        orders = body.get(key)
-        for order in as_list(orders):
-            yield from order if isinstance(order, dict) else ()
+        for order in as_list(body.get(key)):
+            yield from map(str, order if isinstance(order, dict) else ())
 
 
 def _filter(body: Any, key: str, decision: Decision, _nested: bool) -> Any:

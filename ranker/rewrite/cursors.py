@@ -81,7 +81,7 @@ _Key = tuple[str, Any]
 def _keys(sort: Any) -> list[_Key]:
     """Field and options of each key of a sort."""
     return [
-        (item, options)
+        (str(item), options)
         for part in as_list(sort)
         for item, options in (part.items() if isinstance(part, dict) else [(part, None)])
     ]

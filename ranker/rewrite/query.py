@@ -9,7 +9,15 @@ from typing import Any
 from elasticsearch.serializer import JsonSerializer
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import LISTS, MATCH_ALL, Query, as_list, as_object, names
+from saferank.ranker.bodies import (
+    LISTS,
+    MATCH_ALL,
+    Query,
+    an_object,
+    as_list,
+    as_object,
+    names,
+)
 from saferank.ranker.level.decision import Decision
 
 # Kinds that look at one document at a time and at no other document.
@@ -171,17 +179,6 @@ def check_inner_hits(value: Any, key: str, decision: Decision) -> None:
         raise UnsafeRequest(
             f"{key}.explain", "it can list words of hidden documents; ask for it beside the query"
         )
-
-
-def an_object(value: Any, key: str) -> dict[str, Any]:
-    """The value, which has to be an object.
-
-    Raises:
-        UnsafeRequest: it is none.
-    """
-    if not isinstance(value, dict):
-        raise UnsafeRequest(key, "an object is expected")
-    return value
 
 
 def _with_queries(

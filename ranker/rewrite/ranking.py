@@ -349,7 +349,7 @@ _WEIGHTS = ("query_weight", "rescore_query_weight")
 def _weight(spec: dict[str, Any], name: str) -> float:
     try:
         return float(spec.get(name, 1))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

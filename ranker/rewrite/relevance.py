@@ -65,8 +65,10 @@ def may_be_zero(query: Query) -> bool:
     return any(map(may_be_zero, should))
 
 
-def _is_boosted(body: Json) -> bool:
+def _is_boosted(body: Any) -> bool:
     """Whether a leaf has a boost, for itself or for its field."""
+    if not isinstance(body, dict):
+        return True
     for options in body.values():
         if isinstance(options, dict) and "boost" in options:
             return True
@@ -115,5 +117,6 @@ def with_zeros_in_groups(found: Json) -> None:
                 scored[key] = 0.0
 
 
-def _is_ours(score: float | None) -> bool:
-    return score is not None and _OURS[0] < score < _OURS[1]
+def _is_ours(score: float | str | None) -> bool:
+    # The engine writes a score that is beyond numbers as a text.
+    return isinstance(score, int | float) and _OURS[0] < score < _OURS[1]

@@ -13,7 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import MATCH_ALL, Json, Page, Query, as_object, names
+from saferank.ranker.bodies import (
+    MATCH_ALL,
+    Json,
+    Page,
+    Query,
+    an_object,
+    as_object,
+    names,
+)
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.aggregations import safe_aggregations, unwrap
 from saferank.ranker.rewrite.highlights import by_the_query_given
@@ -28,7 +36,6 @@ from saferank.ranker.rewrite.neighbours import (
     stays_section,
 )
 from saferank.ranker.rewrite.query import (
-    an_object,
     check_highlight,
     safe_query,
     without_hidden,
@@ -284,8 +291,9 @@ def _script_fields(value: Any, key: str, decision: Decision) -> Any:
     return value
 
 
-def _check_name(name: str, key: str, decision: Decision) -> None:
+def _check_name(name: Any, key: str, decision: Decision) -> None:
     """Refuse a field that could be taken for one of the safety fields."""
+    name = str(name)
     for own in decision.fields.deciding:
         if own == name or own.startswith(f"{name}.") or name.startswith(f"{own}."):
             raise UnsafeRequest(key, f"it would take the place of the field {own!r}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.bodies import names
-from saferank.ranker.rewrite.query import an_object
+from saferank.ranker.bodies import an_object, names
 
 _ENTRY = names("completion prefix regex text")
 _COMPLETION = names("analyzer contexts field fuzzy regex shard_size size skip_duplicates")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
+from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Page
 from saferank.ranker.client.arguments import Request
 from saferank.ranker.client.ways import (
@@ -149,3 +151,11 @@ def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> No
 )
 def test_the_page_of_a_body(body: dict[str, Any], start: int, end: int) -> None:
     assert Page.of(body) == Page(start, end)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, 10**400, 2**31, "many", [], {}, b"x"])
+@pytest.mark.parametrize("key", ["from", "size"])
+def test_a_page_of_whole_numbers_only(key: str, odd: Any) -> None:
+    with pytest.raises(UnsafeRequest) as refused:
+        Page.of({key: odd})
+    assert refused.value.key == key

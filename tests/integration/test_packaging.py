@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 # Package folder in the checkout → where it is installed.
 PACKAGES = {
     "saferank": "saferank",
+    "calibration": "saferank/calibration",
     "indexer": "saferank/indexer",
     "mappings": "saferank/mappings",
     "models": "saferank/models",

@@ -23,13 +23,13 @@ def places(
         for item in source if through_lists else ():
             yield from places(item, path)
     elif isinstance(source, Mapping):
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            key, rest = ".".join(parts[:length]), ".".join(parts[length:])
-            if key in source and not rest:
-                yield source, key  # type: ignore[misc]
-            elif key in source:
-                yield from places(source[key], rest, through_lists=through_lists)
+        dot = path.find(".")
+        while dot >= 0:
+            if (key := path[:dot]) in source:
+                yield from places(source[key], path[dot + 1 :], through_lists=through_lists)
+            dot = path.find(".", dot + 1)
+        if path in source:
+            yield source, path  # type: ignore[misc]
 
 
 def values_at(source: object, path: str) -> Iterator[Any]:

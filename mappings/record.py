@@ -152,7 +152,10 @@ class SafetyRecord:
     @property
     def error(self) -> ErrorCode | None:
         """The first image's error, if any image has one."""
-        return next((image.error for image in self.images if image.error is not None), None)
+        for image in self.images:
+            if image.error is not None:
+                return image.error
+        return None
 
     def to_document(self) -> dict[str, Any]:
         """Give all fields that the indexer owns.

@@ -9,6 +9,11 @@ from urllib.parse import unquote_to_bytes
 from saferank.errors import ErrorCode, ImageError
 
 
+def is_data_uri(reference: str) -> bool:
+    """Whether a reference, without space around it, has the bytes in itself."""
+    return reference[:5].lower() == "data:"
+
+
 def read_data_uri(reference: str, max_bytes: int) -> bytes:
     """Decode a ``data:`` URI; the media type it claims is ignored.
 

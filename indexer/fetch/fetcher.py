@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.fetch.data_uri import read_data_uri
+from saferank.indexer.fetch.data_uri import is_data_uri, read_data_uri
 from saferank.indexer.fetch.files import read_file
 from saferank.indexer.fetch.http import Fetched, HttpSource
 from saferank.indexer.fetch.network import Resolver, system_resolver
@@ -50,10 +50,16 @@ class Fetcher:
     ) -> None:
         self.close()
 
-    def host_of(self, reference: str) -> str:
-        """The host that serves an image; empty for a file, a data URI, and what cannot be read."""
+    def host_of(self, reference: str) -> str | None:
+        """The host that serves an image; empty for a file, and for what leads to none.
+
+        None for a data URI: it is its own image.
+        """
+        reference = reference.strip()
+        if is_data_uri(reference):
+            return None
         try:
-            return self._http.host_of(reference) if self._is_http(reference.strip()) else ""
+            return self._http.host_of(reference) if self._is_http(reference) else ""
         except ImageError:
             return ""
 
@@ -104,7 +110,7 @@ class Fetcher:
         scheme = scheme.lower() if colon else ""
         if self._is_http(reference):
             return self._http.fetch(reference, etag, last_modified)
-        if scheme == "data":
+        if is_data_uri(reference):
             return Fetched(read_data_uri(reference, self._settings.max_bytes))
         if scheme in self._settings.stores and "::" not in reference:
             return Fetched(read_store(reference, self._settings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -22,8 +22,7 @@ class Lanes(Generic[T]):
 
     Args:
         call: must not raise.
-        references: each once.
-        lane_of: the lane of a reference.
+        lane_of: the references, each with its lane.
         threads: calls at once.
         width: calls at once in one lane that has a name.
     """
@@ -31,9 +30,8 @@ class Lanes(Generic[T]):
     def __init__(
         self,
         call: Callable[[str], T],
-        references: Iterable[str],
+        lane_of: Mapping[str, str],
         *,
-        lane_of: Callable[[str], str],
         threads: int,
         width: int,
     ) -> None:
@@ -41,8 +39,8 @@ class Lanes(Generic[T]):
         self._threads = threads
         self._width = width
         self._waiting: dict[str, deque[str]] = {}
-        for reference in references:
-            self._waiting.setdefault(lane_of(reference), deque()).append(reference)
+        for reference, lane in lane_of.items():
+            self._waiting.setdefault(lane, deque()).append(reference)
         self._running: Counter[str] = Counter()
         self._came: deque[tuple[str, T]] = deque()
         self._changed = threading.Condition()

@@ -131,7 +131,8 @@ class Pipeline:
             changed; None to fetch everything again.
         batch_size: frames in one call of the model.
         fetch_threads: images fetched at once.
-        lane: what a reference shares with others that are slow or away with it: its host.
+        lane: what a reference shares with others that are slow or away with it: its host; None
+            for one that has the bytes in itself, which no thread need wait for.
         lane_width: images fetched at once in one lane.
         max_images: of one document; those beyond fail.
         time_of_image: seconds that fetching one takes at most.
@@ -146,7 +147,7 @@ class Pipeline:
         fetch_again: Callable[[str, ImageRecord], FetchedImage | None] | None = None,
         batch_size: int = 16,
         fetch_threads: int = 8,
-        lane: Callable[[str], str] = lambda reference: "",
+        lane: Callable[[str], str | None] = lambda reference: "",
         lane_width: int = 8,
         max_images: int = 256,
         time_of_image: float = 20.0,
@@ -291,15 +292,20 @@ class Pipeline:
         if guard is not None:
             yield from _one_by_one(fetch, references, guard, until)
             return
+        lane_of = {reference: self._lane(reference) for reference in references}
+        here = [reference for reference, lane in lane_of.items() if lane is None]
         lanes = Lanes(
             fetch,
-            references,
-            lane_of=self._lane,
+            {reference: lane for reference, lane in lane_of.items() if lane is not None},
             threads=self._fetch_threads,
             width=self._lane_width,
         )
         began, at_first = time.monotonic(), count_waiting()
         with lanes.running():
+            for reference in here:
+                if time.monotonic() > until:
+                    return
+                yield reference, fetch(reference)
             for fetched in lanes.results(_TICK):
                 yield fetched
                 now = time.monotonic()
@@ -532,12 +538,12 @@ def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> I
     """What to store about an image, now that every frame went through the model."""
     if image.error is not None or image.sha256 is None:
         return ImageRecord(image.name, image.sha256, error=image.error, cause=image.cause)
-    if image.sha256 in known:
+    if (there := known.get(image.sha256)) is not None:
+        version = (image.name, image.etag, image.last_modified)
+        if version == (there.reference, there.etag, there.last_modified):
+            return there
         return replace(
-            known[image.sha256],
-            reference=image.name,
-            etag=image.etag,
-            last_modified=image.last_modified,
+            there, reference=image.name, etag=image.etag, last_modified=image.last_modified
         )
     probability = batch.probability(image.sha256)
     return ImageRecord(

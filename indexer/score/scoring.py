@@ -199,10 +199,11 @@ def _write(
 
 def _allowed_before(document: Document, record: SafetyRecord) -> bool:
     """Whether a person allowed it when it had other images than it has now."""
+    if document.override.get("override") != Override.ALLOW:
+        return False
     before = {image.sha256 for image in document.record.images}
     now = {image.sha256 for image in record.images}
-    allowed = document.override.get("override") == Override.ALLOW
-    return allowed and bool(before) and not now <= before
+    return bool(before) and not now <= before
 
 
 def _log_failed_images(document: Document, record: SafetyRecord) -> None:
@@ -234,8 +235,9 @@ def _done(document: Document, model: str, since: datetime) -> bool:
     What failed for a transient reason is not done.
     """
     stored = document.record
-    if any(image.error is not None and image.error.transient for image in stored.images):
+    scored_at = stored.scored_at
+    if stored.model != model or scored_at is None or scored_at < since:
         return False
-    if stored.model != model or stored.scored_at is None or stored.scored_at < since:
+    if any(image.error is not None and image.error.transient for image in stored.images):
         return False
     return [image.reference for image in stored.images] == document.reference_names

@@ -124,6 +124,7 @@ class DocumentStore:
     ) -> None:
         self._client = client
         self._fields = fields
+        self._objects = fields.objects
         self._image_field = image_field
         self._patience = patience
         self._blocked: set[str] = set()
@@ -372,7 +373,7 @@ class DocumentStore:
     @property
     def _read_fields(self) -> list[str]:
         # Whole from the top, or a list on the way would not show where nothing in it is asked for.
-        return [self._image_field, *(path.partition(".")[0] for path in self._fields.objects)]
+        return [self._image_field, *(path.partition(".")[0] for path in self._objects)]
 
     def _get(self, locations: Sequence[Json]) -> list[Json]:
         """Read by id; an entry that cannot be read so counts as not found."""
@@ -394,17 +395,18 @@ class DocumentStore:
 
     def _document(self, key: DocumentKey, entry: Json, uuids: Mapping[str, str]) -> Document:
         source = entry.get("_source", {})
+        objects = {path: value_at(source, path) for path in self._objects}
+        lists = (list_on_the_way(source, path) for path in self._objects)
         return Document(
             key,
             tuple(values_at(source, self._image_field)),
-            _inside(source, self._fields.root, SafetyFields.INDEXER_OWNED),
-            _inside(source, self._fields.override_object, tuple(NO_FIELDS)),
+            _some(objects[self._fields.root], SafetyFields.INDEXER_OWNED),
+            _some(objects[self._fields.override_object], NO_FIELDS),
             entry["_seq_no"],
             entry["_primary_term"],
             entry["_index"],
             uuids.get(entry["_index"], ""),
-            list_on_the_way(source, self._fields.root)
-            or list_on_the_way(source, self._fields.override_object),
+            next(filter(None, lists), None),
         )
 
     def _check_accept(self, documents: Iterable[Document]) -> None:
@@ -492,9 +494,8 @@ def _refusal(index: str, error: ApiError) -> str:
     return f"Elasticsearch refuses the request for {index!r}: {error}"
 
 
-def _inside(source: Json, path: str, names: Sequence[str]) -> dict[str, Any]:
-    """The values of these names in the object at a path."""
-    found: object = value_at(source, path)
+def _some(found: object, names: Iterable[str]) -> dict[str, Any]:
+    """The values of these names in what should be an object."""
     if not isinstance(found, Mapping):
         return {}
     return {name: found[name] for name in names if name in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from contextlib import suppress
@@ -42,6 +43,8 @@ def _prepare(**_: object) -> None:
         log.error("this worker process cannot be prepared; its tasks will say so again: %s", error)
     except Exception:
         log.exception("this worker process cannot be prepared; its tasks will say so again")
+    # What is there now stays; the garbage collector would go through all of it again and again.
+    gc.freeze()
 
 
 @task_postrun.connect

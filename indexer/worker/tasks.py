@@ -286,8 +286,10 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
     until = time.monotonic() + settings.seconds_to_start
     try:
         with clear_errors(settings.elasticsearch_url):
-            # Where it is away already, the task goes back at once, or an eager one fails.
-            index_exists(resources.client, settings.indexer.jobs_index)
+            if work.chunk is None:
+                # Where it is away already, the task goes back at once, or an eager one fails; a
+                # job's chunk has asked whether it is wanted.
+                index_exists(resources.client, settings.indexer.jobs_index)
             report = score_documents(
                 resources.pipeline,
                 resources.store,

@@ -238,6 +238,13 @@ def test_references_beside_a_base(server, reference):
         assert fetcher.host_of(reference.format(port=server.port)) == "127.0.0.1"
 
 
+@pytest.mark.parametrize("reference", ["data:,a", " DATA:image/png;base64,AA=="])
+def test_an_image_inside_its_reference_has_no_host(reference):
+    with fetching(base_url="http://127.0.0.1/") as fetcher:
+        assert fetcher.host_of(reference) is None
+        assert fetcher.host_of("data") == "127.0.0.1"
+
+
 def test_beside_a_base_files_need_their_scheme(tmp_path, server):
     (tmp_path / "a.jpg").write_bytes(b"file")
     base = f"http://127.0.0.1:{server.port}/"

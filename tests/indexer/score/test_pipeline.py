@@ -335,6 +335,36 @@ def test_documents_of_a_slow_host_do_not_hold_up_the_others() -> None:
     assert len(rest) < 10  # the others were not started any more
 
 
+def test_an_image_inside_its_reference_waits_for_no_thread() -> None:
+    go = threading.Event()
+    in_place = []
+
+    def fetch(reference: str) -> Fetched:
+        if reference == "host":
+            go.wait(30)
+        else:
+            in_place.append(threading.current_thread() is threading.main_thread())
+        return Fetched(png(51))
+
+    pipeline = Pipeline(
+        Brightness(),
+        fetch,
+        lambda data: decode(data, DecodeSettings()),
+        lane=lambda reference: reference if reference == "host" else None,
+        fetch_threads=1,
+    )
+    documents = [document("host"), *(document(f"data:{n}") for n in range(20))]
+    groups = pipeline.stream(documents, until=time.monotonic() + 60)
+    assert set(next(groups)) == set(range(1, 21))
+    assert in_place == [True] * 20
+    go.set()
+    assert [place for group in groups for place in group] == [0]
+    # When there is no time left, none is begun, and one document says so.
+    [only] = list(pipeline.stream(documents[1:], until=0.0))
+    assert [scored.record.error for scored in only.values()] == [ErrorCode.TIMEOUT]
+    assert len(in_place) == 20
+
+
 def test_an_image_that_ended_workers_while_it_was_fetched_is_not_fetched_again() -> None:
     stored = {"images": [{"reference": "http://a/", "error": "worker_lost", "cause": "twice"}]}
     model = Brightness()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saferank.errors import ConfigurationError
+from saferank.errors import ConfigurationError, ImageError
 from saferank.models.preprocess import PREPROCESSING, Input, varied
 
 if TYPE_CHECKING:
@@ -29,12 +26,14 @@ class Example:
     """One labelled picture.
 
     Attributes:
-        image: its file.
+        name: where it is.
         label: place of its class.
+        read: gives the bytes of its image file; raises ConfigurationError.
     """
 
-    image: Path
+    name: str
     label: int
+    read: Callable[[], bytes] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,60 +51,22 @@ class Examples:
     validation: Sequence[Example]
 
 
-# From the file of an example to its picture; raises ImageError.
-Load = Callable[[Path], "Image.Image"]
+# From the bytes of an image file to its picture; raises ImageError.
+Load = Callable[[bytes], "Image.Image"]
 
 
-def read_labels(path: Path, known: Sequence[str]) -> tuple[tuple[str, ...], Sequence[Example]]:
-    """Read a table of labels.
-
-    Args:
-        path: CSV in UTF-8 with the columns ``image`` (a file, relative to the table's folder) and
-            ``label`` (the name of a class, or its number).
-        known: names of the classes in the net's order, which also give the numbers their meaning;
-            labels that are none of them make classes of their own, in alphabetical order.
-
-    Returns:
-        The names of the classes, and the examples.
+def picture_of(example: Example, load: Load) -> Image.Image:
+    """Read and decode an example's picture.
 
     Raises:
-        ConfigurationError: the file is not such a table, or one image has two labels.
+        ConfigurationError: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: the labels cannot be read: {error}") from error
-    lines = csv.DictReader(StringIO(text))
-    for column in ("image", "label"):
-        if column not in (lines.fieldnames or ()):
-            raise ConfigurationError(
-                f"{path}: the column {column!r} is missing; there must be image and label"
-            )
-    labels: dict[Path, str] = {}
-    for line in lines:
-        where, label = f"{path}:{lines.line_num}", (line["label"] or "").strip()
-        if not line["image"] or not label:
-            raise ConfigurationError(f"{where}: image or label is empty")
-        image = path.parent / line["image"]
-        if labels.setdefault(image, label) != label:
-            raise ConfigurationError(
-                f"{where}: {line['image']} is labelled {labels[image]!r} and {label!r}; keep one"
-            )
-    return _numbered(path, labels, known)
-
-
-def _numbered(
-    path: Path, labels: dict[Path, str], known: Sequence[str]
-) -> tuple[tuple[str, ...], Sequence[Example]]:
-    numbers = {str(place): name for place, name in enumerate(known)}
-    named = {image: numbers.get(label, label) for image, label in labels.items()}
-    found = set(named.values())
-    classes = tuple(known) if found <= set(known) else tuple(sorted(found))
-    if len(found) < 2:
+        return load(example.read())
+    except ImageError as error:
         raise ConfigurationError(
-            f"{path}: all labels are of one class; there must be examples of two at least"
-        )
-    return classes, [Example(image, classes.index(name)) for image, name in named.items()]
+            f"{example.name}: {error} ({error.code.value}); take it out of the labels"
+        ) from error
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], ...]:
@@ -141,7 +102,7 @@ class Batches:
 
     Args:
         examples: what they are made of.
-        load: from a file to its picture.
+        load: from the bytes of a file to its picture.
         wanted: the net's input.
         size: examples a batch.
         seed: of the order and the variations.
@@ -200,7 +161,7 @@ class Batches:
             int(random.integers(resize[0] - wanted.size[0] + 1)),
             int(random.integers(resize[1] - wanted.size[1] + 1)),
         )
-        image = self._load(self._examples[at].image)
+        image = picture_of(self._examples[at], self._load)
         mirrored = bool(random.integers(2))
         return varied(image, wanted, resize=resize, corner=corner, mirrored=mirrored)
 
@@ -219,7 +180,7 @@ def in_order(
 
     Args:
         examples: what there is.
-        load: from a file to its picture.
+        load: from the bytes of a file to its picture.
         wanted: the net's input.
         size: examples a batch.
         pool: decodes pictures side by side.
@@ -231,4 +192,4 @@ def in_order(
         batch = list(examples[start : start + size])
         batch += batch[-1:] * (-len(batch) % multiple)
         mine = batch if part is None else batch[part(len(batch))]
-        yield np.stack(list(pool.map(lambda one: preprocess(load(one.image), wanted), mine)))
+        yield np.stack(list(pool.map(lambda one: preprocess(picture_of(one, load), wanted), mine)))

@@ -132,7 +132,7 @@ class Training:
         network: what is trained.
         given: the blobs that it starts from.
         examples: what it learns from.
-        load: from a file to its picture.
+        load: from the bytes of a file to its picture.
         wanted: the net's input.
         positive: place of the class whose probability is kept.
         recipe: how.
@@ -205,10 +205,9 @@ class Training:
         """Train, from the start or from where it stopped.
 
         Raises:
-            ImageError: a picture cannot be read.
             ModelFormatError: there is a checkpoint of something else in the folder.
-            ConfigurationError: the loss grows beyond all measure, so the rate is too high; or
-                the processes do not train alike.
+            ConfigurationError: a picture cannot be read; the loss runs away, so the rate is too
+                high; or the processes do not train alike.
             JobError: another process of the group has gone.
         """
         state, progress = self._resume()
@@ -247,8 +246,8 @@ class Training:
             asdict(self._recipe),
             self._wanted.model_dump(mode="json"),
             checkpoint.digest(self._start),
-            [(str(one.image), one.label) for one in self._examples.training],
-            [(str(one.image), one.label) for one in self._examples.validation],
+            [(one.name, one.label) for one in self._examples.training],
+            [(one.name, one.label) for one in self._examples.validation],
         ]
         fresh = _Progress(checkpoint.fingerprint(settings))
         self._group.check_alike(fresh.fingerprint, "labels, model and recipe")

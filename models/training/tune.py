@@ -10,9 +10,10 @@ from pathlib import Path
 from saferank.errors import ConfigurationError
 from saferank.models.caffe import Prototxt, read_prototxt, read_weights
 from saferank.models.description import ModelDescription, load_description, locate
-from saferank.models.training.examples import Examples, Load, read_labels, split
+from saferank.models.training.examples import Examples, Load, split
 from saferank.models.training.export import Anew, with_last_layer, write_model
 from saferank.models.training.fit import Fitted, Recipe, Training
+from saferank.models.training.labels import read_labels
 from saferank.models.training.network import Network, starting_blobs
 from saferank.models.training.processes import Group
 from saferank.models.training.report import area, write_report
@@ -91,7 +92,7 @@ def prepare(
         last_layer_rate: of a new last layer; None goes on with the source's.
         validation: share of each class to judge by.
         folder: for checkpoints, the model and the report.
-        load: from a file to its picture.
+        load: from the bytes of a file to its picture.
         group: the processes that train together.
 
     Raises:

@@ -15,7 +15,10 @@ from rich.progress import Progress
 
 from saferank.cli.extras import needs_extra
 from saferank.cli.watched import as_child, is_child, run_watched
-from saferank.errors import ConfigurationError, ImageError, SaferankError
+from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError, SaferankError
+from saferank.mappings.fields import SafetyFields
+from saferank.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from saferank.models.training.fit import Fitted, Recipe, Training
+    from saferank.models.training.processes import Group
     from saferank.models.training.tune import Tuning
 
 
@@ -40,10 +44,21 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     labels: Annotated[
-        Path,
-        typer.Argument(help="CSV with the columns image and label.", show_default=False),
-    ],
+        Path | None,
+        typer.Argument(
+            help="CSV or Parquet with the columns image and label, or an LMDB of Caffe's Datums.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    from_index: Annotated[
+        str | None,
+        typer.Option(
+            help="An index whose documents people allowed or blocked, instead of labels.",
+            metavar="INDEX",
+        ),
+    ] = None,
     source: Annotated[
         str, typer.Option("--from", help="A built-in name, or a model description.")
     ] = "open_nsfw",
@@ -100,6 +115,8 @@ def finetune(
     Started several times over with the variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR,
     MASTER_PORT), or by srun, the processes train one model together.
     """
+    if (labels is None) == (from_index is None):
+        raise typer.BadParameter("give labels, or --from-index", param_hint="LABELS")
     from saferank.models.training.place import Place, place_of
 
     place = Place() if alone else place_of(os.environ)
@@ -135,7 +152,7 @@ def finetune(
         except OSError as error:
             raise SaferankError(f"{out} cannot be made: {error.strerror}") from error
         tuning = prepare(
-            labels,
+            labels or _labels_of(from_index or "", source, out, group, console),
             source=source,
             name=name or out.resolve().name,
             positive=positive,
@@ -152,6 +169,60 @@ def finetune(
             _finish(tuning, fitted, recipe, out, console)
 
 
+def _labels_of(index: str, source: str, out: Path, group: Group, console: Console) -> Path:
+    """Write what people decided as labels, unless that was done: training goes on with the same."""
+    from saferank.indexer.fetch import Fetcher
+    from saferank.indexer.labels import LABELS, write_labels
+    from saferank.mappings.decisions import decided_documents
+    from saferank.models.description import load_description
+
+    folder = out / "labels"
+    if (folder / LABELS).exists():
+        return folder / LABELS
+    if group.count > 1:
+        raise ConfigurationError(
+            f"{folder / LABELS} is not there yet; begin with one process, --alone, which writes "
+            "it, and end that when it trains"
+        )
+    output = load_description(source)[0].output
+    others = [name for name in output.classes if name != output.positive]
+    if len(others) != 1:
+        raise ConfigurationError(
+            f"{source} tells {len(output.classes)} classes apart, and people's decisions only two; "
+            "start from a model of two"
+        )
+    settings = get_settings()
+    with (
+        clear_errors(settings.elasticsearch_url),
+        connect(settings) as client,
+        Fetcher(settings.fetch) as fetcher,
+    ):
+        documents = decided_documents(
+            client,
+            index,
+            SafetyFields.of(settings),
+            settings.image_field,
+            overrides_index=settings.overrides,
+        )
+        written = write_labels(
+            folder,
+            documents,
+            lambda reference: fetcher.fetch(reference).data,
+            allowed=others[0],
+            blocked=output.positive,
+        )
+    counts = ", ".join(f"{count} {label}" for label, count in written.pictures.items())
+    console.print(
+        f"decisions in {index}: {counts}; left out are {written.unclear} blocked documents with "
+        f"several images, {written.changed} images that changed since they were scored, and "
+        f"{written.unreadable} that cannot be fetched",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return folder / LABELS
+
+
 def _finish(tuning: Tuning, fitted: Fitted, recipe: Recipe, out: Path, console: Console) -> None:
     page = tuning.finish(fitted, facts=_facts(recipe))
     console.print(
@@ -163,24 +234,13 @@ def _finish(tuning: Tuning, fitted: Fitted, recipe: Recipe, out: Path, console: 
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _loader() -> Callable[[Path], Image.Image]:
+def _loader() -> Callable[[bytes], Image.Image]:
     """Reads a file as scoring does; of several frames, the first."""
     from saferank.indexer.decode import decode
-    from saferank.settings import get_settings
 
     settings = get_settings().decode
 
-    def load(path: Path) -> Image.Image:
-        try:
-            return decode(path.read_bytes(), settings).pictures[0]
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-        except ImageError as error:
-            raise ConfigurationError(
-                f"{path}: {error} ({error.code.value}); take it out of the labels"
-            ) from error
-
-    return load
+    return lambda data: decode(data, settings).pictures[0]
 
 
 def _train(training: Training, console: Console) -> Fitted:

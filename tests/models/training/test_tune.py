@@ -1,6 +1,7 @@
 """From labels to a model: what it learns, that it can be interrupted, what is written."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from saferank.models.training.tune import Tuning, prepare
 RECIPE = Recipe(epochs=6, batch=8, rate=0.05, step_size=4, frozen_statistics=False, patience=6)
 
 
-def load(path: Path) -> Image.Image:
-    return Image.open(path)
+def load(data: bytes) -> Image.Image:
+    return Image.open(BytesIO(data))
 
 
 def tuning(
@@ -53,7 +54,7 @@ def test_a_net_learns_and_its_files_give_what_it_learnt(
     page = made.finish(fitted, facts={"rate": "0.05"})
     model = load_model(tmp_path / "out" / "model.toml")
     assert model.description.output.classes == ("lying", "standing")
-    blobs = np.stack([model.preprocess(load(one.image)) for one in made.examples.validation])
+    blobs = np.stack([model.preprocess(load(one.read())) for one in made.examples.validation])
     np.testing.assert_allclose(
         model.probabilities(blobs),
         fitted.evaluations[fitted.best].probabilities,

@@ -55,22 +55,23 @@ def states_of(
         and layout.one_object
         and layout.dotted.isdisjoint(set().union(*sources))
     )
-    # The usual hit in one go: scored, undecided, with its safety object in the source.
-    values: list[float | None] = [
-        value
-        if simple
-        and type(safety := source.get(root)) is dict
-        and type(value := safety.get("probability")) is float
-        and 0 <= value <= 1
-        and "override" not in safety
-        and ((status := safety.get("status")) is None or status == SCORED)
-        and (model is None or safety.get("model") == model)
-        and (in_source or "fields" not in hit)
-        else None
-        for hit, source in zip(hits, sources, strict=True)
-    ]
+    values: list[float | None] = [None] * len(hits)
+    if simple:
+        # The usual hit in one go: scored, undecided, with its safety object in the source.
+        values = [
+            value
+            if type(safety := source.get(root)) is dict
+            and type(value := safety.get("probability")) is float
+            and 0 <= value <= 1
+            and "override" not in safety
+            and safety.get("status", SCORED) == SCORED
+            and (model is None or safety.get("model") == model)
+            and (in_source or "fields" not in hit)
+            else None
+            for hit, source in zip(hits, sources, strict=True)
+        ]
     codes = bytearray(len(values))
-    for number, value in enumerate(values):
+    for number, value in enumerate(values) if None in values else ():
         if value is None:
             hit, record = hits[number], sources[number].get(root, {})
             if not simple or type(record) is not dict or not (in_source or "fields" not in hit):
@@ -159,7 +160,7 @@ class HitReader:
     def describe(self, hits: Sequence[Json], decision: Decision) -> list[Json]:
         """What the decision does to each hit."""
         states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
-        return list(decision.describe(states))
+        return decision.describe(states)
 
     def can_read(self, hits: Sequence[Json]) -> bool:
         """Whether the hits have what it reads; an index can be without sources."""

@@ -41,8 +41,10 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
             safe client's ``rerank`` reads them, and finds out.
     """
     given = list(hits)
-    check_named(given, decision)
-    return put_in_order([hit for hit in given if not _blocked_elsewhere(hit, decision)], decision)
+    if decision.blocked_elsewhere:
+        check_named(given, decision)
+        given = [hit for hit in given if not _blocked_elsewhere(hit, decision)]
+    return put_in_order(given, decision)
 
 
 def check_named(hits: Iterable[Mapping[str, Any]], decision: Decision) -> None:
@@ -84,8 +86,10 @@ def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[
         factor = item["factor"]
         if factor is None:
             continue  # Hidden.
-        new = dict(hit)
-        new["_score"] = score if score is None or factor == 1 else demote_score(score, factor)
+        new = hit.copy() if type(hit) is dict else dict(hit)  # Twice as fast, for most.
+        if factor != 1 and score is not None:
+            score = demote_score(score, factor)
+        new["_score"] = score
         new[KEY] = item
         result.append(new)
     # Sorting keeps the order of equals, also in reverse.

@@ -83,7 +83,7 @@ def with_body(arguments: Mapping[str, Any]) -> Json:
 def _body_of(body: Any) -> Mapping[str, Any]:
     if body is None:
         return {}
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict | Mapping):  # A dictionary is found to be one far sooner.
         raise UnsafeRequest("body", "give it as an object, not as text")
     if not all(isinstance(key, str) for key in body):
         raise UnsafeRequest("body", "its keys are to be texts")

@@ -181,8 +181,9 @@ def _informed(
     run: Callable[..., Plan[R]], decision: Decision, knowledge: Knowledge, arguments: Any
 ) -> Plan[R]:
     """The plan under the decision, which knows by then what people blocked."""
-    known = yield from know_overrides(decision, knowledge)
-    return (yield from run(known, knowledge, **arguments))
+    if decision.overrides_index is not None:
+        decision = yield from know_overrides(decision, knowledge)
+    return (yield from run(decision, knowledge, **arguments))
 
 
 class Passed(Generic[P, R, A]):

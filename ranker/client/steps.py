@@ -42,6 +42,12 @@ class Step(NamedTuple):
         return {key: value for key, value in given.items() if key not in _FOR_THE_APPLICATION}
 
 
+# Parts of a body that takes one search and no look at limits, as most do.
+_PLAIN = names(
+    """
+    _source docvalue_fields fields from highlight query size stored_fields timeout track_total_hits
+    """
+)
 _FOR_THE_APPLICATION = names("rest_total_hits_as_int scroll typed_keys")
 
 Steps = Generator[Step, Json, Json]
@@ -60,6 +66,9 @@ def in_query(
         knowledge: learns when the engine tells other limits.
         limits: of the indices, as far as they are known.
     """
+    if body.keys() <= _PLAIN:
+        scroll = "scroll" in request.parameters
+        return (yield Step(rewrite_search(body, decision, scroll=scroll, limits=limits)))
     while True:
         answer = yield from _within(request, body, decision, limits)
         if "error" not in answer:

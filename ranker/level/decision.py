@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,11 +13,12 @@ from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import shortest
 from saferank.mappings.overrides import Overrides
-from saferank.ranker.bodies import Query
+from saferank.ranker.bodies import Json, Query
 from saferank.ranker.level.demotion import Band, demoted, functions, functions_for_few, scoring
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import StateQueries, States, any_of
-from saferank.ranker.level.verdicts import Action, Rule, Verdicts, hidden, visible
+from saferank.ranker.level.thresholds import ranges_of
+from saferank.ranker.level.verdicts import Action, Rule, Verdict, hidden, verdicts, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,34 +162,35 @@ class Decision:
         """A query that all demoted documents match, if the level demotes; not to be changed."""
         return any_of(demoted(self.level, self.queries))
 
-    @cached_property
-    def verdicts(self) -> Verdicts:
-        """What the level does to a document in any state."""
-        return Verdicts.of(self.level)
-
-    def describe(self, states: States) -> Iterator[dict[str, Any]]:
+    def describe(self, states: States) -> list[Json]:
         """What happens to each of N documents and why, in the form of ``Explanation.to_dict``.
 
         Made for every hit of every search, so it is fast: probabilities are as the documents have
         them. Each dictionary is the caller's own.
         """
-        templates, curves = self._templates
+        templates = self._templates
         probabilities = states.probabilities
-        places = self.verdicts.find(states.codes, probabilities)
-        for place, value, rounded in zip(places, states.values, probabilities, strict=True):
-            told = templates[place].copy()  # Twice as fast as made of parts.
+        ranges = ranges_of(probabilities, self.level)
+        result = []
+        for code, found, value, rounded in zip(
+            states.codes, ranges, states.values, probabilities, strict=True
+        ):
+            template, factor = templates[code][found]
+            told = template.copy()  # Twice as fast as made of parts.
             told["probability"] = value
-            if (factor := curves[place]) is not None:
+            if factor is not None:
                 told["factor"] = factor(rounded)
-            yield told
+            result.append(told)
+        return result
 
     @cached_property
-    def _templates(self) -> tuple[list[dict[str, Any]], list[Callable[[float], float] | None]]:
-        """By verdict: what is the same for all its documents, and the factor where it is not."""
-        table = self.verdicts.table
+    def _templates(self) -> list[list[tuple[Json, Callable[[float], float] | None]]]:
+        """By code and range: what is the same for all documents, and the factor where it is not."""
         factors = {Action.SHOWN: 1.0, Action.DEMOTED: self.demotion.floor, Action.HIDDEN: None}
-        templates = [
-            Explanation(
+        band = Band.of(self.level, self.demotion)
+
+        def template(verdict: Verdict) -> Json:
+            return Explanation(
                 action=verdict.action,
                 rule=verdict.rule,
                 factor=factors[verdict.action],
@@ -197,11 +199,13 @@ class Decision:
                 hide_from=self.level.hide_from,
                 level_name=self.level_name,
             ).to_dict()
-            for verdict in table
+
+        def curve(verdict: Verdict) -> Callable[[float], float] | None:
+            return band.factor if band and verdict.by_probability else None
+
+        return [
+            [(template(verdict), curve(verdict)) for verdict in row] for row in verdicts(self.level)
         ]
-        band = Band.of(self.level, self.demotion)
-        curve = band.factor if band else None
-        return templates, [curve if verdict.by_probability else None for verdict in table]
 
     def _check_overrides(self) -> None:
         needed = self.overrides_index is not None and self.level.blocked is Treatment.HIDE

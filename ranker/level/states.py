@@ -45,6 +45,20 @@ def any_of(conditions: Sequence[Query]) -> Query:
     return {"bool": {"should": list(conditions)}}
 
 
+def none_of(conditions: Sequence[Query]) -> Query:
+    """Documents that meet none of the conditions (one or more), in as few queries as it takes."""
+    clauses: Query = {}
+    for condition in conditions:
+        parts = condition.get("bool", {})
+        if parts.keys() == {"must_not"}:
+            clauses.setdefault("filter", []).append(any_of(parts["must_not"]))
+        elif parts.keys() == {"should"}:
+            clauses.setdefault("must_not", []).extend(parts["should"])
+        else:
+            clauses.setdefault("must_not", []).append(condition)
+    return {"bool": clauses}
+
+
 @dataclass(frozen=True)
 class StateQueries:
     """Queries that match documents by their state.

@@ -16,14 +16,14 @@ anything else        shown
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.states import ALLOW, BLOCK, STATES, StateQueries, any_of
-from saferank.ranker.level.thresholds import Range, hide_range, ranges_of
+from saferank.ranker.level.states import ALLOW, BLOCK, STATES, StateQueries, any_of, none_of
+from saferank.ranker.level.thresholds import Range, hide_range
 
 
 class Action(StrEnum):
@@ -45,9 +45,6 @@ class Rule(StrEnum):
     FAILED = "failed"
     NO_IMAGE = "no_image"
     BELOW_THRESHOLDS = "below_thresholds"
-
-
-_RANGES = len(Range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,37 +93,15 @@ _ACTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """The verdicts of a level on every state and range, M of them.
-
-    Attributes:
-        level: the level.
-        table: at ``code * len(Range) + range``, for the codes of ``States``.
-    """
-
-    level: Level
-    table: tuple[Verdict, ...]
-
-    @classmethod
-    def of(cls, level: Level) -> Verdicts:
-        """The table of a level."""
-        table = tuple(
+def verdicts(level: Level) -> list[list[Verdict]]:
+    """All verdicts of a level: by the code of ``States``, then by the range of the probability."""
+    return [
+        [
             verdict(level, {name for name, bit in STATES.items() if code & bit}, probability)
-            for code in range(1 << len(STATES))
             for probability in Range
-        )
-        return cls(level, table)
-
-    def find(self, codes: Iterable[int], probabilities: Iterable[float]) -> list[int]:
-        """The place in the table of each document's verdict.
-
-        Args:
-            codes: of N documents, as ``States`` has them.
-            probabilities: of the same documents, as the engine has them.
-        """
-        ranges = ranges_of(probabilities, self.level)
-        return [code * _RANGES + found for code, found in zip(codes, ranges, strict=True)]
+        ]
+        for code in range(1 << len(STATES))
+    ]
 
 
 def hidden(level: Level, queries: StateQueries) -> list[Query]:
@@ -147,11 +122,11 @@ def visible(level: Level, queries: StateQueries) -> Query:
     """
     conditions = [*queries.in_range(hide_range(level)), *queries.unusual(level, Treatment.HIDE)]
     if level.blocked is not Treatment.HIDE:
-        undecided = {"bool": {"must_not": conditions}}
+        undecided = none_of(conditions)
         return {"filter": [any_of([undecided, queries.decided])]} if conditions else {}
     if not conditions:
         return {"must_not": [*queries.blocked, *queries.blocked_elsewhere]}
-    undecided = {"bool": {"must_not": [*conditions, queries.decided]}}
+    undecided = none_of([*conditions, queries.decided])
     allowed, blocked = (queries.override(value) for value in (ALLOW, BLOCK))
     return {
         "filter": [any_of([undecided, allowed])],

@@ -39,7 +39,7 @@ def without_traces(answer: Json, decision: Decision | None) -> Json:
     if "profile" in answer:
         result = {**result, "profile": _times(answer["profile"])}
     hits = as_object(answer.get("hits")).get("hits") or ()
-    if any("_explanation" in hit for hit in hits):
+    if True in ["_explanation" in hit for hit in hits]:
         shown = [{**hit, "_explanation": without_others(hit.get("_explanation"))} for hit in hits]
         result = {**result, "hits": {**answer["hits"], "hits": shown}}
     return result

@@ -12,7 +12,7 @@ from saferank.mappings.fields import SafetyFields
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.demotion import demoted, functions, functions_for_few
 from saferank.ranker.level.level import Demotion, Level, Treatment
-from saferank.ranker.level.states import STATES, StateQueries, States, any_of
+from saferank.ranker.level.states import STATES, StateQueries, States, any_of, none_of
 from saferank.ranker.level.thresholds import Interval
 from saferank.ranker.level.verdicts import hidden
 
@@ -157,9 +157,26 @@ def test_the_hidden_and_the_visible() -> None:
     decision = Decision(level_name="x", level=rules)
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
     assert decision.visible == {
-        "filter": [either({"bool": {"must_not": [*conditions, DECIDED]}}, ALLOW)],
+        "filter": [either({"bool": {"must_not": [*flat(*conditions), DECIDED]}}, ALLOW)],
         "must_not": [BLOCK, UNMAPPED_FAILS],
     }
+
+
+def flat(*conditions: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each of several that are enough, in the place of the one around them."""
+    return [part for item in conditions for part in item.get("bool", {}).get("should", [item])]
+
+
+def test_none_of_several_conditions_in_few_queries() -> None:
+    strange = status_but_none_of("scored")
+    assert none_of([EITHER, WITHOUT, BLOCK]) == {
+        "bool": {
+            "must_not": [{"terms": {"safety.status": ["failed", "no_image"]}}, strange, BLOCK],
+            "filter": [EXISTS],
+        }
+    }
+    unaccounted = {"bool": {"must_not": [EXISTS, FAILED]}}
+    assert none_of([unaccounted]) == {"bool": {"filter": [either(EXISTS, FAILED)]}}
 
 
 def test_the_visible_of_mild_levels() -> None:

@@ -1,4 +1,5 @@
-"""What safe search costs: every way of demoting as a ratio to the raw query.
+"""What safe search costs: each level and every way of demoting, as a ratio to the raw query and to
+the filter of the level, put around the query by hand.
 
 All ways are interleaved query by query, in random order, in one run, through the same Python
 client, so that a busy machine slows all of them. Needs an Elasticsearch node (``saferank stack
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ranker_corpus import ensure_corpus, word
 
-from saferank.ranker import Policy, SafeSearch, load_policy, rerank
+from saferank.ranker import Decision, Policy, SafeSearch, load_policy, rerank
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.settings import get_settings
 
@@ -68,10 +69,17 @@ def queries(seed: int = 7) -> dict[str, list[Json]]:
     return result
 
 
+# Level -> the client's way, and the same filter by hand.
+BY_HAND = {
+    "strict": ("client, strict", "by hand, strict"),
+    "moderate": ("client, moderate", "by hand, moderate"),
+}
+
+
 def ways(client: Elasticsearch, index: str, policy: Policy) -> dict[str, Way]:
     """The raw query first, then every way of making it safe."""
     context = {"requested": "moderate"}
-    decision = policy.resolve(context)
+    decision, strictly = policy.resolve(context), policy.decision_for("strict")
     safe = SafeSearch(client, policy)
 
     def send(body: Json) -> Any:
@@ -80,8 +88,13 @@ def ways(client: Elasticsearch, index: str, policy: Policy) -> dict[str, Way]:
     def in_query(body: Json) -> Any:
         return send(rewrite_search(body, decision))
 
-    def filtered(body: Json) -> Any:
-        return send(rewrite_search(body, decision, demote=False))
+    def filtering(level: Decision) -> Way:
+        clauses = level.visible  # What an application would have as a constant.
+
+        def filtered(body: Json) -> Any:
+            return send({**body, "query": {"bool": {"must": [body["query"]], **clauses}}})
+
+        return filtered
 
     def strict(body: Json) -> Any:
         context = {"audience": "child"}
@@ -97,8 +110,9 @@ def ways(client: Elasticsearch, index: str, policy: Policy) -> dict[str, Way]:
 
     return {
         "raw": send,
-        "filter": filtered,
+        "by hand, strict": filtering(strictly),
         "client, strict": strict,
+        "by hand, moderate": filtering(decision),
         "client, moderate": overfetch,
         "in query": in_query,
         "rerank": reranked,
@@ -153,6 +167,18 @@ def table_of(title: str, rows: dict[str, dict[str, list[float]]]) -> Table:
     return table
 
 
+def goals_table(title: str, rows: dict[str, dict[str, list[float]]]) -> Table:
+    """The client as a ratio to the same filter by hand: the median over the kinds of queries."""
+    table = Table("level", "median", "p95", title=title, title_justify="left")
+    for level, (client, by_hand) in BY_HAND.items():
+        ratios = [
+            statistics.median(of(times[client]) / of(times[by_hand]) for times in rows.values())
+            for of in (statistics.median, p95)
+        ]
+        table.add_row(level, *(f"{ratio:.3f}" for ratio in ratios))
+    return table
+
+
 def python_costs(policy: Policy, console: Console) -> None:
     """What is spent in this process alone."""
     decision = policy.decision_for("moderate")
@@ -202,6 +228,7 @@ def main() -> None:
                 rows[label] = measure(alternatives, bodies, options.repeats)
             about = f"{title}, {options.documents:,} documents: ratio to raw, quiet / median / p95"
             console.print(table_of(about, rows))
+            console.print(goals_table(f"{title}: ratio to the same filter by hand", rows))
     console.print(f"ways that the client chose: {used}")
 
 

@@ -116,6 +116,11 @@ class Knowledge:
     limits: dict[str | None, tuple[float, Limits]] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
+    def recent(self, target: Target, fields: SafetyFields) -> Known | None:
+        """What a look has shown that is not long ago."""
+        known = self.known.get((target, fields))
+        return known if known is not None and known.age < _LOOK_AGAIN_AFTER else None
+
     def remember(self, target: Target, fields: SafetyFields, known: Known) -> None:
         """Keep what a look has shown."""
         if len(self.known) >= _REMEMBERED:
@@ -205,8 +210,7 @@ def check_fields(
     Raises:
         MappingError: an index lacks a field, has it of another type, or in a nested object.
     """
-    known = knowledge.known.get((target, fields))
-    if known is not None and unexpected is None and known.age < _LOOK_AGAIN_AFTER:
+    if unexpected is None and (known := knowledge.recent(target, fields)) is not None:
         return known
     knowledge.known.pop((target, fields), None)
     if target.point_in_time is None:

@@ -64,12 +64,13 @@ def search(
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search``."""
     request = parse_request(arguments)
-    known = yield from check_fields(request.target, decision.fields, knowledge)
+    target = request.target
+    known = knowledge.recent(target, decision.fields)
+    if known is None:
+        known = yield from check_fields(target, decision.fields, knowledge)
     answer, last = yield from _sent(request, decision, knowledge, known)
     if answer.unexpected is not None:
-        known = yield from check_fields(
-            request.target, decision.fields, knowledge, answer.unexpected
-        )
+        known = yield from check_fields(target, decision.fields, knowledge, answer.unexpected)
         answer, last = yield from _sent(request, decision, knowledge, known)
     if isinstance(last, ApiError):
         raise last

@@ -15,6 +15,8 @@ from saferank.mappings.float32 import as_probability
 
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
 _LONGEST_REFERENCE = 512
+# Of an image record; they are compared, and sent to servers.
+_TEXTS = ("sha256", "cause", "etag", "last_modified")
 
 
 class Status(StrEnum):
@@ -106,6 +108,9 @@ class ImageRecord:
             raise TypeError("an image record needs a reference")
         if error is not None and error not in _CODES:
             raise ValueError(f"there is no error code {error!r}")
+        for name in _TEXTS:
+            if not isinstance(values.get(name), str | None):
+                raise TypeError(f"{name!r} of an image record is text")
         return cls(
             reference=reference,
             sha256=values.get("sha256"),
@@ -204,7 +209,7 @@ class StoredRecord:
     def images(self) -> tuple[ImageRecord, ...]:
         """What is stored about its images."""
         images = self.values.get("images")
-        return tuple(_readable(images if isinstance(images, list) else []))
+        return tuple(readable_images(images if isinstance(images, list) else []))
 
     def says(self, record: SafetyRecord) -> bool:
         """Whether it says all that a record says, but for the time."""
@@ -214,7 +219,8 @@ class StoredRecord:
         return same and bool(self.values.get("scored_at"))
 
 
-def _readable(images: Iterable[Any]) -> Iterator[ImageRecord]:
+def readable_images(images: Iterable[Any]) -> Iterator[ImageRecord]:
+    """Read stored image objects, and pass over those that others made."""
     for values in images:
         try:
             yield ImageRecord.from_document(values)

@@ -19,7 +19,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from saferank.connection import index_exists, make_index
-from saferank.mappings.record import ImageRecord
+from saferank.mappings.record import ImageRecord, readable_images
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,8 @@ class Memory:
         except (ApiError, TransportError) as error:
             log.warning("what is known of images cannot be read: %s", error)
             return []
-        return [
-            ImageRecord.from_document(entry["_source"]["image"])
-            for entry in entries
-            if entry.get("found")
-        ]
+        found = (entry["_source"].get("image") for entry in entries if entry.get("found"))
+        return list(readable_images(found))
 
     def remember(self, model: str, images: Sequence[ImageRecord]) -> None:
         """Keep what is known of images that have a probability."""

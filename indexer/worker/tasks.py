@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, Task, shared_task
+from celery.exceptions import Reject
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
@@ -129,16 +130,24 @@ def score(
                 raise  # there is no queue to go back to
             # Nothing is wrong with the documents: they wait until the service is back.
             log.warning("putting %d documents of %s back: %s", len(ids), index, error)
-            raise self.retry(
-                exc=error,
-                # A block on writes lasts; what is only away or busy may be back in a moment.
-                countdown=random.uniform(*_LATER if isinstance(error, IndexBlocked) else _SOON),  # noqa: S311
-                kwargs={
-                    **(self.request.kwargs or {}),
-                    "alone": work.suspicious,
-                    "queued_at": time.time(),
-                },
-            ) from error
+            _put_back(self, work, error)
+
+
+def _put_back(task: Task[Any, Any], work: _Work, error: Exception) -> NoReturn:
+    """Have a task come again in a while."""
+    # A block on writes lasts; what is only away or busy may be back in a moment.
+    seconds = random.uniform(*_LATER if isinstance(error, IndexBlocked) else _SOON)  # noqa: S311
+    again = {
+        **(task.request.kwargs or {}),
+        "alone": work.suspicious,
+        "queued_at": time.time(),
+    }
+    try:
+        raise task.retry(exc=error, countdown=seconds, kwargs=again) from error
+    except Reject as rejected:
+        # The broker takes no new message, and Celery would drop this one.
+        log.error("the task goes back to the broker as it is: %s", rejected.args[0])
+        raise Reject(error, requeue=True) from error
 
 
 def _do(app: Celery, work: _Work) -> None:

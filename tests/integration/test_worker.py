@@ -1,6 +1,7 @@
 """Real workers on a real broker, scoring with the real model."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,36 @@ def test_a_worker_that_cannot_go_on_exits_with_one(
             broker.stop()
     assert "Unrecoverable error" in log.read_text()
     assert len(log.read_text().splitlines()) < 100
+
+
+def test_a_task_that_a_full_broker_does_not_take_back_is_not_lost(
+    indexer_settings: Settings, indexer_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The cluster goes away while the task is at work, and the broker is full then."""
+    log = tmp_path / "worker.log"
+    with temporary_folder() as folder, socket.create_server(("127.0.0.1", 0)) as cluster:
+        broker = start_broker(folder / "valkey")
+        settings = indexer_settings.model_copy(update={"broker_url": broker.url})
+        environment = {
+            **indexer_environment,
+            "SAFERANK_BROKER_URL": broker.url,
+            "SAFERANK_ELASTICSEARCH_URL": f"http://127.0.0.1:{cluster.getsockname()[1]}",
+        }
+        try:
+            with redis.Redis.from_url(broker.url) as admin:
+                queue_documents("any", "1", app=create_app(settings), settings=settings)
+                with running_worker(environment, log, fast=True):
+                    cluster.settimeout(60)
+                    asked, _ = cluster.accept()
+                    admin.config_set("maxmemory", "1")
+                    asked.close()
+                    cluster.close()
+                    wait_until(lambda: "goes back to the broker" in log.read_text(), "the reject")
+                admin.config_set("maxmemory", "0")
+                left = admin.llen(settings.indexer.fresh_queue) + admin.hlen("unacked")
+        finally:
+            broker.stop()
+    assert left == 1
 
 
 def test_asking_the_workers_leaves_no_reply_for_children_to_wait_for(

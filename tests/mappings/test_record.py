@@ -86,6 +86,9 @@ def test_image_records_read_back_as_stored(image: ImageRecord) -> None:
         {"reference": "a", "probability": 1.5},
         {"reference": "a", "probability": "high"},
         {"reference": "a", "probability": [0.5]},
+        {"reference": "a", "probability": 0.5, "sha256": ["00"]},
+        {"reference": "a", "probability": 0.5, "etag": 7},
+        {"reference": "a", "probability": 0.5, "last_modified": {}},
     ],
 )
 def test_a_foreign_image_object_is_refused(values: dict[str, object]) -> None:

@@ -37,12 +37,17 @@ class Override(StrEnum):
     BLOCK = "block"
 
 
+def to_bytes(text: str) -> bytes:
+    """UTF-8, also of what a document may hold and Unicode forbids: half of a surrogate pair."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def reference_name(reference: object) -> str:
     """A reference as it is stored and logged: a long one keeps its start and gets a digest."""
     text = reference if isinstance(reference, str) else repr(reference)
     if len(text) <= _LONGEST_REFERENCE:
         return text
-    return f"{text[:64]}…{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{text[:64]}…{hashlib.sha256(to_bytes(text)).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

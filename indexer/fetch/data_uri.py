@@ -25,7 +25,7 @@ def read_data_uri(reference: str, max_bytes: int) -> bytes:
         raise ImageError(ErrorCode.UNSUPPORTED_REFERENCE, "the data URI has no comma")
     if len(payload) > 3 * max_bytes:  # percent-encoding takes three characters a byte
         raise _too_large(max_bytes)
-    data = unquote_to_bytes(payload)
+    data = unquote_to_bytes(payload.encode("utf-8", "surrogatepass"))
     if head.rstrip().lower().endswith(";base64"):
         data = _from_base64(data)
     if len(data) > max_bytes:

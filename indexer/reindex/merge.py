@@ -11,7 +11,7 @@ from typing import Any
 from saferank.indexer.documents import Json
 from saferank.mappings import SafetyFields
 from saferank.mappings.paths import list_on_the_way, places, put_at, remove_at, values_at
-from saferank.mappings.record import reference_name
+from saferank.mappings.record import reference_name, to_bytes
 
 
 def merged(
@@ -73,7 +73,7 @@ def digest(source: Json, fields: SafetyFields) -> str:
             if parent[key] in ({}, None):
                 del parent[key]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(to_bytes(text)).hexdigest()
 
 
 def _references(score: Json) -> list[object]:

@@ -19,7 +19,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from saferank.connection import index_exists, make_index
-from saferank.mappings.record import ImageRecord, readable_images
+from saferank.mappings.record import ImageRecord, readable_images, to_bytes
 
 log = logging.getLogger(__name__)
 
@@ -95,4 +95,4 @@ class Memory:
 
 
 def _id(model: str, reference: str) -> str:
-    return hashlib.sha256(f"{model}\0{reference}".encode()).hexdigest()
+    return hashlib.sha256(to_bytes(f"{model}\0{reference}")).hexdigest()

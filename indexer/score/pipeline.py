@@ -25,7 +25,7 @@ from saferank.indexer.documents import Document
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.lanes import Lanes
 from saferank.mappings.float32 import as_probability
-from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name
+from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name, to_bytes
 
 log = logging.getLogger(__name__)
 
@@ -502,7 +502,7 @@ def _one_by_one(
         if time.monotonic() > until:
             return
         try:
-            with guard(hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()):
+            with guard(hashlib.sha256(to_bytes(reference)).hexdigest()):
                 fetched = fetch(reference)
         except ImageError as error:
             fetched = error

@@ -1,5 +1,6 @@
 """Scoring documents of a real index, with other writers at work at the worst moments."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.decode import Decoded, decode
+from saferank.indexer.fetch import Fetcher
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Pipeline
@@ -17,7 +19,7 @@ from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.float32 import as_probability
-from saferank.settings import DecodeSettings
+from saferank.settings import DecodeSettings, FetchSettings
 
 Put = Callable[..., None]
 
@@ -329,6 +331,46 @@ def test_a_document_written_anew_has_its_score_again_without_the_model(
         assert other.frames == 1  # known of one model is not known of another
     finally:
         client.indices.delete(index=memory_index, ignore_unavailable=True)
+
+
+def test_half_a_surrogate_pair_fails_its_own_document_only(
+    client: Elasticsearch, index_name: str, store: DocumentStore, put: Put
+) -> None:
+    """JSON can hold it, an application may send it, and no encoding of Unicode has it."""
+    half = "\\ud83d"
+    references = {
+        "short": f"http://a/{half}",
+        "long": f"http://a/{half}{'x' * 600}",
+        "data": f"data:;base64,{half}",
+        "text": f"data:,{half}",
+    }
+    put("good", grey(51))
+    for id, reference in references.items():
+        client.perform_request(
+            "PUT",
+            f"/{index_name}/_doc/{id}",
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+            body=f'{{"image": "{reference}"}}'.encode(),
+        )
+    memory_index = f"{index_name}-memory"
+    fetcher = Fetcher(FetchSettings())
+    pipeline = Pipeline(Brightness(), fetcher.fetch, lambda data: decode(data, DecodeSettings()))
+    try:
+        report = score_documents(
+            pipeline,
+            store,
+            index_name,
+            keys("good", *references),
+            memory=Memory(client, memory_index),
+        )
+    finally:
+        client.indices.delete(index=memory_index, ignore_unavailable=True)
+    assert report.counts["scored"] == 1
+    assert dict(report.failures) == {"unsupported_reference": 3, "not_an_image": 1}
+    for id, reference in references.items():
+        source = client.get(index=index_name, id=id)["_source"]
+        assert source["image"] == json.loads(f'"{reference}"')
+        assert source["safety"]["status"] == "failed"
 
 
 def test_without_its_memory_scoring_goes_on(

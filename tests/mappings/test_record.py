@@ -102,6 +102,12 @@ def test_long_references_are_shortened_and_stay_apart(one: str, other: str) -> N
     assert (reference_name(one) == reference_name(other)) == (one == other)
 
 
+def test_a_reference_with_half_a_surrogate_pair_has_a_name() -> None:
+    one, other = (reference_name(half + "x" * 600) for half in ("\ud83d", "\ude00"))
+    assert one != other
+    assert one.startswith("\ud83d")
+
+
 def test_short_references_stay_as_they_are() -> None:
     assert reference_name("https://a/ä.png") == "https://a/ä.png"
 

@@ -124,3 +124,8 @@ def test_an_array_of_the_applications_own_is_copied_as_it_is() -> None:
     for copied in (None, scored):
         document = merged(source, copied, fields=SafetyFields(), image_field="image", model="m")
         assert document == source
+
+
+def test_half_a_surrogate_pair_counts_like_any_character() -> None:
+    fields = SafetyFields()
+    assert digest({"title": "\ud83d"}, fields) != digest({"title": "\ude00"}, fields)

@@ -8,12 +8,15 @@ from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import digest
 from saferank.indexer.score.parts import in_halves
 from saferank.mappings import SafetyFields
 
 _NAMED = 5
 _PAGE = 100
+# By default the most that a search gives; documents under several routings may share an id.
+_MOST_HITS = 10_000
 
 
 def count(client: Elasticsearch, index: str) -> int:
@@ -57,7 +60,7 @@ def verify_sample(
     hits = client.search(
         index=source,
         query={"function_score": {"random_score": {}}},
-        size=min(size, 10_000),
+        size=min(size, _MOST_HITS),
         source=False,
     )["hits"]["hits"]
     wrong = []
@@ -66,11 +69,11 @@ def verify_sample(
         before = _documents(client, source, chosen, source_filter)
         after = _documents(client, target, chosen, source_filter)
         for hit in chosen:
-            id = hit["_id"]
-            if id not in after:
-                wrong.append(f"{id} is missing")
-            elif digest(before[id], fields) != digest(after[id], fields):
-                wrong.append(f"{id} differs")
+            key = _key(hit)
+            if key not in after:
+                wrong.append(f"{key.id} is missing")
+            elif digest(before[key], fields) != digest(after[key], fields):
+                wrong.append(f"{key.id} differs")
     if wrong:
         raise JobError(
             f"{target!r} is not a true copy of {source!r}: of {len(hits)} documents compared, "
@@ -81,18 +84,22 @@ def verify_sample(
 
 def _documents(
     client: Elasticsearch, index: str, hits: list[Json], source_filter: Json | bool
-) -> dict[str, Json]:
+) -> dict[DocumentKey, Json]:
     """Read documents by id through a search, for ``mget`` may leave vectors out."""
 
     def search(some: Sequence[Json]) -> list[Json]:
         answer = client.search(
             index=index,
             query={"ids": {"values": [hit["_id"] for hit in some]}},
-            size=len(some) * 2,
+            size=_MOST_HITS,
             source=source_filter,
             allow_partial_search_results=False,
         )
         found: list[Json] = answer["hits"]["hits"]
         return found
 
-    return {hit["_id"]: hit["_source"] for hit in in_halves(search, hits)}
+    return {_key(hit): hit["_source"] for hit in in_halves(search, hits)}
+
+
+def _key(hit: Json) -> DocumentKey:
+    return DocumentKey(hit["_id"], hit.get("_routing"))

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from saferank.indexer.reindex.definition import create
 from saferank.indexer.reindex.progress import Progress
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
+from saferank.indexer.reindex.verify import verify_sample
 from saferank.indexer.reindex.writes import Writes, open_abandoned
+from saferank.indexer.score.changes import whole_source
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
@@ -93,6 +96,34 @@ def without_score(document: dict[str, Any]) -> dict[str, Any]:
     safety = document.get("safety", {})
     kept = {name: document[name] for name in document if name != "safety"}
     return kept | ({"safety": {"override": safety["override"]}} if "override" in safety else {})
+
+
+def test_documents_that_share_an_id_are_compared_each_with_its_own_copy(
+    client: Elasticsearch, names: tuple[str, str, str]
+) -> None:
+    old, new, _ = names
+    for name, shards in ((old, 4), (new, 5)):
+        client.indices.create(index=name, settings={"number_of_shards": shards})
+
+    def shard(index: str, routing: str) -> int:
+        number: int = client.search_shards(index=index, routing=routing)["shards"][0][0]["shard"]
+        return number
+
+    # A search gives them in the order of their shards, which is another one in the copy.
+    one, other = next(
+        (one, other)
+        for one, other in permutations("abcdefgh", 2)
+        if shard(old, one) < shard(old, other) and shard(new, one) > shard(new, other)
+    )
+    for name in (old, new):
+        for routing in (one, other):
+            client.index(index=name, id="1", routing=routing, document={"title": routing})
+    client.indices.refresh(index=[old, new])
+    everything = whole_source(client, old)
+    assert verify_sample(client, old, new, SafetyFields(), size=9, source_filter=everything) == 2
+    client.index(index=new, id="1", routing=one, document={"title": "x"}, refresh=True)
+    with pytest.raises(JobError, match="2 documents compared, 1 are not right"):
+        verify_sample(client, old, new, SafetyFields(), size=9, source_filter=everything)
 
 
 def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_in_a_rollback(

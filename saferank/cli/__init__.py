@@ -39,6 +39,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "policy",
     "alias",
     "override",
+    "sample",
     "health",
 )
 

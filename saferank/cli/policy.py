@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.search import parse_context
+from saferank.cli.what_if import what_if
 from saferank.ranker import Policy, load_policy
 from saferank.ranker.client.every_level import check_request
 from saferank.ranker.level.level import Treatment
@@ -28,6 +29,7 @@ _File = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
     app.add_typer(_policy, name="policy")
+    _policy.command()(what_if)
 
 
 @_policy.command()

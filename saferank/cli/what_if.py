@@ -1,0 +1,120 @@
+"""``saferank policy what-if``: what a policy would do to the documents of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from elasticsearch import NotFoundError
+from rich.console import Console
+from rich.table import Table
+
+from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError
+from saferank.mappings import check_index
+from saferank.mappings.float32 import shortest
+from saferank.ranker import Policy, load_policy
+from saferank.settings import get_settings
+
+if TYPE_CHECKING:
+    from saferank.calibration.what_if import Near, Outcome, WhatIf
+
+_WIDTH = 40
+
+
+def what_if(
+    index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The policy that holds today, to see what changes.")
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, max=100, help="Documents to name on each side of a threshold.")
+    ] = 3,
+) -> None:
+    """Count what a policy would show, demote and hide, before it goes live."""
+    from saferank.calibration.what_if import near_thresholds
+    from saferank.calibration.what_if import what_if as count
+
+    settings = get_settings()
+    new = load_policy(policy or settings.policy)
+    old = None if against is None else load_policy(against)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        try:
+            for one in (new, old):
+                if one is not None:
+                    check_index(client, index, one.fields)
+            found = count(client, index, new, old)
+            near = near_thresholds(client, index, new, examples)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                f"there is no index {index!r}; create it first, or correct the name"
+            ) from error
+    _print(index, found, new, near)
+
+
+def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
+    console = Console()
+    states = ", ".join(f"{count:,} {name}" for name, count in found.states.items())
+    _say(console, f"{found.documents:,} documents in {index!r}: {states}")
+    console.print(_outcomes(found))
+    _say(console, "Probabilities of documents that no person decided about:")
+    for line in _histogram(found, policy):
+        _say(console, line)
+    for one in near:
+        below, above = (
+            ", ".join(f"{doc.id} ({shortest(doc.probability):.6g})" for doc in side) or "none"
+            for side in (one.below, one.from_there)
+        )
+        _say(console, f"next to {shortest(one.threshold):g}: below {below}; from there on {above}")
+
+
+def _outcomes(found: WhatIf) -> Table:
+    table = Table("#", "request", "level", title="what becomes of them", title_justify="left")
+    for name in ("shown", "demoted", "hidden", *(["change"] if found.compared else [])):
+        table.add_column(name, justify="right")
+    if found.compared:
+        table.add_column("changes")
+    for one in found.outcomes:
+        request = ", ".join(f"{name}={value}" for name, value in one.context.items())
+        row = [str(one.rule), request or "any other", one.level, *_numbers(one)]
+        if found.compared:
+            row += [f"{sum(one.changed.values()):,}", _changes(one)]
+        table.add_row(*row)
+    return table
+
+
+def _numbers(one: Outcome) -> list[str]:
+    return [f"{count:,}" for count in one.now.values()]
+
+
+def _changes(one: Outcome) -> str:
+    if one.before is None:
+        return "the other policy refuses such a request"
+    changes = [f"{was} → {now}: {count:,}" for (was, now), count in sorted(one.changed.items())]
+    level = [] if one.before == one.level else [f"level {one.before} → {one.level}"]
+    return "\n".join([*level, *changes]) or "none"
+
+
+def _histogram(found: WhatIf, policy: Policy) -> Iterator[str]:
+    """A bar for each range of probabilities, with the thresholds where they begin."""
+    marks: dict[float, list[str]] = {}
+    for name, level in policy.levels.items():
+        for key in ("demote_from", "hide_from"):
+            if (threshold := getattr(level, key)) is not None:
+                marks.setdefault(threshold, []).append(f"{key} of {name}")
+    most = max(found.histogram.values(), default=0)
+    bounds = sorted({*found.histogram, *marks})
+    for bound in bounds:
+        count = found.histogram.get(bound, 0)
+        bar = "█" * round(_WIDTH * count / most) if most else ""
+        mark = f"  ← {', '.join(marks[bound])}" if bound in marks else ""
+        yield f"{shortest(bound):>10.6g}  {bar or ('▏' if count else '')} {count:,}{mark}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

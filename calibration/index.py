@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from saferank.calibration.labels import NEAR_THRESHOLD
+from saferank.calibration.labels import NEAR_THRESHOLD, Table
 from saferank.errors import ConfigurationError, ServiceUnavailable
+from saferank.mappings.decisions import DecidedDocument
 from saferank.mappings.float32 import as_float32
 from saferank.mappings.override_index import read_overrides
 from saferank.mappings.overrides import Overrides
@@ -176,3 +177,46 @@ class Population:
                 f"only a part of index {self._index!r} answered; see its shards, and try again"
             )
         return dict(response.body)
+
+
+def table_of(index: str, documents: Iterable[DecidedDocument]) -> Table:
+    """Documents that people decided about, with their probabilities, as labels.
+
+    Those without a probability are left out.
+    """
+    rows = [
+        (one.index, one.id, str(probability), one.override.value)
+        for one in documents
+        if (probability := _probability(one)) is not None
+    ]
+    if not rows:
+        raise ConfigurationError(
+            f"nobody has decided about scored documents of {index!r}; see 'saferank override'"
+        )
+    names = ("index", "id", "probability", "label")
+    return Table(index, dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
+def of_sample(sample: Table, documents: Iterable[DecidedDocument]) -> Table:
+    """A sample with the labels that people have given to its documents since.
+
+    Args:
+        sample: as ``saferank sample`` writes it; its probabilities hold.
+        documents: that people decided about.
+
+    Raises:
+        ConfigurationError: it has no columns index and id.
+    """
+    for column in ("index", "id"):
+        if column not in sample.columns:
+            raise ConfigurationError(
+                f"{sample.path}: the column {column!r} is missing; give a file of 'saferank sample'"
+            )
+    said = {(one.index, one.id): one.override.value for one in documents}
+    keys = zip(sample.columns["index"], sample.columns["id"], strict=True)
+    return Table(sample.path, {**sample.columns, "label": [said.get(key, "") for key in keys]})
+
+
+def _probability(document: DecidedDocument) -> float | None:
+    value = document.record.values.get("probability")
+    return float(value) if isinstance(value, (int, float)) else None

@@ -3,7 +3,7 @@
 ========================  =========================================================================
 ``probability``           as the index has it, 0..1; or ``image``, which is then scored
 ``label``                 0, safe, allow; 1, nsfw, block; nothing, ?, ambiguous, unsure: left out
-``image``, ``id``         what the row is called; one name has one label
+``image``, ``id``         what the row is called; one id, or else one image, has one label
 ``weight``                how many documents of the index the row stands for; makes the rows a
                           sample of the index
 ``drawn``                 how the row was drawn: random, stratified, near_threshold
@@ -31,7 +31,7 @@ MOST = 500_000
 LEAST = 10
 """Fewest examples of each class."""
 NAMES = ("image", "id")
-"""Columns that say what a row is called; the first that is there counts."""
+"""Columns that say what a row is called; the first that is not empty counts."""
 NEAR_THRESHOLD = "near_threshold"
 """How a row was drawn that says nothing of the share of anything."""
 
@@ -213,25 +213,26 @@ def _label(table: Table, row: int, text: str) -> bool | None:
     )
 
 
-def _names(table: Table) -> Sequence[str]:
-    for column in NAMES:
-        if column in table.columns:
-            return table.columns[column]
-    return [f"row {row + 2}" for row in range(len(table))]
+def _names(table: Table) -> list[str]:
+    columns = [table.columns[name] for name in NAMES if name in table.columns]
+    numbered = (f"row {row + 2}" for row in range(len(table)))
+    return [next(filter(None, said)) for said in zip(*columns, numbered, strict=True)]
 
 
 def _first_of_each(table: Table, found: Sequence[bool | None]) -> list[int]:
-    """Rows with a label, of those with one name the first."""
-    # Documents of several indices may have the same id.
-    names = list(zip(table.columns.get("index", [""] * len(table)), _names(table), strict=True))
+    """Rows with a label, of those about one document or image the first."""
+    names = _names(table)
+    # Documents of several indices may have the same id, and several documents the same image.
+    ids = table.columns.get("id", names)
+    keys = zip(table.columns.get("index", [""] * len(table)), ids, names, strict=True)
     seen: dict[tuple[str, str], int] = {}
-    for row, label in enumerate(found):
-        if label is None:
+    for row, (index, id, name) in enumerate(keys):
+        if found[row] is None:
             continue
-        first = seen.setdefault(names[row], row)
-        if found[first] is not label:
+        first = seen.setdefault((index, id or name), row)
+        if found[first] is not found[row]:
             raise ConfigurationError(
-                f"{table.where(row)}: {names[row][1]!r} is labelled otherwise in row {first + 2}; "
+                f"{table.where(row)}: {name!r} is labelled otherwise in row {first + 2}; "
                 "keep one of them"
             )
     return list(seen.values())

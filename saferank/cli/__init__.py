@@ -40,6 +40,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "alias",
     "override",
     "sample",
+    "calibrate",
     "health",
 )
 

@@ -1,0 +1,299 @@
+"""``saferank calibrate``: thresholds from labels, with a guarantee."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from elasticsearch import NotFoundError
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from saferank.cli.extras import needs_extra, warn
+from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError, ImageError, SaferankError
+from saferank.mappings import SafetyFields, check_index
+from saferank.mappings.float32 import shortest
+from saferank.settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from saferank.calibration.calibrate import Result
+    from saferank.calibration.labels import Labels
+    from saferank.calibration.live import Reached
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(calibrate)
+
+
+def calibrate(
+    labels: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV or Parquet with label, and probability or image.", show_default=False
+        ),
+    ] = None,
+    from_index: Annotated[
+        str | None,
+        typer.Option(help="Instead: index whose documents people allowed or blocked."),
+    ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="With it: the sample that they were asked about, of 'saferank sample'."),
+    ] = None,
+    max_miss: Annotated[
+        list[float] | None,
+        typer.Option(help="Most of the positives that may be missed, as 0.01; may be repeated."),
+    ] = None,
+    max_false_alarm: Annotated[
+        list[float] | None,
+        typer.Option(help="Most of the negatives that may be caught; may be repeated."),
+    ] = None,
+    min_precision: Annotated[
+        list[float] | None,
+        typer.Option(help="Least of what is caught that must be positive; may be repeated."),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of thresholds and intervals.")
+    ] = 0.95,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Column to tell groups apart; may be repeated.")
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Index, alias or pattern to estimate the figures for.")
+    ] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="Labels of another model or time, to see what changed.")
+    ] = None,
+    map_by: Annotated[
+        str | None,
+        typer.Option(
+            "--probabilities", help="Also map probabilities to shares: isotonic or platt."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, its pictures and policy.yaml.")
+    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Level of the policy that gets the thresholds.")
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="Policy file to change a copy of.", show_default="a new policy"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Scores images where the labels have no probability; SAFERANK_MODEL."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Choose thresholds by labelled examples, with a guarantee that holds for few of them, too.
+
+    Nothing is written unless all of it can be.
+    """
+    with needs_extra("calibration"):
+        from saferank.calibration.calibrate import Asked, run, to_json
+        from saferank.calibration.guarantee import Rate, Wanted
+        from saferank.calibration.patch import new_policy, patched
+        from saferank.calibration.reliability import Method
+        from saferank.calibration.report import write_report
+
+    if (labels is None) is (from_index is None):
+        raise typer.BadParameter("give either a file of labels or --from-index")
+    if audit is not None and from_index is None:
+        raise typer.BadParameter("--audit goes with --from-index")
+    if level is not None and out is None:
+        raise typer.BadParameter("a policy is written into a folder; give --out, too")
+    if map_by is not None and map_by not in set(Method):
+        raise typer.BadParameter(f"--probabilities is {' or '.join(Method)}, not {map_by!r}")
+    wanted = [
+        Wanted(rate, limit)
+        for rate, limits in (
+            (Rate.MISS, max_miss),
+            (Rate.FALSE_ALARM, max_false_alarm),
+            (Rate.PRECISION, min_precision),
+        )
+        for limit in limits or ()
+    ]
+    asked = Asked(wanted, confidence, seed, None if map_by is None else Method(map_by))
+    if labels is not None:
+        read = _read(labels, group or (), model)
+    else:
+        read = _decided(str(from_index), audit, group or ())
+    result = run(
+        read,
+        asked,
+        source=labels.name if labels else f"overrides of {from_index}",
+        count=None if index is None else lambda bounds: _count(index, bounds),
+        before=None if before is None else _read(before, (), model),
+    )
+    text = None
+    if level is not None:
+        from saferank.calibration.calibrate import level_thresholds, remarks
+
+        thresholds = level_thresholds(result.supported)
+        if policy is None:
+            text = new_policy(level, thresholds, remarks(result))
+        else:
+            text = patched(_text(policy), level, thresholds, remarks(result))
+    console = Console()
+    _print(console, result)
+    if out is not None:
+        _say(console, f"wrote {write_report(out, result)}")
+        if text is not None:
+            _write(out / "policy.yaml", text, console)
+    if as_json is not None:
+        _write(as_json, json.dumps(to_json(result), indent=1) + "\n", console)
+
+
+def _read(path: Path, groups: Sequence[str], model: str | None) -> Labels:
+    from saferank.calibration.labels import read_table, to_labels
+
+    table = read_table(path)
+    probabilities = None
+    if "probability" not in table.columns and "image" in table.columns:
+        probabilities = _scored(path, table.columns["image"], model)
+    return to_labels(table, groups, probabilities)
+
+
+def _decided(index: str, audit: Path | None, groups: Sequence[str]) -> Labels:
+    """What people allowed and blocked, as labels."""
+    from saferank.calibration.index import of_sample, table_of
+    from saferank.calibration.labels import read_table, to_labels
+    from saferank.mappings.decisions import decided_documents
+
+    settings = get_settings()
+    fields = SafetyFields.of(settings)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        documents = decided_documents(
+            client, index, fields, settings.image_field, overrides_index=settings.overrides
+        )
+        if audit is not None:
+            return to_labels(of_sample(read_table(audit), documents), groups)
+        table = table_of(index, documents)
+    warn(
+        "the overrides were not asked for by a sample, so they are mostly of documents near a "
+        "threshold: these figures say nothing of others; draw one with 'saferank sample', have "
+        "people decide about it, and give it as --audit"
+    )
+    return to_labels(table, groups)
+
+
+def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
+    """Probabilities of image files, named relative to the folder of their table."""
+    import numpy as np
+
+    with needs_extra("indexer"):
+        from saferank.indexer.decode import decode
+        from saferank.models import load_model
+
+    settings = get_settings()
+    model = load_model(name or settings.model, threads=0)
+    found = []
+    for image in track(images, "scoring", console=Console(stderr=True)):
+        file = path.parent / image
+        try:
+            pictures = decode(file.read_bytes(), settings.decode).pictures
+        except OSError as error:
+            raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+        except ImageError as error:
+            raise ConfigurationError(
+                f"{file}: {error} ({error.code.value}); take it out of the labels"
+            ) from error
+        blobs = np.stack([model.preprocess(picture) for picture in pictures])
+        found.append(float(model.probabilities(blobs).max()))
+    return found
+
+
+def _count(index: str, bounds: Sequence[float]) -> Reached:
+    from saferank.calibration.index import Population
+    from saferank.calibration.live import Reached
+    from saferank.ranker.level.states import StateQueries
+
+    settings = get_settings()
+    fields = SafetyFields.of(settings)
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        try:
+            check_index(client, index, fields)
+            documents, counts = Population.of(
+                client, index, StateQueries(fields), settings.image_field, settings.overrides
+            ).reached(bounds)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                f"there is no index {index!r}; create it first, or correct the name"
+            ) from error
+    if not documents:
+        raise ConfigurationError(
+            f"index {index!r} has no scored documents that thresholds decide about; score it first"
+        )
+    return Reached(index, documents, list(bounds), counts)
+
+
+def _print(console: Console, result: Result) -> None:
+    labels = result.labels
+    _say(
+        console,
+        f"{len(labels):,} labels: {labels.positives:,} positive, {labels.negatives:,} negative; "
+        f"area {result.areas.roc.value:.4f} ({result.areas.roc.interval})",
+    )
+    for remark in labels.remarks:
+        _say(console, remark)
+    table = Table("wanted", "threshold", "seen", "interval", "labels")
+    for one in result.supported:
+        sign = "≥" if one.wanted.rate.value == "precision" else "≤"
+        wanted = f"{one.wanted.rate.value.replace('_', ' ')} {sign} {one.wanted.limit:g}"
+        labels_needed = f"{one.had:,}; takes {one.needed:,} or more"
+        if one.threshold is None or one.counted is None:
+            table.add_row(wanted, "none", "", "", labels_needed)
+        else:
+            seen = f"{one.counted.hits} of {one.counted.of}"
+            threshold = f"{shortest(one.threshold)}"
+            table.add_row(wanted, threshold, seen, str(one.counted.interval), labels_needed)
+    if result.supported:
+        console.print(table)
+    if result.live is not None:
+        live = result.live
+        _say(
+            console,
+            f"{live.prevalence.value:.4g} of the documents in {live.reached.index!r} are positive "
+            f"({live.prevalence.interval})",
+        )
+    for group in result.groups:
+        if group.p is not None and group.p < 0.05 and group.counted is not None:
+            _say(
+                console,
+                f"{group.column} {group.value!r} differs: {group.overall.wanted.rate.value} is "
+                f"{group.counted.share:.4g} there ({group.counted.interval}), p {group.p:.2g}",
+            )
+    for drift in result.drift:
+        _say(
+            console,
+            f"at {shortest(drift.threshold)}: {len(drift.moved)} of {drift.both} common names are "
+            "on another side than before",
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _write(path: Path, text: str, console: Console) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SaferankError(f"{path} cannot be written: {error.strerror}") from error
+    _say(console, f"wrote {path}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from saferank.mappings.float32 import as_float32
 from saferank.mappings.override_index import read_overrides
 from saferank.ranker.bodies import Json, Query
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.states import ALLOW, BLOCK, STATES, StateQueries, any_of
+from saferank.ranker.level.states import ALLOW, BLOCK, SCORED, STATES, StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, Range, ranges_of
 from saferank.ranker.level.verdicts import Action, verdict
 from saferank.ranker.policy.policy import Policy
@@ -184,6 +184,13 @@ class _Layout:
                 found.append((Cell(frozenset(statuses), None, elsewhere), query))
         return found
 
+    @property
+    def may_be_unusual(self) -> Query:
+        """Matches all of them, and costs little: what is not asked of every document is fast."""
+        status = self.queries.fields.status
+        others = [{"range": {status: {"lt": SCORED}}}, {"range": {status: {"gt": SCORED}}}]
+        return any_of([self.queries.decided, *others, *self.queries.blocked_elsewhere])
+
     def by_value(self) -> Json:
         """Aggregations of documents by the ranges in which their values lie."""
         ends = [{"to": end} for end in self.bounds[1:]]
@@ -247,7 +254,9 @@ def _by_value(
     What is usual is what is left when the unusual is taken from all.
     """
     unusual, inside = layout.unusual(), layout.by_value()
-    response = _search(client, index, {**inside, "unusual": {**_filters(unusual), "aggs": inside}})
+    cells = {"cells": {**_filters(unusual), "aggs": inside}}
+    some = {"filter": layout.may_be_unusual, "aggs": cells}
+    response = _search(client, index, {**inside, "unusual": some})
     found = response["aggregations"]
     if (
         sum(one["doc_count"] for one in found["scored"]["ranges"]["buckets"])
@@ -257,7 +266,7 @@ def _by_value(
     total = response["hits"]["total"]["value"]
     rest = _spread(layout, found, total)
     counts = Counter[Cell]()
-    for (cell, _), bucket in zip(unusual, found["unusual"]["buckets"], strict=True):
+    for (cell, _), bucket in zip(unusual, found["unusual"]["cells"]["buckets"], strict=True):
         for bound, count in _spread(layout, bucket, bucket["doc_count"]).items():
             rest[bound] -= count
             counts[cell.reaching(bound)] += count

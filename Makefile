@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-compat fuzz bench bench-ranker clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-compat fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(READY)  ## Run the benchmarks; each prints a table.
 
 bench-ranker: $(READY)  ## Measure every way of searching safely on a million documents (stack up first).
 	$(BIN)/python benchmarks/bench_ranker.py $(BENCH)
+
+bench-score: $(READY)  ## Measure scoring in every mode beside other packages (BENCH="--int8 FOLDER").
+	$(BIN)/python benchmarks/bench_score.py $(BENCH)
 
 clean:  ## Remove the virtual environment, caches and builds.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

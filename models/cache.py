@@ -23,19 +23,31 @@ def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
     Raises:
         ModelError: the files are wrong, or the net cannot be converted.
     """
-    prefix = _prefix(files)
     # A file that is damaged or cannot be loaded is made again: the cache is never a reason to fail.
-    if (kept := _read(prefix)) is not None:
+    if (kept := _read(_prefix(files))) is not None:
         with contextlib.suppress(ModelFormatError):
             return OnnxRuntime(kept, threads=threads)
+    return OnnxRuntime(_convert(files), threads=threads)
+
+
+def converted(files: ModelFiles) -> bytes:
+    """The net that ``open_converted`` opens, as ONNX.
+
+    Raises:
+        ModelError: as ``open_converted``.
+    """
+    return _read(_prefix(files)) or _convert(files)
+
+
+def _convert(files: ModelFiles) -> bytes:
     from saferank.models.caffe import convert_for_any_batch, read_prototxt, read_weights
 
     converted = convert_for_any_batch(read_prototxt(files.prototxt), read_weights(files.weights))
     model = converted.model.SerializeToString()
     # A cache folder that cannot be written to costs the next start a second, no more.
     with contextlib.suppress(OSError):
-        _write(Path(f"{prefix}.{_digest(model)}.onnx"), model)
-    return OnnxRuntime(model, threads=threads)
+        _write(Path(f"{_prefix(files)}.{_digest(model)}.onnx"), model)
+    return model
 
 
 def _prefix(files: ModelFiles) -> Path:

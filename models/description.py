@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,10 @@ from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
 from saferank.models.preprocess import VIEWED, Input
 
 _BUILT_IN = Path(__file__).parent
+# How a first pass reads files: JPEGs decoded at a fraction of their size. A change is a new name.
+_FIRST_READING = "scaled-1"
+_FAST = "fast-"
+_MARGIN = re.compile(rf"/{_FAST}(0\.\d+|\d(?:\.\d+)?e-\d+)-[0-9a-f]{{12}}$")
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -72,13 +78,44 @@ class Output(_Part):
         return self.classes.index(self.positive)
 
 
+class Fast(_Part):
+    """A cheap first pass; from the margin on, a probability is the exact one all the same.
+
+    Attributes:
+        margin: the lowest probability of the first pass after which the exact one follows. It
+            must lie below every threshold of the policy, see ``margin_of``.
+        network: ``bf16``, which is the exact net in half as many bits, or the path of an eight-bit
+            net that ``saferank model quantise`` made.
+        network_sha256: of that file's bytes.
+    """
+
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    network: str = "bf16"
+    network_sha256: _Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _file_has_a_hash(self) -> Fast:
+        if (self.network == "bf16") != (self.network_sha256 is None):
+            raise ValueError("network_sha256 belongs to a network that is a file, and only to it")
+        return self
+
+
 class ModelDescription(_Part):
-    """A classifier: the content of a ``model.toml``."""
+    """A classifier: the content of a ``model.toml``.
+
+    Attributes:
+        name: a word for it.
+        files: the network and its weights.
+        input: how an image becomes the input blob.
+        output: what the output means.
+        fast: the cheap first pass, if there is one; without it every probability is exact.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     files: Files
     input: Input
     output: Output
+    fast: Fast | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +127,14 @@ class ModelFiles:
         weights: path of the weights.
         prototxt_sha256: of the bytes that are there.
         weights_sha256: of the bytes that are there.
+        first_net: path of the first pass's eight-bit net, if there is one.
     """
 
     prototxt: Path
     weights: Path
     prototxt_sha256: str
     weights_sha256: str
+    first_net: Path | None = None
 
 
 def load_description(name_or_path: str | Path) -> tuple[ModelDescription, Path]:
@@ -137,7 +176,10 @@ def locate(description: ModelDescription, folder: Path) -> ModelFiles:
         ModelNotFound: a file, or the package that carries it, is not there.
         ModelFormatError: a file is not the one that the description means.
     """
-    files = description.files
+    files, fast, first_net = description.files, description.fast, None
+    if fast is not None and fast.network_sha256 is not None:
+        first_net = folder / fast.network
+        _verified(first_net, fast.network_sha256)
     if files.package is not None:
         folder = _package_folder(files.package, files.distribution)
     prototxt, weights = folder / files.prototxt, folder / files.weights
@@ -146,6 +188,7 @@ def locate(description: ModelDescription, folder: Path) -> ModelFiles:
         weights,
         _verified(prototxt, files.prototxt_sha256),
         _verified(weights, files.weights_sha256),
+        first_net,
     )
 
 
@@ -179,7 +222,8 @@ def identity(description: ModelDescription, files: ModelFiles) -> str:
 
     The third part is the preprocessing's name and the fourth that of the reading of files before
     it; the last is a hash over all else that decides the number: both files, the input and the
-    output sections. The runtime is not part of it.
+    output sections. A model with a cheap first pass has a sixth part, ``fast-MARGIN-HASH``, with a
+    hash over all that decides which images it spares. The runtime is not part of it.
     """
     decisive = {
         "prototxt": files.prototxt_sha256,
@@ -187,6 +231,26 @@ def identity(description: ModelDescription, files: ModelFiles) -> str:
         "input": description.input.model_dump(mode="json"),
         "output": description.output.model_dump(mode="json"),
     }
-    rest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     preprocessing = description.input.preprocessing
-    return "/".join((description.name, files.weights_sha256[:12], preprocessing, VIEWED, rest[:12]))
+    parts = [description.name, files.weights_sha256[:12], preprocessing, VIEWED, _hash(decisive)]
+    if (fast := description.fast) is not None:
+        first = {"network": fast.network_sha256 or fast.network, "reading": _FIRST_READING}
+        parts.append(f"{_FAST}{fast.margin}-{_hash(first)}")
+    return "/".join(parts)
+
+
+def margin_of(model: str) -> float | None:
+    """The margin of the model with an identity: what is stored below it may be inexact.
+
+    Args:
+        model: as ``identity`` makes it, or any other word for a model.
+
+    Returns:
+        None when every probability is exact, as far as the identity says.
+    """
+    found = _MARGIN.search(model)
+    return None if found is None else float(found[1])
+
+
+def _hash(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

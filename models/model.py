@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saferank.errors import ConfigurationError, ModelError
-from saferank.models.cache import open_converted
+from saferank.models.cache import converted, open_converted
 from saferank.models.description import (
     ModelDescription,
     ModelFiles,
@@ -24,27 +25,53 @@ from saferank.models.runtime import Runtime, RuntimeName, check_runtime_name
 if TYPE_CHECKING:
     from PIL import Image
 
+log = logging.getLogger(__name__)
+
+# Twice the size that the picture is resized to next: measured, see docs/explanation/scoring.md.
+_SCALED = 2
+
 
 class Model:
     """A classifier: image to blob, blobs to probabilities.
+
+    One with a cheap first pass also gives estimates, of which those below a margin may be stored.
 
     Not to be shared between processes: make it after a fork, in the child.
 
     Attributes:
         description: what the model is.
         identity: what produced a probability, for storing with it; the same for every runtime.
+        margin: from this estimate on, a probability is to be the exact one; None when there are no
+            estimates.
+        lacks: why there are none although the model has a cheap first pass; None otherwise.
     """
 
-    def __init__(self, description: ModelDescription, files: ModelFiles, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        description: ModelDescription,
+        files: ModelFiles,
+        runtime: Runtime,
+        first: Runtime | None = None,
+        lacks: str | None = None,
+    ) -> None:
         self.description = description
         self.identity = identity(description, files)
+        self.margin = None if first is None or description.fast is None else description.fast.margin
+        self.lacks = lacks
         self._files = files
         self._runtime = runtime
-        self._check_input()
+        self._first = first
+        for each in (runtime, *([] if first is None else [first])):
+            self._check_input(each)
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         """Turn a decoded image of any mode and size into a blob: (3, H, W) float32."""
         return PREPROCESSING[self.description.input.preprocessing](image, self.description.input)
+
+    @property
+    def scaled_to(self) -> int | None:
+        """How many pixels a side must have at least for an estimate; None without estimates."""
+        return None if self.margin is None else _SCALED * max(self.description.input.resize)
 
     def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of the positive class for each blob.
@@ -59,10 +86,25 @@ class Model:
             ModelError: the blobs do not fit, or the net gave something that is no probability.
             ConfigurationError: the description does not fit the net's output.
         """
+        return self._chosen(self._runtime, blobs)
+
+    def estimates(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What ``probabilities`` gives, cheaper and less exact; by the exact net without another.
+
+        Below ``margin`` they are good enough to be stored; from there on they only say that the
+        exact probability is wanted.
+
+        Raises:
+            ModelError: as ``probabilities``.
+            ConfigurationError: as ``probabilities``.
+        """
+        return self._chosen(self._first or self._runtime, blobs)
+
+    def _chosen(self, runtime: Runtime, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(blobs) == 0:
             return np.empty(0, np.float32)
         output = self.description.output
-        results = self.forward(blobs)
+        results = self._forward(runtime, blobs)
         if output.blob not in results:
             raise ConfigurationError(
                 f'model {self.description.name}: the net has no output "{output.blob}"; '
@@ -93,10 +135,15 @@ class Model:
         Raises:
             ModelError: the blobs do not fit, or the pass failed.
         """
+        return self._forward(self._runtime, blobs)
+
+    def _forward(
+        self, runtime: Runtime, blobs: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
         name = self.description.input.blob
-        if self._runtime.inputs[name][0] is None:
-            return self._runtime.run({name: blobs})
-        each = [self._runtime.run({name: blob[None]}) for blob in blobs]
+        if runtime.inputs[name][0] is None:
+            return runtime.run({name: blobs})
+        each = [runtime.run({name: blob[None]}) for blob in blobs]
         return {output: np.concatenate([one[output] for one in each]) for output in each[0]}
 
     def class_maps(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -129,9 +176,9 @@ class Model:
         """Let the runtime go; only real Caffe holds anything outside this process."""
         self._runtime.close()
 
-    def _check_input(self) -> None:
+    def _check_input(self, runtime: Runtime) -> None:
         wanted = self.description.input
-        inputs = self._runtime.inputs
+        inputs = runtime.inputs
         if set(inputs) != {wanted.blob}:
             raise ConfigurationError(
                 f'model {self.description.name}: the description feeds "{wanted.blob}", '
@@ -171,7 +218,31 @@ def load_model(
         opened = CaffeRuntime(files.prototxt, files.weights, inputs, threads=threads)
     else:
         opened = open_converted(files, threads=threads)
-    return Model(description, files, opened)
+    first, lacks = _open_first(description, files, threads)
+    if lacks is not None:
+        log.warning(
+            "%s: every image takes the exact, slower way, since %s", description.name, lacks
+        )
+    return Model(description, files, opened, first, lacks)
+
+
+def _open_first(
+    description: ModelDescription, files: ModelFiles, threads: int
+) -> tuple[Runtime | None, str | None]:
+    """The cheap first pass, or what it lacks here; neither for a model without one.
+
+    Going without it keeps the model's promise and so its identity: exact from the margin on.
+    """
+    if description.fast is None:
+        return None, None
+    from saferank.models.runtime_openvino import OpenvinoRuntime, lacking
+
+    bfloat16 = files.first_net is None
+    if (lacks := lacking(bfloat16=bfloat16)) is not None:
+        return None, lacks
+    if files.first_net is None:
+        return OpenvinoRuntime(converted(files), precision="bf16", threads=threads), None
+    return OpenvinoRuntime(files.first_net, precision="f32", threads=threads), None
 
 
 def open_net(
@@ -199,15 +270,11 @@ def open_net(
     from saferank.models.caffe import convert, read_prototxt, read_weights
 
     # Converted for Caffe too: real Caffe ends the process on some faults and overlooks others.
-    converted = convert(
-        read_prototxt(prototxt), read_weights(weights), shapes=shapes, blobs=tuple(blobs)
-    )
+    net = convert(read_prototxt(prototxt), read_weights(weights), shapes=shapes, blobs=tuple(blobs))
     if check_runtime_name(runtime) == "caffe":
         from saferank.models.runtime_caffe import CaffeRuntime
 
-        return CaffeRuntime(
-            prototxt, weights, converted.inputs, tuple(converted.outputs), threads=threads
-        )
+        return CaffeRuntime(prototxt, weights, net.inputs, tuple(net.outputs), threads=threads)
     from saferank.models.runtime_onnx import OnnxRuntime
 
-    return OnnxRuntime(converted.model.SerializeToString(), threads=threads)
+    return OnnxRuntime(net.model.SerializeToString(), threads=threads)

@@ -159,7 +159,7 @@ class IndexerSettings(BaseModel):
     in_flight: Annotated[
         PositiveInt, Field(description="tasks of a job that are queued or worked on at a time")
     ] = 64
-    batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 16
+    batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 4
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
     max_images: Annotated[
         PositiveInt, Field(description="images of one document; those beyond fail")
@@ -194,6 +194,17 @@ class IndexerSettings(BaseModel):
     images_index: Annotated[
         str | None,
         Field(description="index that keeps what is known of images, if one is to be used"),
+    ] = None
+    digests: Annotated[
+        NonNegativeInt,
+        Field(
+            description="images that a worker's machine knows by their bytes, so that they are "
+            "not scored again in other documents and indices; 0 keeps none"
+        ),
+    ] = 1_000_000
+    digests_file: Annotated[
+        Path | None,
+        Field(description="where it keeps them; in the user's cache folder if none is given"),
     ] = None
     sweep: Annotated[
         tuple[str, ...],

@@ -18,6 +18,9 @@ from saferank.local.elasticsearch import start_node
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
 
+# What one test scored must not spare another the work that it counts.
+os.environ.setdefault("SAFERANK_INDEXER__DIGESTS", "0")
+
 _INTEGRATION_TESTS = Path(__file__).parent / "integration"
 
 

@@ -4,7 +4,7 @@ To show any file otherwise than before is to give it another probability: whoeve
 changes ``saferank.models.preprocess.VIEWED``, which is part of what is stored with every score.
 """
 
-from saferank.indexer.decode.decoder import decode, decode_reference
+from saferank.indexer.decode.decoder import decode, decode_reference, decode_scaled
 from saferank.indexer.decode.reading import Decoded
 
-__all__ = ["Decoded", "decode", "decode_reference"]
+__all__ = ["Decoded", "decode", "decode_reference", "decode_scaled"]

@@ -10,7 +10,7 @@ from PIL import Image
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import boxes, formats, kinds
 from saferank.indexer.decode.isolation import DecoderProcess
-from saferank.indexer.decode.reading import Decoded, read, read_reference
+from saferank.indexer.decode.reading import Decoded, read, read_reference, read_scaled
 from saferank.settings import DecodeSettings
 
 _child = DecoderProcess()
@@ -34,6 +34,23 @@ def decode(data: bytes, settings: DecodeSettings) -> Decoded:
         if error.code is not ErrorCode.TRUNCATED or not settings.allow_partial:
             raise
     return replace(_in_child("partial", data, settings), partial=True)
+
+
+def decode_scaled(data: bytes, settings: DecodeSettings, least: int) -> Decoded | None:
+    """Decode a large JPEG at a fraction of its size, for a first and cheap look at it.
+
+    Args:
+        data: the whole file; its bytes decide the format.
+        settings: limits.
+        least: pixels that each side keeps at least.
+
+    Returns:
+        As ``decode``, with the ``width`` and ``height`` of the whole picture. None where only
+        ``decode`` can tell: for other formats, smaller pictures, and files with a fault.
+    """
+    if formats.recognise(data) != "JPEG" or kinds.not_read(data) is not None:
+        return None
+    return read_scaled(data, settings, least)
 
 
 def decode_reference(data: bytes, settings: DecodeSettings) -> Image.Image:

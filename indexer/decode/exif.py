@@ -27,6 +27,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _UPRIGHT = 1
+_FIRST_THAT_LIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,15 @@ def turned(image: Image.Image, number: int) -> Image.Image:
     """Turn an image by EXIF's number; the image itself when there is nothing to turn."""
     turn = _TURNS.get(number)
     return image if turn is None else image.transpose(turn)
+
+
+def lies(number: int) -> bool:
+    """Whether EXIF's number exchanges width and height.
+
+    >>> [number for number in range(1, 9) if lies(number)]
+    [5, 6, 7, 8]
+    """
+    return number >= _FIRST_THAT_LIES
 
 
 def _entries(block: bytes) -> Iterator[tuple[int, bool]]:

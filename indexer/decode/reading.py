@@ -26,7 +26,7 @@ from saferank.indexer.decode import (
 )
 from saferank.indexer.decode.colour import as_shown
 from saferank.indexer.decode.composing import Animation, compose
-from saferank.indexer.decode.exif import Orientation, orientation, turned
+from saferank.indexer.decode.exif import Orientation, lies, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import chosen
 from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
@@ -94,6 +94,36 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
             return decoded
         others = _read_file(elsewhere, settings, names).shown
         return replace(decoded, alternatives=decoded.alternatives + others)
+
+
+def read_scaled(data: bytes, settings: DecodeSettings, least: int) -> Decoded | None:
+    """Decode a large JPEG at a fraction of its size, in a third of the time.
+
+    Args:
+        data: the whole file.
+        settings: limits.
+        least: pixels that each side keeps at least.
+
+    Returns:
+        The pictures, but with the ``width`` and ``height`` of the whole one; None where ``read``
+        is to be asked: there is nothing to gain, or something is wrong with the file.
+    """
+    limits.let_pillow_open(settings)
+    try:
+        with coded(data):
+            image = _open(data, settings, ["JPEG"])
+            size = image.size
+            image.draft(None, (least, least))
+            if image.size == size or image.format != "JPEG":
+                return None
+            early = image.info.get("exif")
+            image.load()
+            turn = orientation(image, b"" if early else image.info.pop("exif", None) or b"")
+            decoded = _decoded([as_shown(image)], turn, 1, "JPEG")
+    except ImageError:
+        return None
+    width, height = reversed(size) if lies(turn.seen) else size
+    return replace(decoded, width=width, height=height)
 
 
 def _read_pages(data: bytes, settings: DecodeSettings) -> Decoded:

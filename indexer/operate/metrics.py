@@ -11,7 +11,10 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-IMAGES = Counter("saferank_images_scored", "Images that went through the model")
+IMAGES = Counter("saferank_images_scored", "Images that went through the exact model")
+ESTIMATED = Counter(
+    "saferank_images_estimated", "Images whose first, cheap look was enough: below the margin"
+)
 DOCUMENTS = Counter("saferank_documents", "Documents handled, by outcome", ["outcome"])
 FAILURES = Counter(
     "saferank_failures", "Documents with an image without a probability, by code", ["code"]
@@ -26,7 +29,8 @@ QUEUE_SECONDS = Histogram(
 )
 _STAGE_SECONDS = Histogram(
     "saferank_stage_seconds",
-    "Seconds spent by stage: fetch, decode, preprocess and infer an image, read and write a chunk",
+    "Seconds spent by stage: fetch, decode, preprocess, estimate and infer an image, read and "
+    "write a chunk",
     ["stage"],
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 20),
 )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -94,6 +95,31 @@ class DecodedImage(Protocol):
         """In pixels, upright."""
 
 
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """A cheap look at every image, after which only some are looked at exactly.
+
+    Attributes:
+        margin: the lowest estimate after which the exact probability is wanted.
+        estimate: blobs, shape (N, 3, H, W), → a probability of each, in 0..1, not exact.
+        decode: bytes → frames of a smaller picture, or None when they are to be decoded whole.
+    """
+
+    margin: float
+    estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    decode: Callable[[bytes], DecodedImage | None]
+
+
+class KnownImages(Protocol):
+    """What is known of images by their bytes, beyond the documents at hand."""
+
+    def recall(self, model: str, sha256: str, /) -> ImageRecord | None:
+        """What is known of an image under a model."""
+
+    def keep(self, model: str, images: Iterable[ImageRecord], /) -> None:
+        """Keep what is known of images."""
+
+
 Guard = Callable[[str], AbstractContextManager[None]]
 """Entered with a digest, of a reference or of its bytes, around what may end the process.
 
@@ -136,6 +162,8 @@ class Pipeline:
         lane_width: images fetched at once in one lane.
         max_images: of one document; those beyond fail.
         time_of_image: seconds that fetching one takes at most.
+        first: a cheap look at every image; None to look at all exactly.
+        digests: what is known of images by their bytes; None to keep nothing.
     """
 
     def __init__(
@@ -151,6 +179,8 @@ class Pipeline:
         lane_width: int = 8,
         max_images: int = 256,
         time_of_image: float = 20.0,
+        first: FirstPass | None = None,
+        digests: KnownImages | None = None,
     ) -> None:
         self.model = model
         self._fetch = fetch
@@ -162,6 +192,8 @@ class Pipeline:
         self._lane_width = lane_width
         self._max_images = max_images
         self._time_of_image = time_of_image
+        self._first = first
+        self._digests = digests
 
     def score(
         self,
@@ -217,16 +249,21 @@ class Pipeline:
         scored_at = now if not_before is None else max(now, not_before)
         earlier = [] if force else [image for one in documents for image in self._reusable(one)]
         by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
-        batch = _Batch(self.model, self._batch_size)
+        batch = _Batch(self.model, self._batch_size, self._first, self._exact_blobs)
         images = {} if force else _lost(documents)
         waiting = dict(enumerate(documents))
 
         def finished(places: Iterable[int]) -> dict[int, Scored]:
             batch.flush()
-            return {
+            done = {
                 place: self._assemble(waiting.pop(place), images, by_digest, batch, scored_at)
                 for place in places
             }
+            if self._digests is not None:
+                records = (record for one in done.values() for record in one.record.images)
+                new = {each.sha256: each for each in records if each.sha256 in batch.digests}
+                self._digests.keep(self.model.identity, new.values())
+            return done
 
         def complete() -> list[int]:
             return [
@@ -241,7 +278,9 @@ class Pipeline:
         ):
             if fetched is not None:
                 reference, found = fetched
-                images[reference] = self._image(reference, found, by_digest, batch, guard)
+                images[reference] = self._image(
+                    reference, found, by_digest, batch, guard, ask=not force
+                )
             elif places := complete():
                 yield finished(places)
         places = complete()
@@ -319,11 +358,16 @@ class Pipeline:
         self,
         reference: str,
         fetched: _Fetched,
-        known: Mapping[str, ImageRecord],
+        known: dict[str, ImageRecord],
         batch: _Batch,
         guard: Guard | None,
+        *,
+        ask: bool,
     ) -> _Image:
-        """Name the bytes that a reference led to, and look at them unless they are known."""
+        """Name the bytes that a reference led to, and look at them unless they are known.
+
+        With ``ask``, what is kept by digest is asked, too, and added to what is known.
+        """
         name, sha256 = reference_name(reference), None
         try:
             if isinstance(fetched, Exception):
@@ -331,7 +375,12 @@ class Pipeline:
             if isinstance(fetched, ImageRecord):
                 return _Image(name, fetched.sha256, fetched.etag, fetched.last_modified)
             sha256 = hashlib.sha256(fetched.data).hexdigest()
-            if sha256 not in known and sha256 not in batch.looked:
+            new = sha256 not in known and sha256 not in batch.looked
+            if new and ask and self._digests is not None:
+                kept = self._digests.recall(self.model.identity, sha256)
+                if kept is not None:
+                    known[sha256], new = kept, False
+            if new:
                 self._look(sha256, fetched.data, batch, guard)
             return _Image(name, sha256, fetched.etag, fetched.last_modified)
         except ServiceUnavailable:
@@ -344,14 +393,17 @@ class Pipeline:
     def _look(self, digest: str, data: bytes, batch: _Batch, guard: Guard | None) -> None:
         """Decode an image and hand its frames to the model."""
         with nullcontext() if guard is None else guard(digest):
-            with metrics.stage("decode"):
-                decoded = self._decode(data)
-            if not decoded.frames:
-                raise ImageError(ErrorCode.UNREADABLE, "the image has no frame")
-            for picture in decoded.pictures:
-                with metrics.stage("preprocess"):
-                    blob = self.model.preprocess(picture)
-                batch.add(digest, blob)
+            smaller = None
+            if self._first is not None:
+                with metrics.stage("decode"):
+                    smaller = self._first.decode(data)
+            decoded = self._decoded(data) if smaller is None else smaller
+            if self._first is None:
+                for picture in decoded.pictures:
+                    batch.add(digest, self._blob(picture))
+            else:
+                blobs = [self._blob(picture) for picture in decoded.pictures]
+                batch.add_first(digest, blobs, None if smaller is None else data)
             if guard is not None:
                 batch.flush()
         batch.looked[digest] = _Looked(
@@ -361,6 +413,21 @@ class Pipeline:
             decoded.height,
             decoded.partial,
         )
+
+    def _decoded(self, data: bytes) -> DecodedImage:
+        with metrics.stage("decode"):
+            decoded = self._decode(data)
+        if not decoded.frames:
+            raise ImageError(ErrorCode.UNREADABLE, "the image has no frame")
+        return decoded
+
+    def _blob(self, picture: Image.Image) -> NDArray[np.float32]:
+        with metrics.stage("preprocess"):
+            return self.model.preprocess(picture)
+
+    def _exact_blobs(self, data: bytes) -> Iterator[NDArray[np.float32]]:
+        """What the exact probability of an image is made of."""
+        return (self._blob(picture) for picture in self._decoded(data).pictures)
 
     def _assemble(
         self,
@@ -443,30 +510,101 @@ class _Looked:
     partial: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Glimpse:
+    """An image on its way through the first pass.
+
+    Attributes:
+        digest: of its bytes.
+        blobs: of its pictures.
+        data: its bytes, when the blobs are of smaller pictures; None when they are the exact ones.
+    """
+
+    digest: str
+    blobs: Sequence[NDArray[np.float32]]
+    data: bytes | None
+
+
 class _Batch:
     """Collects frames of several images and gives each image its highest probability.
 
     Attributes:
         digests: of the images of which any frame went to the model.
         looked: those of which all did.
+        errors: by digest, why an image could not be looked at exactly.
     """
 
-    def __init__(self, model: Classifier, size: int) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        size: int,
+        first: FirstPass | None,
+        exact_blobs: Callable[[bytes], Iterable[NDArray[np.float32]]],
+    ) -> None:
         self._model = model
         self._size = size
+        self._first = first
+        self._exact_blobs = exact_blobs
         self._frames: list[tuple[str, NDArray[np.float32]]] = []
+        self._glimpses: list[_Glimpse] = []
         self._highest: dict[str, float] = {}
         self._failed: set[str] = set()
         self.digests: set[str] = set()
         self.looked: dict[str, _Looked] = {}
+        self.errors: dict[str, Exception] = {}
 
     def add(self, digest: str, blob: NDArray[np.float32]) -> None:
         self.digests.add(digest)
         self._frames.append((digest, blob))
         if len(self._frames) >= self._size:
-            self.flush()
+            self._flush_frames()
+
+    def add_first(
+        self, digest: str, blobs: Sequence[NDArray[np.float32]], data: bytes | None
+    ) -> None:
+        self.digests.add(digest)
+        self._glimpses.append(_Glimpse(digest, blobs, data))
+        if sum(len(glimpse.blobs) for glimpse in self._glimpses) >= self._size:
+            self._flush_glimpses()
 
     def flush(self) -> None:
+        self._flush_glimpses()
+        self._flush_frames()
+
+    def _flush_glimpses(self) -> None:
+        """Keep the estimates that are below the margin, and look at the other images exactly."""
+        glimpses, self._glimpses = self._glimpses, []
+        for glimpse, estimate in zip(glimpses, self._estimates(glimpses), strict=True):
+            if estimate is not None:
+                metrics.ESTIMATED.inc()
+                self._highest[glimpse.digest] = estimate
+                continue
+            try:
+                exact = glimpse.blobs if glimpse.data is None else self._exact_blobs(glimpse.data)
+                for blob in exact:
+                    self.add(glimpse.digest, blob)
+            except Exception as error:
+                self.errors[glimpse.digest] = error
+
+    def _estimates(self, glimpses: Sequence[_Glimpse]) -> list[float | None]:
+        """For each image its highest estimate, or None when the exact probability is wanted."""
+        if self._first is None or not glimpses:
+            return [None for _ in glimpses]
+        blobs = [blob for glimpse in glimpses for blob in glimpse.blobs]
+        values: list[float] = []
+        try:
+            with metrics.stage("estimate"):
+                for start in range(0, len(blobs), self._size):
+                    part = self._first.estimate(np.stack(blobs[start : start + self._size]))
+                    values += [as_probability(float(value)) for value in part]
+        except Exception:
+            log.exception("the first pass failed; %d images are looked at exactly", len(glimpses))
+            return [None for _ in glimpses]
+        each = iter(values)
+        highest = [max(islice(each, len(glimpse.blobs))) for glimpse in glimpses]
+        return [value if value < self._first.margin else None for value in highest]
+
+    def _flush_frames(self) -> None:
         frames, self._frames = self._frames, []
         if not frames:
             return
@@ -545,6 +683,9 @@ def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> I
         return replace(
             there, reference=image.name, etag=image.etag, last_modified=image.last_modified
         )
+    if (error := batch.errors.get(image.sha256)) is not None:
+        code, cause = _failure(error, image.name)
+        return ImageRecord(image.name, image.sha256, error=code, cause=cause)
     probability = batch.probability(image.sha256)
     return ImageRecord(
         image.name,

@@ -9,21 +9,23 @@ import functools
 import os
 from dataclasses import dataclass
 
+import platformdirs
 from elasticsearch import Elasticsearch
 
 from saferank.connection import connect
-from saferank.indexer.decode import Decoded, decode
+from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.installation import installation_of
+from saferank.indexer.score.digests import Digests
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
-from saferank.indexer.score.pipeline import Pipeline
+from saferank.indexer.score.pipeline import FirstPass, Pipeline
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import ImageRecord
-from saferank.models import load_model
+from saferank.models import Model, load_model
 from saferank.models.description import identity, load_description, locate
-from saferank.settings import Settings, get_settings
+from saferank.settings import DecodeSettings, IndexerSettings, Settings, get_settings
 
 
 @dataclass(slots=True)
@@ -105,11 +107,32 @@ def make_resources(settings: Settings) -> Resources:
             lane_width=settings.fetch.per_host,
             max_images=settings.indexer.max_images,
             time_of_image=settings.fetch.timeout,
+            first=first_pass(model, settings.decode),
+            digests=_digests(settings.indexer),
         ),
         None
         if settings.indexer.images_index is None
         else Memory(client, settings.indexer.images_index),
     )
+
+
+def first_pass(model: Model, settings: DecodeSettings) -> FirstPass | None:
+    """The model's cheap first pass, if it has one that can run here."""
+    margin, scaled_to = model.margin, model.scaled_to
+    if margin is None or scaled_to is None:
+        return None
+
+    def decode_smaller(data: bytes) -> Decoded | None:
+        return decode_scaled(data, settings, scaled_to)
+
+    return FirstPass(margin, model.estimates, decode_smaller)
+
+
+def _digests(settings: IndexerSettings) -> Digests | None:
+    if settings.digests == 0:
+        return None
+    folder = platformdirs.user_cache_path("saferank")
+    return Digests(settings.digests_file or folder / "digests.sqlite", settings.digests)
 
 
 def process_resources() -> Resources:

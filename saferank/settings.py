@@ -213,6 +213,56 @@ class IndexerSettings(BaseModel):
     sweep_every: Annotated[PositiveFloat, Field(description="seconds between sweeps")] = 300.0
 
 
+class ReviewSettings(BaseModel):
+    """Where people review documents, and who may."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    log_index: Annotated[
+        str, Field(description="index that keeps every entry of the review log")
+    ] = "saferank-review-log"
+    work_index: Annotated[
+        str, Field(description="index of the open work: who holds what, what was reported")
+    ] = "saferank-review-work"
+    opinions: Annotated[
+        Literal[1, 2], Field(description="people who have to agree before a document is settled")
+    ] = 1
+    lease: Annotated[
+        PositiveFloat, Field(description="seconds for which a document is one reviewer's alone")
+    ] = 300.0
+    reason_for: Annotated[
+        tuple[str, ...], Field(description="review queues in which a decision needs a reason")
+    ] = ()
+    show_fields: Annotated[
+        tuple[str, ...],
+        Field(description="source fields of a document that reviewers see, such as `title`"),
+    ] = ()
+    reviewers: Annotated[
+        Path, Field(description="file of the reviewers, their tokens and roles")
+    ] = Path("reviewers.toml")
+    hosts: Annotated[
+        tuple[str, ...],
+        Field(description="names by which browsers reach it, besides those of this machine"),
+    ] = ()
+    user_header: Annotated[
+        str | None,
+        Field(description="header in which your single sign-on names the person, if it does"),
+    ] = None
+    proxies: Annotated[
+        tuple[IPvAnyNetwork, ...],
+        Field(description="where requests must come from for that header to count"),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _a_header_needs_a_proxy(self) -> Self:
+        if self.user_header is not None and not self.proxies:
+            raise ValueError(
+                "review.user_header can be sent by anybody; name the addresses of your proxies "
+                "with review.proxies"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything an operator can set, with the defaults."""
 
@@ -279,6 +329,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     decode: DecodeSettings = DecodeSettings()
     indexer: IndexerSettings = IndexerSettings()
+    review: ReviewSettings = ReviewSettings()
 
     @model_validator(mode="after")
     def _an_image_fits_into_a_task(self) -> Self:

@@ -24,7 +24,13 @@ from pydantic import BaseModel, TypeAdapter
 from saferank.cli import app
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.policy.policy import ContextRule, Policy
-from saferank.settings import DecodeSettings, FetchSettings, IndexerSettings, Settings
+from saferank.settings import (
+    DecodeSettings,
+    FetchSettings,
+    IndexerSettings,
+    ReviewSettings,
+    Settings,
+)
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 PAGES = tuple(REFERENCE / name for name in ("commands.md", "policy.md", "settings.md"))
@@ -82,6 +88,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings.fetch": lambda: settings(FetchSettings, "fetch."),
     "settings.decode": lambda: settings(DecodeSettings, "decode."),
     "settings.indexer": lambda: settings(IndexerSettings, "indexer."),
+    "settings.review": lambda: settings(ReviewSettings, "review."),
     "policy": lambda: policy(Policy),
     "policy.levels": lambda: policy(Level),
     "policy.demotion": lambda: policy(Demotion),

@@ -41,6 +41,8 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "override",
     "sample",
     "calibrate",
+    "review",
+    "review_log",
     "health",
 )
 

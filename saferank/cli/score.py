@@ -142,13 +142,9 @@ def _write_explained(
     path: Path, picture: Image.Image, blob: NDArray[np.float32], model: Model
 ) -> None:
     """Write the picture that decided, with what the positive class has over the others."""
-    import numpy as np
+    from saferank.models.explained import evidence_of, explained
 
-    from saferank.cli.explained import explained
-
-    positive = model.description.output.positive_index
-    maps = model.class_maps(blob[None])[0]
-    evidence = maps[positive] - np.delete(maps, positive, axis=0).mean(axis=0)
+    evidence = evidence_of(blob, model)
     target = path.with_name(f"{path.name}.explained.png")
     try:
         explained(picture, evidence, model.description.input).save(target)

@@ -26,6 +26,7 @@ PACKAGES = {
     "mappings": "saferank/mappings",
     "models": "saferank/models",
     "ranker": "saferank/ranker",
+    "review": "saferank/review",
 }
 
 

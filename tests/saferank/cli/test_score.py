@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from saferank.cli import app
-from saferank.cli.explained import explained
 from saferank.indexer.decode import decode
+from saferank.models.explained import explained
 from saferank.models.preprocess import Input
 from saferank.settings import DecodeSettings
 

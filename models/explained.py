@@ -1,4 +1,4 @@
-"""A picture with what speaks for a class drawn over it, for ``saferank score --explain``."""
+"""A picture with what speaks for a class drawn over it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from saferank.models.model import Model
     from saferank.models.preprocess import Input
 
 _FOR, _AGAINST = (255, 0, 0), (0, 90, 255)
 _DENSEST = 170  # of 255: the picture stays visible
+
+
+def evidence_of(blob: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
+    """What the positive class has over the others, at each place of a picture.
+
+    Args:
+        blob: 3 x H x W, as the model's ``preprocess`` gives it.
+        model: the classifier.
+
+    Raises:
+        ModelError: as ``Model.class_maps``.
+    """
+    import numpy as np
+
+    positive = model.description.output.positive_index
+    maps = model.class_maps(blob[None])[0]
+    evidence: NDArray[np.float32] = maps[positive] - np.delete(maps, positive, axis=0).mean(axis=0)
+    return evidence
 
 
 def explained(picture: Image.Image, evidence: NDArray[np.float32], seen: Input) -> Image.Image:

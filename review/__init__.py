@@ -1,0 +1,1 @@
+"""People decide the edge cases: queues, an append-only log, and the overrides made from it."""

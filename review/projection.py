@@ -1,0 +1,144 @@
+"""From the log to what searches obey: overrides are written, and can be written again.
+
+The log is the truth. An override in a document, or in the index of overrides, is a copy of what
+``Standing`` says; whoever lost it gets it back by ``rebuild``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from elasticsearch import Elasticsearch
+
+from saferank.errors import MappingError
+from saferank.mappings.fields import SafetyFields
+from saferank.mappings.override_index import find_documents, override, read_overrides
+from saferank.mappings.overrides import OverrideRecord, override_in
+from saferank.review.entries import Entry, Item, Standing
+from saferank.review.log import Log
+from saferank.review.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of one item in a rebuild.
+
+    Attributes:
+        item: the item.
+        override: what is in force by the log.
+        kept: others than reviewers said something later, and that was left as it is.
+        problem: why nothing could be written, or None.
+    """
+
+    item: Item
+    override: OverrideRecord | None = None
+    kept: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Writes what follows from the log.
+
+    Attributes:
+        client: connected.
+        fields: names of the safety fields.
+        overrides_index: where overrides are kept; None when documents alone have them.
+        log: the truth.
+        work: what is open.
+    """
+
+    client: Elasticsearch
+    fields: SafetyFields
+    overrides_index: str | None
+    log: Log
+    work: Work
+
+    def apply(self, item: Item, *, done_by: str | None = None) -> tuple[Standing, bool]:
+        """Make the override of an item what the log says, and note what is open about it.
+
+        Args:
+            item: the item.
+            done_by: whose lease ends with it.
+
+        Returns:
+            What the log says, and whether a later override of others was left as it is.
+
+        Raises:
+            MappingError: there is no such document, or it cannot have an override.
+        """
+        standing, kept = Standing.of(self.log.chain(item)), False
+        while True:
+            kept = not self._write(item, standing)
+            # Another process may have written less than the log says by now; the last one to look
+            # sees all of it.
+            newer = Standing.of(self.log.chain(item))
+            if newer.length == standing.length:
+                break
+            standing = newer
+        self.work.settle(item, standing, done_by=done_by)
+        return standing, kept
+
+    def settle_unsettled(self) -> int:
+        """Finish what processes had in hand when they ended; how many items that were."""
+        items = self.work.unsettled()
+        for item in items:
+            try:
+                self.apply(item)
+            except MappingError:  # the document is gone, and there is nothing to finish
+                self.work.settle(item, Standing())
+        return len(items)
+
+    def rebuild(self, index: str | None = None) -> Iterator[Rebuilt]:
+        """Make all overrides what the log says, item by item.
+
+        Args:
+            index: of items of this index or alias alone.
+        """
+        for item, _ in groupby(self.log.entries(index=index), key=_item_of):
+            try:
+                standing, kept = self.apply(item)
+            except MappingError as error:
+                yield Rebuilt(item, problem=str(error))
+                continue
+            yield Rebuilt(item, standing.override, kept)
+
+    def current(self, item: Item) -> OverrideRecord | None:
+        """The override that is in force for an item, whoever made it.
+
+        Raises:
+            MappingError: there is no such document.
+        """
+        found = find_documents(self.client, self.fields, item.index, item.id, item.routing)
+        if self.overrides_index is not None:
+            kept = read_overrides(self.client, self.overrides_index).find([item.index], item.id)
+            if kept is not None:
+                return kept
+        path = self.fields.override_object
+        in_documents = (override_in(entry["_source"], path) for entry in found)
+        return next((one for one in in_documents if one is not None), None)
+
+    def _write(self, item: Item, standing: Standing) -> bool:
+        """Write an override; False when others have said something since reviewers did."""
+        if standing.spoken_at is None:
+            return True
+        now, wanted = self.current(item), standing.override
+        if now is not None and now.at > standing.spoken_at:
+            return False
+        override(
+            self.client,
+            self.overrides_index,
+            self.fields,
+            item.index,
+            item.id,
+            wanted,
+            routing=item.routing,
+            seen=None if wanted is None else wanted.digests,
+        )
+        return True
+
+
+def _item_of(entry: Entry) -> Item:
+    return entry.item

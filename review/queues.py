@@ -1,0 +1,171 @@
+"""What is put before reviewers, and in which order: as queries, without an engine.
+
+=========  ======================================================================================
+near-T     scored next to the threshold T, nearest first: where a decision tells most
+audit      a random sample of what the usual level shows, so that what is missed can be estimated
+reported   what the application reported, what waits longest first
+failed     images without a probability, what failed first comes first
+second     decided by one person where two have to agree
+=========  ======================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from saferank.mappings.float32 import as_float32, shortest
+from saferank.ranker.bodies import Query
+from saferank.ranker.level.level import Treatment
+from saferank.ranker.level.states import FAILED, NO_IMAGE, StateQueries, any_of
+from saferank.ranker.level.thresholds import Interval, demote_range, hide_range
+from saferank.ranker.policy.policy import Policy
+
+REPORTED, WAITING = "reported", "waiting"
+_ABOVE_ONE = as_float32(1.0000001)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One ordered search of the index.
+
+    Attributes:
+        query: what it finds.
+        sort: of the engine.
+        distance: from a hit's first sort value to how far back it stands in the review queue.
+    """
+
+    query: Query
+    sort: list[dict[str, Any]]
+    distance: Callable[[float], float] = float
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQueue:
+    """A queue of items.
+
+    Attributes:
+        name: in addresses and in the log.
+        title: as people read it.
+        meaning: what is in it, in a sentence.
+        searches: whose hits are merged by distance; none where the open work has the items.
+        work: which of the open work it is, where it is that.
+        blind: whether what others said is not shown.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    searches: tuple[Search, ...] = ()
+    work: str | None = None
+    blind: bool = False
+
+
+def policy_version(policy: Policy) -> str:
+    """A short name of all that a policy says; another policy has another."""
+    return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()[:12]
+
+
+def review_queues(policy: Policy, *, opinions: int = 1) -> dict[str, ReviewQueue]:
+    """The queues under a policy, by name, in the order in which they are offered.
+
+    Args:
+        policy: whose thresholds and levels.
+        opinions: people who have to agree.
+    """
+    queries = StateQueries(policy.fields, policy.model)
+    queues = [
+        ReviewQueue(
+            "reported",
+            "Reported",
+            "What the application was told to have looked at, what waits longest first.",
+            work=REPORTED,
+        ),
+        *(_near(threshold, queries) for threshold in thresholds_of(policy)),
+        _audit(policy, queries),
+        _failed(queries),
+    ]
+    if opinions == 2:
+        queues.insert(
+            1,
+            ReviewQueue(
+                "second",
+                "Second opinion",
+                "Decided by one person; another one decides without knowing how.",
+                work=WAITING,
+                blind=True,
+            ),
+        )
+    return {queue.name: queue for queue in queues}
+
+
+def thresholds_of(policy: Policy) -> list[float]:
+    """Every threshold of every level, each once, in ascending order."""
+    levels = policy.levels.values()
+    both = [value for level in levels for value in (level.demote_from, level.hide_from)]
+    return sorted({value for value in both if value is not None})
+
+
+def _near(threshold: float, queries: StateQueries) -> ReviewQueue:
+    name = f"{shortest(threshold):g}"
+
+    def search(interval: Interval, order: str) -> Search:
+        found = any_of(queries.in_range(interval)[:1])
+        return Search(
+            queries.undecided(found),
+            [{queries.fields.probability: {"order": order}}],
+            lambda value: abs(value - threshold),
+        )
+
+    sides = [search(Interval(threshold, _ABOVE_ONE), "asc")]
+    if threshold > 0:
+        sides.append(search(Interval(0.0, threshold), "desc"))
+    return ReviewQueue(
+        f"near-{name}",
+        f"Near {name}",
+        f"Probabilities next to the threshold {name}, the nearest first.",
+        tuple(sides),
+    )
+
+
+def _audit(policy: Policy, queries: StateQueries) -> ReviewQueue:
+    decision = policy.resolve({})
+    level = decision.level
+    ranges = (*queries.in_range(demote_range(level)), *queries.in_range(hide_range(level)))
+    treated = [
+        query for one in (Treatment.DEMOTE, Treatment.HIDE) for query in queries.unusual(level, one)
+    ]
+    no_image = queries.status(NO_IMAGE)
+    shown: Query = {"bool": {"must_not": [*ranges, *treated, no_image, queries.decided]}}
+    seed = int(policy_version(policy)[:7], 16)
+    # One order for everybody, so that all that was looked at is a sample without gaps.
+    drawn: Query = {
+        "function_score": {
+            "query": {"bool": {"filter": [shown]}},
+            "random_score": {"seed": seed, "field": "_seq_no"},
+            "boost_mode": "replace",
+        }
+    }
+    return ReviewQueue(
+        "audit",
+        "Audit",
+        f"A random sample of what level “{decision.level_name}” shows. What is blocked here is "
+        "what the thresholds miss.",
+        (Search(drawn, [{"_score": "desc"}, {"_doc": "asc"}], lambda value: -value),),
+    )
+
+
+def _failed(queries: StateQueries) -> ReviewQueue:
+    return ReviewQueue(
+        "failed",
+        "Failed to score",
+        "An image could not be scored; what failed first comes first.",
+        (
+            Search(
+                queries.undecided(queries.status(FAILED)),
+                [{queries.fields.scored_at: {"order": "asc", "missing": "_first"}}],
+            ),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The review as a web application: pages made on the server, one style sheet, one script."""

@@ -1,0 +1,510 @@
+"""Addresses and what answers there.
+
+=====================  =========================================================================
+GET /                  the queues
+GET /queue/NAME        leads to the next item, which is the reviewer's from then on
+GET /queue/NAME/item   one item
+GET /queue/NAME/many   several at once
+POST /decide           allow, block or skip one item or several
+POST /undo             take back entries
+GET /log               what was done, newest first
+GET /picture           a picture of a document, fetched and encoded here
+GET /facts             agreement, pace, shares
+GET /labels.csv        decisions as a table
+POST /reports          an application asks for a document to be looked at
+=====================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from saferank.errors import ConfigurationError, ImageError, MappingError, ModelError, SaferankError
+from saferank.review.desk import MANY, Desk, Form, Refused
+from saferank.review.entries import Act, Entry, Item, Standing
+from saferank.review.facts import facts_of
+from saferank.review.labels import label_rows, to_csv
+from saferank.review.people import People, Person, Role
+from saferank.review.pictures import MEDIA_TYPE, Pictures, Wanted
+from saferank.review.queues import ReviewQueue, thresholds_of
+from saferank.review.web.guard import (
+    FORM_COOKIE,
+    TOKEN_COOKIE,
+    Guard,
+    Guarded,
+    check_form,
+    form_field,
+    is_secure,
+    new_secret,
+)
+from saferank.settings import Settings
+
+VIEW_COOKIE = "saferank_view"
+VIEW = ("blur", "grey", "keys")
+"""What a reviewer may switch off; all of it is on until then."""
+
+_PAGES = Path(__file__).parent / "pages"
+_ASSETS = {"review.css": "text/css", "review.js": "text/javascript"}
+_MONTH = 30 * 24 * 3600.0
+_FINISH_EVERY = 60.0
+_MOST_FRAMES = 16
+
+
+class ReviewApp:
+    """The pages of one review.
+
+    Args:
+        desk: what reviewers do.
+        pictures: what they see.
+        people: who they are.
+        settings: of the review.
+    """
+
+    def __init__(self, desk: Desk, pictures: Pictures, people: People, settings: Settings) -> None:
+        self._desk = desk
+        self._pictures = pictures
+        self._people = people
+        self._settings = settings
+        self._guard = Guard(people, settings.review)
+        self._finished_at = time.monotonic()
+        self._templates = Environment(
+            loader=PackageLoader("saferank.review.web", "pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def asgi(self) -> Starlette:
+        """The application, for any ASGI server."""
+        routes = [
+            Route("/", self.home),
+            Route("/login", self.login_page),
+            Route("/login", self.login, methods=["POST"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            Route("/view", self.view, methods=["POST"]),
+            Route("/queue/{name}", self.next_item),
+            Route("/queue/{name}/item", self.item),
+            Route("/queue/{name}/many", self.many),
+            Route("/decide", self.decide, methods=["POST"]),
+            Route("/undo", self.undo, methods=["POST"]),
+            Route("/log", self.log),
+            Route("/picture", self.picture),
+            Route("/facts", self.facts),
+            Route("/labels.csv", self.labels),
+            Route("/reports", self.report, methods=["POST"]),
+            Route("/assets/{name}", self.asset),
+        ]
+        answers: dict[Any, Callable[..., Any]] = {
+            HTTPException: self._refused,
+            Refused: self._not_stored,
+            MappingError: self._not_stored,
+            ConfigurationError: self._not_stored,
+            ApiError: self._not_stored,
+            TransportError: self._not_stored,
+        }
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guarded, guard=self._guard)],
+            exception_handlers=answers,
+        )
+
+    # Pages
+
+    def home(self, request: Request) -> Response:
+        """Offer the queues."""
+        person = self._guard.person(request)
+        if person is None:
+            return RedirectResponse("/login", 303)
+        self._guard.check(request, Role.VIEW)
+        if time.monotonic() - self._finished_at > _FINISH_EVERY:
+            self._finished_at = time.monotonic()
+            self._desk.projection.settle_unsettled()
+        counts = {
+            queue.name: self._desk.work.count(self._desk.index, queue.work)
+            for queue in self._desk.queues.values()
+            if queue.work is not None
+        }
+        return self._page(request, person, "home.html", counts=counts)
+
+    def next_item(self, request: Request) -> Response:
+        """Lead to the next item of a queue."""
+        person, queue = self._guard.check(request, Role.DECIDE), self._queue(request)
+        taken = self._desk.take(queue, person.name)
+        if not taken:
+            return self._page(request, person, "empty.html", queue=queue)
+        return RedirectResponse(item_address(queue.name, taken[0]), 303)
+
+    def item(self, request: Request) -> Response:
+        """Show one item."""
+        person, queue = self._guard.check(request, Role.DECIDE), self._queue(request)
+        item = self._item(request.query_params)
+        standing = self._desk.hold(item, person.name)
+        try:
+            subject = self._desk.see(item)
+        except MappingError:
+            # It waits for nobody any more.
+            self._desk.work.settle(item, Standing(), done_by=person.name)
+            raise
+        return self._page(
+            request,
+            person,
+            "item.html",
+            queue=queue,
+            subject=subject,
+            standing=standing,
+            token=uuid.uuid4().hex,
+            last=self._desk.last_action(person.name),
+            next_queue=self._after(queue),
+        )
+
+    def many(self, request: Request) -> Response:
+        """Show several items at once."""
+        person, queue = self._guard.check(request, Role.DECIDE), self._queue(request)
+        shown = []
+        for item in self._desk.take(queue, person.name, MANY):
+            try:
+                subject = self._desk.see(item)
+            except MappingError:
+                self._desk.work.settle(item, Standing(), done_by=person.name)
+                continue
+            shown.append((subject, len(self._desk.log.chain(item)), uuid.uuid4().hex))
+        if not shown:
+            return self._page(request, person, "empty.html", queue=queue)
+        return self._page(
+            request,
+            person,
+            "many.html",
+            queue=queue,
+            shown=shown,
+            batch=uuid.uuid4().hex,
+            last=self._desk.last_action(person.name),
+            next_queue=self._after(queue),
+        )
+
+    def log(self, request: Request) -> Response:
+        """Show what was done last, by anybody."""
+        person = self._guard.check(request, Role.VIEW)
+        entries = self._desk.log.newest(size=200)
+        undone = {(entry.item, entry.undoes) for entry in entries if entry.act is Act.UNDO}
+        return self._page(request, person, "log.html", entries=entries, undone=undone)
+
+    def facts(self, request: Request) -> Response:
+        """Show how the work goes."""
+        person = self._guard.check(request, Role.VIEW)
+        thresholds = thresholds_of(self._desk.policy)
+        facts = facts_of(self._desk.log.entries(index=self._desk.index), thresholds)
+        return self._page(request, person, "facts.html", facts=facts)
+
+    def labels(self, request: Request) -> Response:
+        """Give all decisions as CSV."""
+        self._guard.check(request, Role.VIEW)
+        rows = label_rows(self._desk.log.entries(index=self._desk.index))
+        return StreamingResponse(
+            to_csv(rows),
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": "attachment; filename=labels.csv"},
+        )
+
+    def picture(self, request: Request) -> Response:
+        """Give a picture, or the reason why there is none as text."""
+        self._guard.check(request, Role.VIEW)
+        asked = request.query_params
+        try:
+            subject = self._desk.see(self._item(asked))
+            wanted = Wanted(
+                _whole(asked.get("place")),
+                _whole(asked.get("frame")),
+                small="small" in asked,
+                with_map="map" in asked,
+                grey="grey" in asked,
+            )
+            data = self._pictures.picture(subject, wanted)
+        except (ImageError, ModelError) as error:
+            return PlainTextResponse(str(error), 422)
+        return Response(data, media_type=MEDIA_TYPE, headers={"Cache-Control": "private, no-cache"})
+
+    def asset(self, request: Request) -> Response:
+        """Give the style sheet or the script."""
+        name = request.path_params["name"]
+        if name not in _ASSETS:
+            raise HTTPException(404, "There is no such file.")
+        return FileResponse(_PAGES / name, media_type=_ASSETS[name])
+
+    # Acts
+
+    async def decide(self, request: Request) -> Response:
+        """Store decisions about one item or several."""
+        form = await request.form()
+        person = self._checked(request, form, Role.DECIDE)
+        queue = self._desk.queues.get(_text(form, "queue"))
+        if queue is None or _text(form, "act") not in ("allow", "block", "skip"):
+            raise HTTPException(403, "This form is none of this server's; load the page again.")
+        act, batch = Act(_text(form, "act")), _text(form, "batch") or None
+        chosen = _sent(form, "item", id=str, token=str, version=str, seen=int)
+        if not chosen:
+            raise Refused("nothing is selected; select documents first")
+
+        def store() -> list[str]:
+            problems = []
+            for one in chosen:
+                item = Item(self._desk.index, one["id"], one["routing"])
+                sent = Form(
+                    one["token"],
+                    one["seen"],
+                    one["version"],
+                    queue.name,
+                    _text(form, "reason"),
+                    batch,
+                )
+                try:
+                    self._desk.decide(item, person.name, act, sent)
+                except (Refused, MappingError) as error:
+                    if batch is None:
+                        raise
+                    problems.append(f"{item.id}: {error}")
+            return problems
+
+        problems = await run_in_threadpool(store)
+        if problems:
+            done = len(chosen) - len(problems)
+            raise Refused(f"{done} were stored, and these were not: {'; '.join(problems)}")
+        many = "/many" if batch is not None else ""
+        return _led_to(request, f"/queue/{queue.name}{many}")
+
+    async def undo(self, request: Request) -> Response:
+        """Take entries back."""
+        form = await request.form()
+        person = self._checked(request, form, Role.DECIDE)
+        others = person.role.may(Role.UNDO_OTHERS)
+        named = _sent(form, "entry", id=str, number=int)
+
+        def take_back() -> list[Entry]:
+            undone = []
+            for one in named:
+                chain = self._desk.log.chain(Item(self._desk.index, one["id"], one["routing"]))
+                entry = next((each for each in chain if each.number == one["number"]), None)
+                if entry is None:
+                    raise Refused("there is no such entry to take back")
+                if entry.by != person.name and not others:
+                    raise HTTPException(403, "You may take back only what you said yourself.")
+                # Sent twice, it is done once.
+                if not any(each.undoes == entry.number for each in chain):
+                    self._desk.undo(entry, person.name, others=others)
+                undone.append(entry)
+            return undone
+
+        undone = await run_in_threadpool(take_back)
+        if _text(form, "back") == "log" or not undone or undone[0].queue not in self._desk.queues:
+            return _led_to(request, "/log")
+        if len(undone) > 1:
+            return _led_to(request, f"/queue/{undone[0].queue}/many")
+        return _led_to(request, item_address(undone[0].queue or "", undone[0].item))
+
+    async def report(self, request: Request) -> Response:
+        """Take an application's report: ``{"id": …, "routing": …, "reason": …}``."""
+        person = self._guard.check(request, Role.REPORT)
+        try:
+            said = await request.json()
+            item = Item(self._desk.index, said["id"], said.get("routing"))
+            reporter, reason = said.get("by"), said.get("reason")
+            texts = [item.id, item.routing or "", reporter or "", reason or ""]
+            if not item.id or not all(isinstance(text, str) for text in texts):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            problem = 'a report is {"id": "…"}, with "routing", "reason" and "by" as text if known'
+            return JSONResponse({"error": problem}, 400)
+        by = f"{person.name}/{reporter[:100]}" if reporter else person.name
+        new = await run_in_threadpool(self._desk.report, item, by, reason)
+        return JSONResponse({"reported": True, "new": new}, 201 if new else 200)
+
+    # Signing in
+
+    def login_page(self, request: Request) -> Response:
+        """Ask for a token."""
+        return self._page(request, None, "login.html", problem=None)
+
+    async def login(self, request: Request) -> Response:
+        """Take a token."""
+        form = await request.form()
+        check_form(request, _text(form, "form"))
+        token = _text(form, "token").strip()
+        person = self._people.by_token(token)
+        if person is None or not person.role.may(Role.VIEW):
+            problem = "Nobody has this token, or it is an application's."
+            return self._page(request, None, "login.html", status=403, problem=problem)
+        response = RedirectResponse("/", 303)
+        _set(response, request, TOKEN_COOKIE, token)
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """Forget the token."""
+        form = await request.form()
+        check_form(request, _text(form, "form"))
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(TOKEN_COOKIE, path="/", httponly=True, samesite="strict")
+        return response
+
+    async def view(self, request: Request) -> Response:
+        """Keep how a reviewer wants to see pictures."""
+        form = await request.form()
+        check_form(request, _text(form, "form"))
+        chosen = [name for name in VIEW if name in form]
+        response = RedirectResponse("/", 303)
+        _set(response, request, VIEW_COOKIE, " ".join(chosen) or "nothing", seconds=12 * _MONTH)
+        return response
+
+    # Parts
+
+    def _checked(self, request: Request, form: FormData, role: Role) -> Person:
+        person = self._guard.check(request, role)
+        check_form(request, _text(form, "form"))
+        return person
+
+    def _queue(self, request: Request) -> ReviewQueue:
+        name = request.path_params["name"]
+        if name not in self._desk.queues:
+            raise HTTPException(404, "There is no such queue; the policy may have changed.")
+        return self._desk.queues[name]
+
+    def _after(self, queue: ReviewQueue) -> ReviewQueue:
+        queues = list(self._desk.queues.values())
+        return queues[(queues.index(queue) + 1) % len(queues)]
+
+    def _item(self, asked: Mapping[str, str]) -> Item:
+        if not asked.get("id"):
+            raise HTTPException(404, "There is no such document.")
+        return Item(self._desk.index, asked["id"], asked.get("routing"))
+
+    def _page(
+        self, request: Request, person: Person | None, name: str, *, status: int = 200, **shown: Any
+    ) -> Response:
+        secret = request.cookies.get(FORM_COOKIE) or new_secret()
+        wanted = request.cookies.get(VIEW_COOKIE)
+        text = self._templates.get_template(name).render(
+            person=person,
+            signed_in_by_token=TOKEN_COOKIE in request.cookies,
+            queues=self._desk.queues.values(),
+            index=self._desk.index,
+            form_field=form_field(secret),
+            view=VIEW if wanted is None else wanted.split(),
+            reason_for=self._settings.review.reason_for,
+            as_json=json.dumps,
+            item_address=item_address,
+            picture_address=picture_address,
+            most_frames=_MOST_FRAMES,
+            Role=Role,
+            Act=Act,
+            **shown,
+        )
+        response = HTMLResponse(text, status)
+        if FORM_COOKIE not in request.cookies:
+            _set(response, request, FORM_COOKIE, secret)
+        return response
+
+    def _refused(self, request: Request, error: HTTPException) -> Response:
+        return self._problem(request, error.status_code, str(error.detail))
+
+    def _not_stored(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, SaferankError):
+            status = 503 if isinstance(error, ConfigurationError) else 409
+            return self._problem(request, status, str(error))
+        return self._problem(request, 503, f"Elasticsearch does not serve a request: {error}")
+
+    def _problem(self, request: Request, status: int, reason: str) -> Response:
+        wants_json = "application/json" in request.headers.get("accept", "")
+        if wants_json or request.url.path == "/reports":
+            return JSONResponse({"error": reason}, status)
+        try:
+            person = self._guard.person(request)
+        except ConfigurationError:
+            person = None
+        stored = request.method == "POST"
+        return self._page(
+            request, person, "problem.html", status=status, reason=reason, not_stored=stored
+        )
+
+
+def item_address(queue: str, item: Item) -> str:
+    """Where an item of a queue is shown."""
+    return f"/queue/{queue}/item?{urlencode(_named(item))}"
+
+
+def picture_address(item: Item, place: int, frame: int = 0, *more: str) -> str:
+    """Where a picture of an item is."""
+    asked = {**_named(item), "place": str(place), "frame": str(frame)}
+    return f"/picture?{urlencode({**asked, **dict.fromkeys(more, '1')})}"
+
+
+def _named(item: Item) -> dict[str, str]:
+    return {"id": item.id} if item.routing is None else {"id": item.id, "routing": item.routing}
+
+
+def _led_to(request: Request, address: str) -> Response:
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"next": address})
+    return RedirectResponse(address, 303)
+
+
+def _set(
+    response: Response, request: Request, name: str, value: str, *, seconds: float = _MONTH
+) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(seconds),
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=is_secure(request),
+    )
+
+
+def _sent(form: FormData, name: str, **kinds: type) -> list[dict[str, Any]]:
+    """The items or entries that a form names, each a JSON object as our own pages have it."""
+    try:
+        found = [json.loads(text) for text in form.getlist(name) if isinstance(text, str)]
+        for one in found:
+            right = all(isinstance(one[key], kind) for key, kind in kinds.items())
+            if not right or not isinstance(one["routing"], str | None):
+                raise TypeError
+    except (ValueError, TypeError, KeyError) as error:
+        raise HTTPException(
+            403, "This form is none of this server's; load the page again."
+        ) from error
+    return found
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 6 else 0

@@ -1,0 +1,56 @@
+"""Running the application."""
+
+from __future__ import annotations
+
+import uvicorn
+from elasticsearch import Elasticsearch
+from starlette.applications import Starlette
+
+from saferank.errors import ConfigurationError
+from saferank.mappings.fields import SafetyFields
+from saferank.mappings.template import check_index
+from saferank.ranker.policy.policy import Policy
+from saferank.review.desk import Desk
+from saferank.review.people import People, read_people
+from saferank.review.pictures import Pictures
+from saferank.review.web.app import ReviewApp
+from saferank.settings import Settings
+
+
+def make_app(client: Elasticsearch, index: str, settings: Settings, policy: Policy) -> Starlette:
+    """The application of one index's review, with everything that it needs checked.
+
+    Args:
+        client: connected.
+        index: index or alias.
+        settings: an operator's.
+        policy: its thresholds make the queues.
+
+    Raises:
+        ConfigurationError: settings and policy do not fit, or nobody may review.
+        MappingError: the index has no safety fields.
+    """
+    if policy.overrides != settings.overrides:
+        raise ConfigurationError(
+            f"the policy keeps overrides in {policy.overrides!r} and the settings in "
+            f"{settings.overrides!r}; name the same index as 'overrides' in both"
+        )
+    if policy.fields != SafetyFields.of(settings):
+        raise ConfigurationError(
+            f"the policy reads {policy.fields.override!r} and the settings write "
+            f"{SafetyFields.of(settings).override!r}; name the same fields in both"
+        )
+    read_people(settings.review.reviewers)
+    check_index(client, index, policy.fields)
+    desk = Desk(client, index, settings, policy)
+    desk.install()
+    people = People(settings.review.reviewers)
+    return ReviewApp(desk, Pictures(settings), people, settings).asgi()
+
+
+def serve(app: Starlette, host: str, port: int) -> None:
+    """Answer until the process is asked to end."""
+    # Proxy headers are read by the guard, which believes them only from named proxies.
+    uvicorn.run(
+        app, host=host, port=port, proxy_headers=False, server_header=False, log_level="warning"
+    )

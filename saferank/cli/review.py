@@ -1,0 +1,79 @@
+"""``saferank review``: people decide the edge cases in a browser; ``reviewers``: who may."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saferank.cli.extras import needs_extra, warn
+from saferank.connection import clear_errors, connect
+from saferank.ranker import load_policy
+from saferank.settings import get_settings
+
+_reviewers = typer.Typer(help="Who may review.", no_args_is_help=True)
+
+
+class RoleChoice(StrEnum):
+    """What somebody may do."""
+
+    REPORT = "report"
+    VIEW = "view"
+    DECIDE = "decide"
+    UNDO_OTHERS = "undo_others"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command and the group to the command line."""
+    app.command(name="review")(review)
+    app.add_typer(_reviewers, name="reviewers")
+
+
+def review(
+    index: Annotated[
+        str, typer.Argument(help="Index, or the alias that the application uses.", metavar="INDEX")
+    ],
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; others than this machine's need TLS before.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8600,
+) -> None:
+    """Let people decide about the documents of an index, in a browser.
+
+    It answers at http://127.0.0.1:8600 unless told otherwise. Make the reviewers first, with
+    'saferank reviewers add'.
+    """
+    settings = get_settings()
+    rules = load_policy(policy or settings.policy)
+    with needs_extra("review"):
+        from saferank.review.web.serve import make_app, serve
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        warn(f"{host} can be reached from other machines; let a proxy with TLS stand before it")
+    client = connect(settings)
+    with clear_errors(settings.elasticsearch_url):
+        app = make_app(client, index, settings, rules)
+    Console().print(f"review of {index!r} at http://{host}:{port}", markup=False, highlight=False)
+    serve(app, host, port)
+
+
+@_reviewers.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As it will stand in the log.")],
+    role: Annotated[RoleChoice, typer.Option(help="What they may do.")] = RoleChoice.DECIDE,
+    token: Annotated[
+        bool, typer.Option(help="Make a token; none is needed behind single sign-on.")
+    ] = True,
+) -> None:
+    """Add a reviewer, or an application that reports, and print their token once."""
+    from saferank.review.people import Role, add_person
+
+    settings = get_settings()
+    made = add_person(settings.review.reviewers, name, Role(role.value), with_token=token)
+    if made is not None:
+        typer.echo(made)

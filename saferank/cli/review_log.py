@@ -1,0 +1,61 @@
+"""``saferank review-log``: what reviewers decided, and making it true again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saferank.cli.extras import warn
+from saferank.connection import clear_errors, connect
+from saferank.mappings.fields import SafetyFields
+from saferank.review.log import Log
+from saferank.review.projection import Projection
+from saferank.review.work import Work
+from saferank.settings import get_settings
+
+_review_log = typer.Typer(help="The log of what reviewers decided.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(_review_log, name="review-log")
+
+
+@_review_log.command()
+def rebuild(
+    index: Annotated[
+        str | None, typer.Argument(help="Index or alias, as reviewed; all of them unless given.")
+    ] = None,
+) -> None:
+    """Make every override again as the log says, and what is open as well.
+
+    For documents that were written anew, restored or copied without their overrides. Exit code 1
+    when an override could not be written.
+    """
+    settings = get_settings()
+    review = settings.review
+    written = kept = failed = 0
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        log = Log(client, review.log_index)
+        work = Work(client, review.work_index, review.lease)
+        log.install()
+        work.install()
+        projection = Projection(client, SafetyFields.of(settings), settings.overrides, log, work)
+        for one in projection.rebuild(index):
+            if one.problem is not None:
+                failed += 1
+                warn(one.problem)
+            elif one.kept:
+                kept += 1
+            else:
+                written += 1
+    Console().print(
+        f"{written} documents are as the log says; {kept} were decided about elsewhere since and "
+        f"left; {failed} could not be written",
+        markup=False,
+        highlight=False,
+    )
+    if failed:
+        raise typer.Exit(1)

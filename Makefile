@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-compat fuzz bench bench-ranker bench-score clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged fi
 
 test-browser: $(READY)  ## Compare other people's pictures with Chromium (Debian: chromium; npm).
 	$(BIN)/python tests/browser/compare.py $(BROWSER)
+
+test-review: $(READY)  ## Review documents in Chromium (Debian: chromium; npm), server killed and all.
+	$(BIN)/python -m pip install -qq --group browser
+	npm install --silent --no-save --prefix build/axe axe-core
+	PYTHONPATH=tests/support $(BIN)/python tests/browser/review.py --axe build/axe/node_modules/axe-core/axe.min.js $(REVIEW)
 
 test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
 	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from numbers import Real
 from operator import itemgetter
@@ -21,7 +21,8 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
     """Take hidden hits out, demote others, and put what is left in order.
 
     What is missing at the end of the page is not filled up; where that matters let the search
-    itself hide, as ``SafeSearch.search`` does.
+    itself hide, as ``SafeSearch.search`` does. A hit without the safety fields, because its
+    ``_source`` was not asked for, say, counts as unscored.
 
     Args:
         hits: best first, in the form of Elasticsearch: the safety fields in ``_source`` or in
@@ -36,9 +37,9 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
 
     Raises:
         ValueError: some hits have a score and others do not, or a score is not a number.
-        UnsafeRequest: the policy keeps overrides outside of the documents, and they are not known
-            (see ``Decision.knowing``), or it is not known whether one is about a hit. The plain
-            safe client's ``rerank`` reads them, and finds out.
+        UnsafeRequest: a hit is no object, or the policy keeps overrides outside of the documents,
+            and they are not known (see ``Decision.knowing``), or it is not known whether one is
+            about a hit. The plain safe client's ``rerank`` reads them, and finds out.
     """
     given = list(hits)
     if decision.blocked_elsewhere:
@@ -79,7 +80,12 @@ def _blocked_elsewhere(hit: Mapping[str, Any], decision: Decision) -> bool:
 def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
     """The same by what the hits themselves say, without a look at overrides outside of them."""
     given = list(hits)
-    told = decision.describe(states_of(given, decision.fields, decision.model))
+    try:
+        states = states_of(given, decision.fields, decision.model)
+    except (AttributeError, TypeError):
+        _check_hits(given)
+        raise
+    told = decision.describe(states)
     scores = _scores(given)
     result = []
     for hit, item, score in zip(given, told, scores or repeat(None), strict=False):
@@ -100,6 +106,20 @@ def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[
     if result and result[-1]["_score"] <= 0:
         result.sort(key=_score_and_factor, reverse=True)
     return result
+
+
+def _check_hits(hits: Sequence[Mapping[str, Any]]) -> None:
+    """See that hits are such.
+
+    Raises:
+        UnsafeRequest: one is not.
+    """
+    for number, hit in enumerate(hits):
+        if not isinstance(hit, Mapping):
+            raise UnsafeRequest(f"hits.{number}", f"a hit is an object; {hit!r} is none")
+        for part in ("_source", "fields"):
+            if not isinstance(hit.get(part) or {}, Mapping):
+                raise UnsafeRequest(f"hits.{number}.{part}", "an object is expected")
 
 
 def _score_and_factor(hit: Hit) -> tuple[float, float]:

@@ -64,10 +64,16 @@ class Request:
     @property
     def target(self) -> Target:
         """What the request reads."""
-        pit = as_object(self.body.get("pit")).get("id")
-        if pit is not None:
-            return Target(point_in_time=str(pit))
+        if (pit := self.body.get("pit")) is not None:
+            return Target(point_in_time=_id_of(pit))
         return Target(self.index, one_text(self.parameters.get("expand_wildcards")))
+
+
+def _id_of(pit: Any) -> str:
+    name = as_object(pit).get("id")
+    if not isinstance(name, str):
+        raise UnsafeRequest("pit", "it is an object with the 'id' that open_point_in_time gave")
+    return name
 
 
 def with_body(arguments: Mapping[str, Any]) -> Json:

@@ -23,6 +23,7 @@ from saferank.ranker.client import administration, reads, searches
 from saferank.ranker.client.completions import completing, completing_each
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
+from saferank.ranker.client.lookups import reading_documents
 from saferank.ranker.client.methods import (
     AsyncRunner,
     Group,
@@ -32,7 +33,6 @@ from saferank.ranker.client.methods import (
     refuse_call,
 )
 from saferank.ranker.client.reranking import reranked
-from saferank.ranker.client.similar import reading_documents
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
@@ -185,7 +185,7 @@ class _SafeClient(Generic[Client]):
             require_context=self._require_context,
             check_all_levels=self._check_all_levels,
             context=self._context if context is None else context,
-            level=level or fixed,
+            level=fixed if level is None else level,
         )
         copy._knowledge = self._knowledge
         return copy
@@ -211,7 +211,7 @@ def _key(secret: str | bytes) -> bytes:
         raise ConfigurationError(
             "the secret that signs scroll ids is empty; give a long random text, or none"
         )
-    return secret.encode() if isinstance(secret, str) else secret
+    return secret.encode(errors="backslashreplace") if isinstance(secret, str) else secret
 
 
 def _ignored_by(client: Elasticsearch | AsyncElasticsearch) -> Collection[int]:

@@ -114,6 +114,8 @@ def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json |
     return rest, suggest
 
 
+_TYPE = "completion#"
+"""What is in front of a name where keys are typed."""
 _SEARCHING = names("aggregations aggs knn q query retriever")
 
 
@@ -140,7 +142,8 @@ def _with_completions(
         )
         enough = []
         for key, parts in response.body.get("suggest", {}).items():
-            completion = suggest[key.rpartition("#")[2]]["completion"]  # Keys may be typed.
+            name = key.removeprefix(_TYPE) if request.parameters.get("typed_keys") else key
+            completion = suggest[name]["completion"]
             chosen = []
             for part in parts:
                 options = part["options"]

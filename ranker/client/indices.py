@@ -37,7 +37,7 @@ class Target(NamedTuple):
     point_in_time: str | None = None
 
 
-def one_text(names: Any) -> str | None:
+def one_text(names: Any, key: str = "index") -> str | None:
     """Names, given as a list or as one text, as one text; None for none.
 
     Raises:
@@ -46,7 +46,7 @@ def one_text(names: Any) -> str | None:
     if names is None or isinstance(names, str):
         return names or None
     if not (isinstance(names, LISTS) and all(isinstance(name, str) for name in names)):
-        raise UnsafeRequest("index", f"names are text, or a list of texts; {names!r} is neither")
+        raise UnsafeRequest(key, f"names are text, or a list of texts; {names!r} is neither")
     return ",".join(names) or None
 
 

@@ -26,6 +26,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.client.every_level import TOO_DEEP, check_arguments
 from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan, know_overrides
+from saferank.ranker.client.indices import one_text
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.traces import without_request
 
@@ -56,7 +57,7 @@ class PlainRunner:
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return _returned(stop.value)  # type: ignore[no-any-return]
         except (ApiError, SerializationError, RecursionError) as error:
             return _ended(error, self._ignored)  # type: ignore[no-any-return]
 
@@ -79,9 +80,24 @@ class AsyncRunner:
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return _returned(stop.value)  # type: ignore[no-any-return]
         except (ApiError, SerializationError, RecursionError) as error:
             return _ended(error, self._ignored)  # type: ignore[no-any-return]
+
+
+def _returned(answer: Any) -> Any:
+    """What a plan returned, without what tells how long the answer was that it was made from."""
+    if isinstance(answer, ApiResponse):
+        _forget_length(answer)
+    return answer
+
+
+def _forget_length(answer: ApiResponse[Any] | ApiError) -> None:
+    for name in _OF_LENGTH:
+        answer.meta.headers.pop(name, None)
+
+
+_OF_LENGTH = ("content-length", "content-encoding", "transfer-encoding")
 
 
 _Ending = ApiError | SerializationError | RecursionError
@@ -95,6 +111,8 @@ def _ended(error: _Ending, ignored: Collection[int]) -> Any:
         UnsafeRequest: the request cannot be read or written.
     """
     told = _without_request(error)
+    if isinstance(told, ApiError):
+        _forget_length(told)
     if isinstance(told, ApiError) and told.status_code in ignored:
         return _as_response(told)
     raise told from None
@@ -157,6 +175,8 @@ class Planned(Generic[P, R]):
             if not outside.isdisjoint(arguments):
                 client, arguments = _travelling(client, arguments, outside)
                 filter_path = arguments.pop("filter_path", filter_path)
+            if filter_path is not None:
+                filter_path = one_text(filter_path, "filter_path")
             if searches and client._check_all_levels:
                 check_arguments(arguments, client.policy)
             answer = _informed(run, client.decision(context), client._knowledge, arguments)

@@ -193,8 +193,10 @@ _SOURCE_KEYS = (
 
 
 def _refuse_document_back(options: Mapping[str, Any]) -> None:
+    # The engine takes whatever is given for a wish, an empty list or text too.
     for key in _SOURCE_KEYS:
-        if options.get(key):
+        given = options.get(key)
+        if not (given is None or (given is False and key in _SOURCE_KEYS[:2])):
             raise UnsafeRequest(key, _DOCUMENT_BACK)
 
 
@@ -242,6 +244,7 @@ def _read(
     Raises:
         NotFoundError: there is no such document, or no such index.
     """
+    check_id(arguments.get("id"), "id")
     target = Target(one_text(arguments.get("index")))
     response, (told,) = yield from judged("get", arguments, [target], decision, knowledge)
     return response, told
@@ -343,6 +346,16 @@ def _state(arguments: Mapping[str, Any]) -> Json:
     return {**where, "source": False, "stored_fields": "_routing"}
 
 
+def check_id(name: Any, key: str) -> None:
+    """See that an id is one, which answers give back as it was given.
+
+    Raises:
+        UnsafeRequest: it is none.
+    """
+    if not isinstance(name, str | int) or isinstance(name, bool):
+        raise UnsafeRequest(key, f"an id is text; {name!r} is none")
+
+
 def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
     """The documents that are asked for, each as an object, and the other arguments."""
     rest = with_body({key: value for key, value in arguments.items() if value is not None})
@@ -350,6 +363,5 @@ def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], J
     documents = [an_object(item, f"{names[0]}.{number}") for number, item in enumerate(docs)]
     documents += [{"_id": item} for item in ids]
     for number, document in enumerate(documents):
-        if not isinstance(document.get("_id"), str | int):
-            raise UnsafeRequest(f"{names[0]}.{number}._id", "an id, which is text, is expected")
+        check_id(document.get("_id"), f"{names[0]}.{number}._id")
     return documents, rest

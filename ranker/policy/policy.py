@@ -263,7 +263,7 @@ class Policy(BaseModel):
         Raises:
             ContextError: there is no such level.
         """
-        if level not in self.levels:
+        if not isinstance(level, str) or level not in self.levels:
             raise ContextError(f"there is no level {level!r}; {self._known_levels()}")
         return self._decide(level, None, False, None)
 

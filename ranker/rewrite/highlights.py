@@ -1,35 +1,51 @@
-"""Highlights of a request whose bound on scores goes into its query.
+"""Highlights by the query that the application gave, and not by the one that is sent.
 
-The engine's usual highlighter finds no words inside a ``function_score`` with a ``min_score``. So
-wherever hits are highlighted by the query, the query as the application gave it is named.
+The engine's usual highlighter finds no words inside a ``function_score`` with a ``min_score``, and
+marks words of our filters where a field need not be the one that is searched.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from saferank.ranker.bodies import Json, Query, as_list, as_object
+from saferank.ranker.bodies import LISTS, Json, Query, as_list, as_object
 
 _SUB = ("aggs", "aggregations")
 
 
-def by_the_query_given(body: Json) -> Json:
-    """A search body with the highlights that it has without a bound; itself if it has no bound.
+def by_the_query_given(body: Json, *, bounded: bool) -> Json:
+    """A search body with the highlights that it has as it is; itself if it has them anyway.
 
     Args:
         body: its parts checked, its query as it was given.
+        bounded: whether a bound on its scores goes into its query.
     """
-    bounded = body
+    search = body
     if "retriever" in body:
-        bounded = as_object(as_object(body["retriever"]).get("standard"))
-    query = _bounded_query(bounded)
+        search = as_object(as_object(body["retriever"]).get("standard"))
+    bound = bounded and search.get("min_score") is not None
+    if not bound and not any(_marks_any_field(body.get(key)) for key in _HIGHLIGHTED):
+        return body
+    query = _query_of(search)
     return body if query is None else _everywhere(body, query)
 
 
-def _bounded_query(body: Json) -> Query | None:
-    """What a body, or a standard retriever, finds words by; None if that has no bound."""
-    if body.get("min_score") is None:
-        return None
+# Where highlights can be asked for.
+_HIGHLIGHTED = ("highlight", "collapse", *_SUB)
+
+
+def _marks_any_field(value: Any) -> bool:
+    """Whether there are highlights of fields that are not searched."""
+    if isinstance(value, LISTS):
+        return any(map(_marks_any_field, value))
+    if not isinstance(value, dict):
+        return False
+    required = value.get("require_field_match", True)
+    return required in (False, "false") or any(map(_marks_any_field, value.values()))
+
+
+def _query_of(body: Json) -> Query | None:
+    """What a body, or a standard retriever, finds words by."""
     query, filters = body.get("query"), as_list(body.get("filter"))
     return {"bool": {"must": as_list(query), "filter": filters}} if filters else query
 

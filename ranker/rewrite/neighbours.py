@@ -37,8 +37,10 @@ _BY_SCORE: tuple[list[Any], ...] = ([], ["_score"], [{"_score": "desc"}])
 
 def as_section(body: Json) -> Json:
     """The body with its ``knn`` retriever as the section that it is; itself without one."""
-    retriever = as_object(as_object(body.get("retriever")).get("knn"))
-    if not retriever or not _NOT_BESIDE_RETRIEVER.isdisjoint(body) or retriever.keys() - RETRIEVER:
+    given = as_object(body.get("retriever"))
+    retriever = as_object(given.get("knn"))
+    alone = len(given) == 1 and _NOT_BESIDE_RETRIEVER.isdisjoint(body)
+    if not retriever or not alone or retriever.keys() - RETRIEVER:
         return body
     rest = {key: value for key, value in body.items() if key != "retriever"}
     # The engine does not look at the bound of a retriever that stands alone.

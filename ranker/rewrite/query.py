@@ -51,8 +51,14 @@ _FAR_IN = 200
 _LEFT_OUT = "…"
 
 
+_READS = (
+    "it looks into another document; give what it says there, or search with a safe client, which "
+    "reads it"
+)
+
+
 class ReadsDocument(UnsafeRequest):
-    """A query reads a document by its id, which is safe where the document is read first."""
+    """A query looks into a document by its id, which is safe where the document is read first."""
 
 
 def without_hidden(query: Query, decision: Decision) -> Query:
@@ -226,14 +232,14 @@ def _relative(body: Any, key: str, decision: Decision) -> Any:
 def _terms(body: Any, key: str, _decision: Decision) -> Any:
     for field, value in an_object(body, key).items():
         if isinstance(value, dict):
-            raise UnsafeRequest(f"{key}.{field}", "it reads its terms from another document")
+            raise ReadsDocument(f"{key}.{field}", _READS)
     return body
 
 
 def _shape(body: Any, key: str, _decision: Decision) -> Any:
     for field, value in an_object(body, key).items():
         if isinstance(value, dict) and "indexed_shape" in value:
-            raise UnsafeRequest(f"{key}.{field}.indexed_shape", "it reads another document")
+            raise ReadsDocument(f"{key}.{field}.indexed_shape", _READS)
     return body
 
 
@@ -241,11 +247,7 @@ def _more_like_this(body: Any, key: str, _decision: Decision) -> Any:
     for name in ("like", "unlike"):
         for item in as_list(an_object(body, key).get(name)):
             if is_by_id(item, f"{key}.{name}"):
-                raise ReadsDocument(
-                    f"{key}.{name}",
-                    "it reads another document; give the text or 'doc', or search with a safe "
-                    "client, which reads it",
-                )
+                raise ReadsDocument(f"{key}.{name}", _READS)
     return body
 
 
@@ -256,7 +258,7 @@ def is_by_id(item: Any, key: str = "more_like_this") -> bool:
 
 def _percolate(body: Any, key: str, _decision: Decision) -> Any:
     if "id" in an_object(body, key):
-        raise UnsafeRequest(f"{key}.id", "it reads another document; give 'document'")
+        raise ReadsDocument(f"{key}.id", _READS)
     return body
 
 

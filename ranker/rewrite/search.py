@@ -105,8 +105,8 @@ def rewrite_search(
     if result.get("explain"):
         check_explained(result, "explain", decision)
     demote = demote and bool(decision.functions)
-    if demote:
-        result = by_the_query_given(result)
+    if demote or decision.hidden:
+        result = by_the_query_given(result, bounded=demote)
     if "retriever" in result:
         return _with_retriever(result, decision, demote=demote, scroll=scroll)
     if result.get("knn"):

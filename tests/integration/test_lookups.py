@@ -1,4 +1,4 @@
-"""Related documents by id: the text of a visible one is sent, and nothing is like a hidden one."""
+"""Queries that look into documents: what a visible one says is sent, a hidden one is missing."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
                         "title": text,
                         "kind": {"type": "keyword"},
                         "vector": {"type": "dense_vector", "dims": 2},
+                        "kinds.of.it": {"type": "keyword"},
                     }
                 },
             )
@@ -58,6 +59,7 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
                 "title": title,
                 "kind": kind,
                 "vector": [1, 2],
+                "kinds": [{"of.it": [kind, None]}, {"of": {"it": "none"}}],
                 "safety": {"probability": probability, "status": "scored"},
             }
             client.index(index=INDEX, id=name, document=document)
@@ -174,8 +176,8 @@ def test_every_call_that_takes_a_query_takes_it(
 @pytest.mark.parametrize(
     ("index", "item", "reason"),
     [
-        (f"{INDEX},{OTHER}", {"_id": "cat"}, "name the '_index'"),
-        ("test-sim*", {"_id": "cat"}, "name the '_index'"),
+        (f"{INDEX},{OTHER}", {"_id": "cat"}, "name the one index"),
+        ("test-sim*", {"_id": "cat"}, "name the one index"),
         (INDEX, {"_id": "cat", "version": 1}, "not known to be safe"),
         (INDEX, {"_index": "test-similar-none", "_id": "cat"}, "no such index"),
         (INDEX, 7, "an object is expected"),
@@ -195,3 +197,58 @@ def test_the_document_of_an_index_without_the_fields_is_not_read(
     node.index(index=index_name, id="1", document={"title": "red cat"}, refresh=True)
     with pytest.raises(MappingError):
         SafeSearch(node, POLICY).search(index=INDEX, query=like({"_index": index_name, "_id": "1"}))
+
+
+def lookup(name: str, path: str, **more: Any) -> Json:
+    return {"index": INDEX, "id": name, "path": path, **more}
+
+
+# A query that looks into a document of this name.
+LOOKUPS: dict[str, Any] = {
+    "terms": lambda name: {"terms": {"kind": lookup(name, "kinds.of.it")}},
+    "terms of words": lambda name: {"terms": {"kind": lookup(name, "kind"), "boost": 2}},
+    "terms elsewhere": lambda name: {
+        "terms": {"kind": {**lookup(name, "kind"), "index": OTHER, "routing": "r"}}
+    },
+    "terms of nothing": lambda name: {"terms": {"kind": lookup(name, "none.of.it")}},
+}
+
+
+@pytest.mark.parametrize("kind", LOOKUPS)
+@pytest.mark.parametrize("name", ["cat", "tree"])
+def test_what_a_visible_document_says_is_found_as_ever(
+    node: Elasticsearch, safe: SafeSearch, level: str, kind: str, name: str
+) -> None:
+    query = LOOKUPS[kind](name)
+    expected = found(node, query)
+    assert expected or kind == "terms of nothing"
+    shown = set(expected) - HIDDEN[level]
+    assert set(found(safe, query)) == shown
+    assert set(found(safe, {"bool": {"filter": [query]}})) == shown
+    aggs = {"terms": {"terms": {"field": "kind", "order": {"_count": "asc"}}}}
+    answer = safe.search(index=INDEX, query=query, aggs=aggs)
+    assert answer["hits"]["total"]["value"] == len(shown)
+
+
+@pytest.mark.parametrize("kind", LOOKUPS)
+def test_a_lookup_in_a_hidden_document_finds_what_one_in_none_finds(
+    node: Elasticsearch, kind: str
+) -> None:
+    safe = SafeSearch(node, POLICY, level="strict")
+    assert found(node, LOOKUPS[kind]("hidden")) or kind == "terms of nothing"
+    assert found(safe, LOOKUPS[kind]("hidden")) == {}
+    assert found(safe, LOOKUPS[kind]("nothing")) == {}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"terms": {"kind": {"index": f"{INDEX}*", "id": "cat", "path": "kind"}}},
+        {"terms": {"kind": {**lookup("cat", "kind"), "store": True}}},
+        {"terms": {"kind": {"id": "cat", "path": "kind"}}},
+        {"terms": {"kind": {"query": {"match_all": {}}}}},
+    ],
+)
+def test_a_lookup_that_is_not_understood_is_refused(node: Elasticsearch, query: Json) -> None:
+    with pytest.raises(UnsafeRequest):
+        SafeSearch(node, POLICY, level="strict").search(index=INDEX, query=query)

@@ -56,12 +56,12 @@ class SafetyFields:
 
     @property
     def status(self) -> str:
-        """A ``keyword``, one of ``scored``, ``failed`` and ``no_image``."""
+        """A ``keyword``: ``scored``, ``failed``, ``not_read``, ``no_image``; see ``Status``."""
         return f"{self.root}.status"
 
     @property
     def error(self) -> str:
-        """A ``keyword``, an ``ErrorCode`` when an image failed."""
+        """A ``keyword``, an ``ErrorCode`` when an image has no probability."""
         return f"{self.root}.error"
 
     @property

@@ -25,9 +25,16 @@ class Status(StrEnum):
     SCORED = "scored"
     """Every image has a probability."""
     FAILED = "failed"
-    """At least one image has none."""
+    """At least one image has none, and should have one."""
+    NOT_READ = "not_read"
+    """At least one image is of a kind that is not read; stored beside ``failed`` if both are so."""
     NO_IMAGE = "no_image"
     """The document refers to no image."""
+
+
+def status_of(error: ErrorCode) -> Status:
+    """The status of a document with an image that has this error."""
+    return Status.NOT_READ if error is ErrorCode.KIND_NOT_READ else Status.FAILED
 
 
 class Override(StrEnum):
@@ -147,11 +154,17 @@ class SafetyRecord:
     images: tuple[ImageRecord, ...]
 
     @property
-    def status(self) -> Status:
-        """``scored``, ``failed`` or ``no_image``."""
+    def statuses(self) -> tuple[Status, ...]:
+        """What is stored: one status, or ``failed`` and ``not_read``, so that the harder counts."""
         if not self.images:
-            return Status.NO_IMAGE
-        return Status.FAILED if self.error else Status.SCORED
+            return (Status.NO_IMAGE,)
+        found = {status_of(image.error) for image in self.images if image.error is not None}
+        return tuple(status for status in Status if status in found) or (Status.SCORED,)
+
+    @property
+    def status(self) -> Status:
+        """The one that counts in figures: ``failed`` before ``not_read``."""
+        return self.statuses[0]
 
     @property
     def probability(self) -> float | None:
@@ -161,11 +174,13 @@ class SafetyRecord:
 
     @property
     def error(self) -> ErrorCode | None:
-        """The first image's error, if any image has one."""
+        """The first image's error, if any image has one; ``kind_not_read`` after all others."""
+        found = None
         for image in self.images:
-            if image.error is not None:
+            if image.error is not None and status_of(image.error) is Status.FAILED:
                 return image.error
-        return None
+            found = found or image.error
+        return found
 
     def to_document(self) -> dict[str, Any]:
         """Give all fields that the indexer owns.
@@ -173,10 +188,11 @@ class SafetyRecord:
         What does not apply is an explicit null, so that a partial update erases older values.
         The fields of human decisions are never among them.
         """
+        statuses = [status.value for status in self.statuses]
         return {
             "probability": self.probability,
             "model": self.model,
-            "status": self.status.value,
+            "status": statuses if len(statuses) > 1 else statuses[0],
             "error": None if self.error is None else self.error.value,
             "scored_at": self.scored_at.isoformat(timespec="milliseconds"),
             "images": [image.to_document() for image in self.images],

@@ -8,7 +8,7 @@ import re
 from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
-from saferank.ranker.level.states import ALLOW, NO_IMAGE, SCORED
+from saferank.ranker.level.states import ALLOW, FAILED, SCORED, STATUSES
 from saferank.ranker.level.thresholds import hide_range
 
 
@@ -39,10 +39,11 @@ def where(decision: Decision) -> str:
         conditions.append(f"(NOT ({counts}) OR {hides_from.esql_outside(probability)})")
     if "unscored" in hides:
         conditions.append(f'({counts} OR {known} != "{SCORED}")')
-    if "failed" in hides:
-        conditions.append(f'{known} IN ("{SCORED}", "{NO_IMAGE}")')
-    if "no_image" in hides:
-        conditions.append(f'{known} != "{NO_IMAGE}"')
+    if FAILED in hides:
+        readable = [status for status in STATUSES if status not in hides]
+        conditions.append(f"{known} IN ({', '.join(map(json.dumps, readable))})")
+    elif statuses := [status for status in STATUSES if status in hides]:
+        conditions.append(f"{known} NOT IN ({', '.join(map(json.dumps, statuses))})")
     visible = " AND ".join(conditions) or "true"
     if "blocked" not in hides:
         return f"({override} IS NOT NULL OR ({visible}))"

@@ -168,7 +168,7 @@ class ErrorCode(StrEnum):
     KIND_NOT_READ = (
         "kind_not_read",
         False,
-        "the bytes are a drawing, a document, a film or the like, of a kind that is not read",
+        "a drawing, a document, a film or another kind of medium that is not read here",
     )
     TRUNCATED = (
         "truncated",

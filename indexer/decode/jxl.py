@@ -57,7 +57,7 @@ def open_jxl(data: bytes, settings: DecodeSettings) -> Image.Image:
     limits.check_size(header.size, settings)
     if header.is_animated:
         raise ImageError(
-            ErrorCode.UNREADABLE,
+            ErrorCode.KIND_NOT_READ,
             "the JPEG XL file is an animation, which is not read; store it as WebP or AVIF",
         )
     try:

@@ -235,7 +235,7 @@ def _open(data: bytes, settings: DecodeSettings, names: list[str] | None) -> Ima
     limits.check_size(image.size, settings)
     if image.format == "HEIF" and boxes.has_track(data):
         raise ImageError(
-            ErrorCode.UNREADABLE,
+            ErrorCode.KIND_NOT_READ,
             "the HEIF file is an animation, of which only AVIF's are read; store its frames one by "
             "one",
         )

@@ -64,7 +64,7 @@ def parse(data: bytes, settings: DecodeSettings) -> Directories:
     pictures = [place for place in (*chain, *below) if _is_picture(data, layout, place)]
     if data[8:11] == _CANON_RAW or any(_is_raw(data, layout, place) for place in pictures):
         raise ImageError(
-            ErrorCode.UNREADABLE,
+            ErrorCode.KIND_NOT_READ,
             "the TIFF file is a camera's raw data; store the picture as it was developed",
         )
     renditions = [place for place in chain if place not in pictures]

@@ -20,7 +20,9 @@ class Outcome(StrEnum):
     SCORED = Status.SCORED.value
     """Every image has a probability."""
     FAILED = Status.FAILED.value
-    """At least one image has none."""
+    """At least one image has none, and should have one."""
+    NOT_READ = Status.NOT_READ.value
+    """All images without one are of kinds that are not read."""
     NO_IMAGE = Status.NO_IMAGE.value
     """It refers to no image."""
     MISSING = "missing"
@@ -42,7 +44,7 @@ class SideCount(StrEnum):
     """What is counted beside the outcomes; its names are stored with them."""
 
     UNCHANGED = "unchanged"
-    """Documents, of the scored, failed and imageless, with nothing new to store."""
+    """Documents, of the scored, failed, not read and imageless, with nothing new to store."""
     INFERRED = "inferred"
     """Images that went through the model."""
     CONFLICTS = "conflicts"

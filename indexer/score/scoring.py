@@ -181,7 +181,8 @@ def _write(
             case Written.REJECTED:
                 _reject(report, document.key, result.reason or "")
             case Written.STORED | Written.UNCHANGED:
-                report.counts[Outcome(record.status.value)] += 1
+                outcome = Outcome(record.status.value)
+                report.counts[outcome] += 1
                 report.counts[SideCount.UNCHANGED] += result.written is Written.UNCHANGED
                 if _allowed_before(document, record):
                     report.counts[SideCount.ALLOWED_BEFORE] += 1
@@ -191,7 +192,8 @@ def _write(
                         extra={"document": document.key.id},
                     )
                 if record.error is not None:
-                    report.failures[record.error.value] += 1
+                    if outcome is Outcome.FAILED:
+                        report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
                     _log_failed_images(document, record)
     return again

@@ -33,7 +33,9 @@ class Only(StrEnum):
     STALE = "stale"
     """Scored by another model."""
     FAILED = "failed"
-    """At least one image has no probability; those that crashed workers are left out."""
+    """At least one image failed; those that crashed workers are left out."""
+    NOT_READ = "not_read"
+    """At least one image is of a kind that was not read, as far as the document tells."""
     CHANGED = "changed"
     """Scored for other images than they name now; ``jobs.changed`` finds them."""
     ALL = "all"
@@ -89,6 +91,8 @@ class Selection:
             case Only.FAILED:
                 conditions.append({"term": {fields.status: Status.FAILED.value}})
                 unless.append({"term": {fields.error: ErrorCode.WORKER_LOST.value}})
+            case Only.NOT_READ:
+                conditions.append(_not_read(fields))
             case Only.CHANGED | Only.ALL:
                 pass
         if since is not None:
@@ -117,6 +121,15 @@ def _failed_for_now(fields: SafetyFields, before: datetime | None) -> list[Json]
         {"range": {fields.scored_at: {"lt": before.isoformat()}}},
     ]
     return [{"bool": {"filter": conditions}}]
+
+
+def _not_read(fields: SafetyFields) -> Json:
+    """Also what an earlier version stored, whose only status for it was ``failed``."""
+    kinds: list[Json] = [
+        {"term": {fields.status: Status.NOT_READ.value}},
+        {"term": {fields.error: ErrorCode.KIND_NOT_READ.value}},
+    ]
+    return {"bool": {"should": kinds}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.curves import CURVES, Curve, CurveName
 from saferank.ranker.level.level import Demotion, Level, Treatment
-from saferank.ranker.level.states import FAILED, NO_IMAGE, StateQueries, any_of
+from saferank.ranker.level.states import UNUSUAL, StateQueries, any_of
 from saferank.ranker.level.thresholds import curve_range, demote_range
 
 
@@ -98,7 +98,7 @@ def functions_for_few(
         return []
 
     def statuses(treatment: Treatment) -> list[str]:
-        return [state for state in level.treats(treatment) if state in (FAILED, NO_IMAGE)]
+        return [state for state in level.treats(treatment) if state in UNUSUAL]
 
     floor, unchanged = {"weight": demotion.floor}, {"weight": 1}
     curve = band.function(queries.fields.probability)

@@ -63,6 +63,14 @@ class Level(BaseModel):
             json_schema_extra=_no_default,
         ),
     ] = Treatment.SHOW
+    not_read: Annotated[
+        Treatment,
+        Field(
+            description="documents with an image of a kind that is not read, such as a drawing or "
+            "a film; as `failed` unless given",
+            json_schema_extra=_no_default,
+        ),
+    ] = Treatment.SHOW
     no_image: Annotated[
         Treatment,
         Field(
@@ -77,7 +85,7 @@ class Level(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_to_unscored(cls, data: Any) -> Any:
-        """``failed`` and ``no_image`` follow ``unscored`` unless they are stated."""
+        """``failed`` and ``no_image`` follow ``unscored``, and ``not_read`` follows ``failed``."""
         if not isinstance(data, dict):
             return data
         has_threshold = any(data.get(key) is not None for key in ("demote_from", "hide_from"))
@@ -87,10 +95,10 @@ class Level(BaseModel):
                 "a level with a threshold must say what happens to unscored documents; "
                 "add 'unscored: show', 'demote' or 'hide'",
             )
-        default = data.get("unscored")
-        if default not in list(Treatment):
-            return data
-        return {"failed": default, "no_image": default, **data}
+        for key, others in (("unscored", ("failed", "no_image")), ("failed", ("not_read",))):
+            if (default := data.get(key)) in list(Treatment):
+                data = {**dict.fromkeys(others, default), **data}
+        return data
 
     @model_validator(mode="after")
     def _ordered(self) -> Level:
@@ -111,7 +119,7 @@ class Level(BaseModel):
 
     def treats(self, treatment: Treatment) -> tuple[str, ...]:
         """Names of the unusual states of a document (``unscored`` …) that get this treatment."""
-        states = ("unscored", "failed", "no_image", "blocked")
+        states = ("unscored", "failed", "not_read", "no_image", "blocked")
         return tuple(state for state in states if getattr(self, state) is treatment)
 
     def hides_less_than(self, looser: Level) -> str | None:

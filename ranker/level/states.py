@@ -4,8 +4,9 @@
 allowed    a person decided that it is shown; nothing else counts
 blocked    a person decided that it is not; nothing else but the level's ``blocked`` counts
 failed     an image of it has no probability (it may still have one, of its other images)
+not_read   an image of it has none because it is of a kind that is not read; may be failed as well
 no_image   it has no image
-unscored   it has no probability that counts, and is neither failed nor without an image
+unscored   it has no probability that counts, and no status says why
 =========  =====================================================================================
 
 A probability counts unless the policy names a model and the document was scored by another.
@@ -30,12 +31,20 @@ from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.thresholds import Interval, beyond
 
-STATES = {"unscored": 1, "failed": 2, "no_image": 4, "allowed": 8, "blocked": 16}
+STATES = {
+    "unscored": 1,
+    "failed": 2,
+    "not_read": 4,
+    "no_image": 8,
+    "allowed": 16,
+    "blocked": 32,
+}
 """The states that are told apart, each with its bit in ``States.codes``."""
 
 # As plain text, which is what hits have and what compares fastest.
 ALLOW, BLOCK = (override.value for override in Override)
-SCORED, FAILED, NO_IMAGE = STATUSES = tuple(status.value for status in Status)
+SCORED, *UNUSUAL = STATUSES = tuple(status.value for status in Status)
+FAILED = Status.FAILED.value
 
 
 def any_of(conditions: Sequence[Query]) -> Query:
@@ -143,10 +152,10 @@ class StateQueries:
     def unusual(self, level: Level, treatment: Treatment) -> list[Query]:
         """Conditions that the level treats so in documents that no person has decided about."""
         states = level.treats(treatment)
-        statuses = [status for status in (FAILED, NO_IMAGE) if status in states]
+        statuses = [status for status in UNUSUAL if status in states]
         conditions = [self.status(*statuses)] if statuses else []
         if "unscored" in states:
-            others = [status for status in (FAILED, NO_IMAGE) if status not in states]
+            others = [status for status in UNUSUAL if status not in states]
             accounted = [self.status(*others)] if others else []
             conditions.append({"bool": {"must_not": [self.scored, *accounted]}})
         return conditions
@@ -214,10 +223,9 @@ def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
     status, override = _values(row.get("status")), _values(row.get("override"))
     code = 0
-    if FAILED in status:
-        code |= STATES["failed"]
-    if NO_IMAGE in status:
-        code |= STATES["no_image"]
+    for name in UNUSUAL:
+        if name in status:
+            code |= STATES[name]
     if status and not code and SCORED not in status:
         code = STATES["failed"]
     if not (code or scored):

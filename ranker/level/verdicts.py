@@ -7,7 +7,7 @@ The first line that applies decides:
 allowed              shown
 blocked              what the level says about ``blocked``
 ``hide_from`` on     hidden
-a state to hide      hidden: failed, no image, unscored, as the level says
+a state to hide      hidden: failed, not read, no image, unscored, as the level says
 a state to demote    demoted to the floor, the smallest factor there is
 ``demote_from`` on   demoted, by the factor of the probability
 anything else        shown
@@ -43,6 +43,7 @@ class Rule(StrEnum):
     DEMOTE_FROM = "demote_from"
     UNSCORED = "unscored"
     FAILED = "failed"
+    NOT_READ = "not_read"
     NO_IMAGE = "no_image"
     BELOW_THRESHOLDS = "below_thresholds"
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from saferank.indexer.jobs.records import Job, Jobs
 
 
+_LOOKED_AT = (Outcome.SCORED, Outcome.FAILED, Outcome.NOT_READ)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
     app.command()(backfill)
@@ -30,10 +33,10 @@ def register(app: typer.Typer) -> None:
 def backfill(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     only: Annotated[
-        Literal["missing", "stale", "failed", "changed", "all"],
+        Literal["missing", "stale", "failed", "not_read", "changed", "all"],
         typer.Option(
-            help="Never scored or failed for now, scored by another model, failed, scored for "
-            "other images than they name now, or all."
+            help="Never scored or failed for now, scored by another model, failed, of kinds that "
+            "were not read, scored for other images than they name now, or all."
         ),
     ] = "missing",
     query: Annotated[
@@ -50,7 +53,7 @@ def backfill(
     """Score the documents of an index through the workers, and stay until it is done.
 
     Starting the same again resumes it. Exits with 1 when documents are left, images failed, or it
-    was cancelled.
+    was cancelled; not for images of kinds that are not read.
     """
     parsed = parse_query(query)
     if only == "changed" and (parsed is not None or dry_run):
@@ -148,6 +151,7 @@ def show_job(job: Job, console: Console) -> None:
         Outcome.SCORED: "scored",
         Outcome.NO_IMAGE: "without an image",
         Outcome.FAILED: "failed",
+        Outcome.NOT_READ: "of kinds not read",
         Outcome.SKIPPED: "skipped (done meanwhile)",
         Outcome.MISSING: "deleted meanwhile",
         Outcome.REJECTED: "not stored",
@@ -181,7 +185,7 @@ def _print_estimate(client: Elasticsearch, settings: Settings, jobs: Jobs, wante
         for job in jobs.all()
         if job.finished_at is not None
         and (seconds := (job.finished_at - job.started_at).total_seconds()) > 0
-        and (done := job.counts.get(Outcome.SCORED, 0) + job.counts.get(Outcome.FAILED, 0))
+        and (done := sum(job.counts.get(outcome, 0) for outcome in _LOOKED_AT))
     ]
     if speeds:
         hours = left / speeds[0] / 3600

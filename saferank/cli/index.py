@@ -47,7 +47,8 @@ def index(
 ) -> None:
     """Score the images of documents and store the result with them.
 
-    Exits with 1 when a document is missing, could not be stored, or has an image that failed.
+    Exits with 1 when a document is missing, could not be stored, or has an image that failed; not
+    for images of kinds that are not read.
     """
     parsed = parse_query(query)
     if ids and parsed is not None:

@@ -173,7 +173,7 @@ def _text(value: Any) -> str:
 
 
 def _levels(policy: Policy) -> Table:
-    kinds = ("unscored", "failed", "no_image", "blocked")
+    kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
     columns = ("level", "demotes from", "hides from", *(kind.replace("_", " ") for kind in kinds))
     table = Table(*columns, title="levels, loosest first", title_justify="left")
     for name, level in policy.levels.items():

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from saferank.errors import ConfigurationError, ErrorCode, ImageError, SaferankError
-from saferank.mappings.record import Status
+from saferank.mappings.record import Status, status_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ def score(
                 typer.echo(f"saferank: {path}: {message}", err=True)
     if not as_json:
         Console().print(_table(lines, loaded.identity))
-    if any(line.status is Status.FAILED for line, _ in lines):
+    if any(line.status is not Status.SCORED for line, _ in lines):
         raise typer.Exit(1)
 
 
@@ -126,10 +126,9 @@ def _score(
         probabilities = model.probabilities(blobs)
         probability, highest = float(probabilities.max()), int(probabilities.argmax())
     except ImageError as error:
-        failed = _Line(
-            str(path), None, model.identity, Status.FAILED, error.code.value, None, None, None
-        )
-        return failed, str(error)
+        status = status_of(error.code)
+        line = _Line(str(path), None, model.identity, status, error.code.value, None, None, None)
+        return line, str(error)
     if explain:
         _write_explained(path, pictures[highest], blobs[highest], model)
     scored = _Line(

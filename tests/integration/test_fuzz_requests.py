@@ -78,6 +78,8 @@ def corpus() -> dict[str, dict[str, Any]]:
         {},
         {"status": "failed"},
         {"status": "failed", "probability": 0.5},
+        {"status": "not_read", "probability": 0.0},
+        {"status": ["failed", "not_read"]},
         {"status": "no_image"},
         {"probability": 0.9, "override": "allow"},
         {"probability": 0.0, "override": "block"},

@@ -106,13 +106,16 @@ def test_scores_what_is_missing_and_says_what_came_out(
     fill(client, index_name, 95)
     client.index(index=index_name, id="bad", document={"image": data_uri(png(1)[:40])})
     client.index(index=index_name, id="none", document={"image": None}, refresh=True)
+    drawing = data_uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    client.index(index=index_name, id="drawn", document={"image": [drawing, data_uri(png(1))]})
     client.update(index=index_name, id="3", doc={"safety": {"status": "scored"}}, refresh=True)
     noted = tmp_path / "inferences"
     environment = {**indexer_environment, "TEST_INFERENCES": str(noted)}
     with running_worker(environment, tmp_path / "log", fast=True):
         done = backfill(jobs.acquire(job)).run()
         assert done.state is JobState.DONE
-        assert (done.total, done.counts["scored"], done.counts["no_image"]) == (96, 94, 1)
+        assert (done.total, done.counts["scored"], done.counts["no_image"]) == (97, 94, 1)
+        assert done.counts["not_read"] == 1
         assert (done.counts["failed"], done.failures) == (1, {"truncated": 1})
         assert noted.read_text().count("\n") == 94
         # Nothing is left, so the same job again does nothing.
@@ -326,12 +329,17 @@ def test_a_finished_chunk_that_comes_again_is_passed_over(
 def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
     fill(client, index_name, 1)
     old = "2020-01-01T00:00:00+00:00"
+    failed = {"status": "failed", "model": "new", "scored_at": old}
     states = {
         "current": {"status": "scored", "model": "new", "scored_at": old},
         "other": {"status": "scored", "model": "old", "scored_at": old},
         "failed": {"status": "failed", "model": "new", "error": "truncated", "scored_at": old},
         "lost": {"status": "failed", "model": "new", "error": "worker_lost", "scored_at": old},
         "away": {"status": "failed", "model": "new", "error": "timeout", "scored_at": old},
+        "drawn": {"status": "not_read", "model": "new", "error": "kind_not_read", "scored_at": old},
+        "drawn_before": {**failed, "error": "kind_not_read"},
+        "drawn_and_failed": {**failed, "status": ["failed", "not_read"], "error": "truncated"},
+        "drawn_and_away": {**failed, "status": ["failed", "not_read"], "error": "timeout"},
         "nulls": {"status": None, "model": None},
         "decided": {"override": "allow"},
     }
@@ -342,11 +350,14 @@ def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
         selection: Selection, since: datetime | None = None, failed_before: datetime | None = None
     ) -> set[str]:
         query = selection.to_query(FIELDS, "new", since, failed_before=failed_before)
-        return {hit["_id"] for hit in client.search(index=index_name, query=query)["hits"]["hits"]}
+        found = client.search(index=index_name, query=query, size=100)["hits"]["hits"]
+        return {hit["_id"] for hit in found}
 
     assert selected(Selection(Only.MISSING)) == {"0", "nulls", "decided"}
     assert selected(Selection(Only.STALE)) == {"other"}
-    assert selected(Selection(Only.FAILED)) == {"failed", "away"}
+    both = {"drawn_and_failed", "drawn_and_away"}
+    assert selected(Selection(Only.FAILED)) == {"failed", "away", "drawn_before", *both}
+    assert selected(Selection(Only.NOT_READ)) == {"drawn", "drawn_before", *both}
     assert selected(Selection(Only.ALL)) == {"0", *states}
     assert selected(Selection(Only.ALL, {"term": {FIELDS.override: "allow"}})) == {"decided"}
     began = datetime(2020, 1, 1, tzinfo=UTC)
@@ -354,10 +365,11 @@ def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
     later = began + timedelta(milliseconds=1)
     # What failed for a transient reason is tried again when that is some time ago.
     again = selected(Selection(Only.MISSING), began, later)
-    assert again == {"0", "nulls", "decided", "away"}
+    assert again == {"0", "nulls", "decided", "away", "drawn_and_away"}
     assert selected(Selection(Only.MISSING), began, began) == {"0", "nulls", "decided"}
     assert "away" in selected(Selection(Only.ALL), began, later)
     assert selected(Selection(Only.ALL), later) == {"0", *states}
+    assert selected(Selection(Only.NOT_READ), began, later) == {"drawn_and_away"}
 
 
 def test_sweeps_score_what_is_missing_and_leave_a_paused_job_alone(

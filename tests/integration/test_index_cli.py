@@ -74,6 +74,25 @@ def test_an_index_that_would_lose_a_field_is_left_alone(
     assert client.get(index=index_name, id="a")["_version"] == 1
 
 
+def test_what_is_not_read_is_counted_apart_and_no_fault(
+    elasticsearch_url: str, client: Elasticsearch, index_name: str
+) -> None:
+    client.indices.create(index=index_name)
+    add_to_index(client, index_name)
+    drawing = data_uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    client.index(index=index_name, id="drawn", document={"image": drawing}, refresh=True)
+    code, output = saferank(elasticsearch_url, "index", index_name)
+    assert (code, "not_read" in output, "failed" in output) == (0, True, False)
+    safety = client.get(index=index_name, id="drawn")["_source"]["safety"]
+    assert (safety["status"], safety["error"]) == ("not_read", "kind_not_read")
+    data = {"image": [drawing, data_uri(png(9)[:40])]}
+    client.index(index=index_name, id="both", document=data, refresh=True)
+    code, output = saferank(elasticsearch_url, "index", index_name)
+    assert (code, "failed" in output, "truncated" in output) == (1, True, True)
+    safety = client.get(index=index_name, id="both")["_source"]["safety"]
+    assert (safety["status"], safety["error"]) == (["failed", "not_read"], "truncated")
+
+
 def test_a_stopped_elasticsearch() -> None:
     code, output = saferank(f"http://{AWAY}", "index", "any", "a")
     assert code == 1

@@ -174,6 +174,7 @@ SAFETY = (
     {"probability": 0.5, "status": "scored", "override": "allow"},
     {"probability": -0.0, "status": "no_image", "override": "block"},
     {"probability": 1.0, "status": "failed"},
+    {"status": ["failed", "not_read"]},
     {"probability": -1, "override": "BLOCK"},
     {"probability": 2, "override": "BLOCK"},
     {"probability": [0.1, -0.1], "override": ["allow", "blocked"]},

@@ -76,6 +76,8 @@ def documents(random: np.random.Generator, probabilities: Any) -> Iterator[Json]
             case 2:
                 safety = {"status": "no_image"}
             case 3:
+                safety["status"] = "not_read"
+            case 4:
                 safety["override"] = random.choice(["allow", "block"])
         yield {"index": {"_id": str(number)}}
         yield {"title": " ".join(f"w{word}" for word in words), "safety": safety}
@@ -87,6 +89,7 @@ levels = st.fixed_dictionaries(
         "hide_from": st.sampled_from([0.51, 0.8, 0.95, None]),
         "unscored": st.sampled_from(["show", "demote", "hide"]),
         "failed": st.sampled_from(["show", "demote", "hide"]),
+        "not_read": st.sampled_from(["show", "demote", "hide"]),
         "blocked": st.sampled_from(["show", "demote", "hide"]),
     }
 )

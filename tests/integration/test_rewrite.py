@@ -58,6 +58,9 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "missing": {},
     "failed": {"status": "failed"},
     "failed_but_0.9": {"status": "failed", "probability": 0.9},
+    "not_read": {"status": "not_read"},
+    "not_read_beside_0.1": {"status": "not_read", "probability": 0.1},
+    "failed_and_not_read": {"status": ["failed", "not_read"], "probability": 0.1},
     "no_image": {"status": "no_image"},
     "allowed": {"probability": 0.99, "override": "allow"},
     "blocked": {"probability": 0.01, "override": "block"},
@@ -130,6 +133,9 @@ EXPECTED: dict[str, dict[str, float]] = {
         "just_below_0.8": END,
         "missing": 0.1,
         "failed": 0.1,
+        "not_read": 0.1,
+        "not_read_beside_0.1": 0.1,
+        "failed_and_not_read": 0.1,
         "no_image": 0.1,
         "allowed": 1,
     },
@@ -174,7 +180,7 @@ def test_a_score_of_another_model_counts_as_unscored(node: Elasticsearch) -> Non
 def test_a_threshold_of_zero_hides_minus_zero(node: Elasticsearch) -> None:
     decision = Decision(level_name="none", level=Level(hide_from=0.0, unscored="show"))
     found = scores(search(node, rewrite_search({}, decision)))
-    assert set(found) == {"missing", "failed", "no_image", "allowed"}
+    assert set(found) == {"missing", "failed", "not_read", "no_image", "allowed"}
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.8, 0.1999999, 0.7999999, 1.0, 1e-40])
@@ -200,7 +206,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     start, end = draw(thresholds), draw(thresholds)
     assume(start is None or end is None or np.float32(start) < np.float32(end))
     treatments = st.sampled_from(["show", "demote", "hide"])
-    kinds = ("unscored", "failed", "no_image", "blocked")
+    kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
     rules = Level(demote_from=start, hide_from=end, **{kind: draw(treatments) for kind in kinds})
     curve = draw(st.sampled_from(sorted(CURVES)))
     floor = draw(st.floats(0.001, 1))
@@ -255,7 +261,7 @@ HARDER = {"show": ("show", "demote", "hide"), "demote": ("demote", "hide"), "hid
 def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
     node: Elasticsearch, looser: Decision, data: st.DataObject
 ) -> None:
-    kinds = ("unscored", "failed", "no_image", "blocked")
+    kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
     treatments = {
         kind: data.draw(st.sampled_from(HARDER[getattr(looser.level, kind)])) for kind in kinds
     }

@@ -40,6 +40,32 @@ def test_one_failed_image_makes_the_document_failed_and_keeps_what_the_others_sa
     assert document["probability"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("errors", "status", "error"),
+    [
+        (["kind_not_read"], "not_read", "kind_not_read"),
+        (["kind_not_read", None], "not_read", "kind_not_read"),
+        (["kind_not_read", "not_an_image", "truncated"], ["failed", "not_read"], "not_an_image"),
+        (["truncated", "kind_not_read"], ["failed", "not_read"], "truncated"),
+        (["truncated", "not_an_image"], "failed", "truncated"),
+    ],
+)
+def test_what_is_not_read_is_told_from_what_failed(
+    errors: list[str | None], status: str | list[str], error: str
+) -> None:
+    images = [
+        ImageRecord(str(place), probability=0.5)
+        if code is None
+        else ImageRecord(str(place), error=ErrorCode(code))
+        for place, code in enumerate(errors)
+    ]
+    found = record(*images)
+    document = found.to_document()
+    assert (document["status"], document["error"]) == (status, error)
+    assert found.status == (status if isinstance(status, str) else "failed")
+    assert StoredRecord(document).says(found)
+
+
 def test_no_image_is_neither_scored_nor_failed() -> None:
     document = record().to_document()
     assert document["status"] == "no_image"

@@ -16,7 +16,7 @@ from saferank.ranker.level.level import Level
 
 PROBABILITIES = (None, 0.0, -0.0, 0.1999999, 0.2, 0.5, 1.0, -1.0, 2.0, -1e-30)
 MODELS = (None, "m", 'other "one"')
-STATUSES = (None, "scored", "failed", "no_image", "FAILED", "")
+STATUSES = (None, "scored", "failed", "not_read", "no_image", "FAILED", "")
 OVERRIDES = (None, "allow", "block", "BLOCK", "")
 ROWS = [
     {"probability": p, "model": m, "status": s, "override": o}
@@ -25,14 +25,14 @@ ROWS = [
 
 
 def test_the_condition() -> None:
-    rules = Level(hide_from=0.5, unscored="hide", failed="show", no_image="hide")
+    rules = Level(hide_from=0.5, unscored="hide", failed="show", not_read="hide", no_image="hide")
     assert where(Decision(level_name="x", level=rules)) == (
         '(COALESCE(safety.override, "") == "allow" OR (safety.override IS NULL AND '
         "(NOT (safety.probability IS NOT NULL)"
         " OR (safety.probability >= 0 AND safety.probability < 0.5))"
         " AND (safety.probability IS NOT NULL"
         ' OR COALESCE(safety.status, "scored") != "scored")'
-        ' AND COALESCE(safety.status, "scored") != "no_image"))'
+        ' AND COALESCE(safety.status, "scored") NOT IN ("not_read", "no_image")))'
     )
 
 
@@ -50,6 +50,7 @@ levels = st.builds(
     st.none() | st.sampled_from([0.0, 0.2, 0.5, 1.0]),
     unscored=treatments,
     failed=treatments,
+    not_read=treatments,
     no_image=treatments,
     blocked=treatments,
 )

@@ -108,7 +108,9 @@ def test_other_field_names() -> None:
 
 
 values = st.sampled_from([0.0, 0.5, 1, float("nan"), "0.7", None, [0.2, [0.9]], "high", ""])
-texts = st.sampled_from([None, "scored", "failed", "no_image", "allow", "block", "m", ["m"]])
+texts = st.sampled_from(
+    [None, "scored", "failed", "not_read", "no_image", "allow", "block", "m", ["m"]]
+)
 parts = st.fixed_dictionaries(
     {}, optional={"probability": values, "status": texts, "override": texts, "model": texts}
 )

@@ -510,7 +510,7 @@ def test_heif_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setattr("saferank.indexer.decode.formats._HAVE_HEIF", False)
     with pytest.raises(ImageError, match=r"saferank\[heif\]") as caught:
         decode(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", SETTINGS)
-    assert caught.value.code == "unreadable"
+    assert caught.value.code == "kind_not_read"
 
 
 def test_the_reference_ignores_all_of_it():

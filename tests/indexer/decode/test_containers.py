@@ -223,8 +223,9 @@ def test_a_directory_with_a_thumbnail_alone_holds_no_picture():
 def test_a_cameras_raw_data_are_not_scored_by_their_preview(colours):
     raw = (plain("blue", 32), {254: 0, 262: colours})
     for data in (tiff((*PREVIEW, [raw])), tiff(raw), tiff(FULL, raw)):
-        with pytest.raises(ImageError, match="raw"):
+        with pytest.raises(ImageError, match="raw") as caught:
             decode(data, SETTINGS)
+        assert caught.value.code == "kind_not_read"
 
 
 def test_directories_in_a_circle_come_to_an_end():
@@ -257,6 +258,7 @@ def test_an_animated_heif_is_not_scored_by_its_still_picture():
     file = io.BytesIO()
     pillow_heif.from_pillow(noise()).save(file)
     film = struct.pack(">I4s", 16, b"moov") + b"\0" * 8
-    with pytest.raises(ImageError, match="animation"):
+    with pytest.raises(ImageError, match="animation") as caught:
         decode(file.getvalue() + film, SETTINGS)
+    assert caught.value.code == "kind_not_read"
     assert decode(file.getvalue() + film.replace(b"moov", b"mpvd"), SETTINGS).format == "HEIF"

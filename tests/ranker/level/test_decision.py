@@ -26,6 +26,7 @@ MIXED = Level(
     hide_from=0.8,
     unscored="demote",
     failed="hide",
+    not_read="demote",
     no_image="show",
     blocked="demote",
 )
@@ -42,6 +43,8 @@ MIXED = Level(
         ({}, "demoted", "unscored", 0.1),
         ({"status": "failed"}, "hidden", "failed", None),
         ({"status": "failed", "probability": 0.9}, "hidden", "hide_from", None),
+        ({"status": "not_read", "probability": 0.1}, "demoted", "not_read", 0.1),
+        ({"status": ["failed", "not_read"]}, "hidden", "failed", None),
         ({"status": "no_image"}, "shown", "no_image", 1),
         ({"probability": 0.9, "override": "allow"}, "shown", "override_allow", 1),
         ({"probability": 0.1, "override": "block"}, "demoted", "override_block", 0.1),

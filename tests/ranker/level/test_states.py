@@ -39,9 +39,18 @@ def status_but_none_of(*known: str) -> dict[str, Any]:
     return {"bool": {"filter": [{"exists": {"field": "safety.status"}}], "must_not": [among]}}
 
 
-FAILED = either({"term": {"safety.status": "failed"}}, status_but_none_of("scored", "no_image"))
+FAILED = either(
+    {"term": {"safety.status": "failed"}}, status_but_none_of("scored", "not_read", "no_image")
+)
 NO_IMAGE = {"term": {"safety.status": "no_image"}}
-EITHER = either({"terms": {"safety.status": ["failed", "no_image"]}}, status_but_none_of("scored"))
+NOT_READ = {"term": {"safety.status": "not_read"}}
+BOTH_BUT_FAILED = {"terms": {"safety.status": ["not_read", "no_image"]}}
+FAILING = either(
+    {"terms": {"safety.status": ["failed", "not_read"]}}, status_but_none_of("scored", "no_image")
+)
+ANY = either(
+    {"terms": {"safety.status": ["failed", "not_read", "no_image"]}}, status_but_none_of("scored")
+)
 WITHOUT = {"bool": {"must_not": [EXISTS]}}
 NOTHING = {"terms": ["saferank"], "minimum_should_match_field": "safety.probability"}
 UNMAPPED_FAILS = {"terms_set": {"safety.status": NOTHING}}
@@ -58,7 +67,9 @@ def probability(**bounds: float) -> dict[str, Any]:
 def test_states_are_told_apart() -> None:
     assert QUERIES.status("failed") == FAILED
     assert QUERIES.status("no_image") == NO_IMAGE
-    assert QUERIES.status("failed", "no_image") == EITHER
+    assert QUERIES.status("not_read") == NOT_READ
+    assert QUERIES.status("failed", "not_read") == FAILING
+    assert QUERIES.status("failed", "not_read", "no_image") == ANY
     assert QUERIES.blocked == BLOCKED
     assert any_of([FAILED]) is FAILED
     assert any_of([FAILED, NO_IMAGE]) == either(FAILED, NO_IMAGE)
@@ -67,18 +78,20 @@ def test_states_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("shown", "conditions"),
     [
-        ((), [EITHER, WITHOUT]),
-        (("failed",), [NO_IMAGE, {"bool": {"must_not": [EXISTS, FAILED]}}]),
-        (("no_image",), [FAILED, {"bool": {"must_not": [EXISTS, NO_IMAGE]}}]),
-        (("failed", "no_image"), [{"bool": {"must_not": [EXISTS, EITHER]}}]),
-        (("unscored",), [EITHER]),
-        (("unscored", "failed"), [NO_IMAGE]),
+        ((), [ANY, WITHOUT]),
+        (("failed",), [BOTH_BUT_FAILED, {"bool": {"must_not": [EXISTS, FAILED]}}]),
+        (("no_image",), [FAILING, {"bool": {"must_not": [EXISTS, NO_IMAGE]}}]),
+        (("failed", "not_read"), [NO_IMAGE, {"bool": {"must_not": [EXISTS, FAILING]}}]),
+        (("failed", "not_read", "no_image"), [{"bool": {"must_not": [EXISTS, ANY]}}]),
+        (("unscored",), [ANY]),
+        (("unscored", "failed"), [BOTH_BUT_FAILED]),
+        (("unscored", "failed", "no_image"), [NOT_READ]),
     ],
 )
 def test_an_unscored_document_is_one_that_no_status_accounts_for(
     shown: tuple[str, ...], conditions: list[dict[str, Any]]
 ) -> None:
-    treatments = dict.fromkeys(("unscored", "failed", "no_image"), "hide")
+    treatments = dict.fromkeys(("unscored", "failed", "not_read", "no_image"), "hide")
     level = Level(**{**treatments, **dict.fromkeys(shown, "show")})
     assert QUERIES.unusual(level, Treatment.HIDE) == conditions
 
@@ -126,12 +139,12 @@ def test_a_step_and_everything_unusual() -> None:
     rules = Level(
         demote_from=0.25, unscored="demote", failed="demote", no_image="demote", blocked="demote"
     )
-    unusual = [undecided(either(BEYOND, EITHER, WITHOUT)), *BLOCKED]
+    unusual = [undecided(either(BEYOND, ANY, WITHOUT)), *BLOCKED]
     assert functions(rules, Demotion(curve="step", floor=0.5), QUERIES) == [
         {"filter": undecided(probability(gte=0.25, lt=1.0000001192092896)), "weight": 0.5},
         {"filter": either(*unusual), "weight": 0.5},
     ]
-    everything = either(probability(gte=0.25), NEGATIVE, EITHER, WITHOUT)
+    everything = either(probability(gte=0.25), NEGATIVE, ANY, WITHOUT)
     assert demoted(rules, QUERIES) == [undecided(everything), *BLOCKED]
     decision = Decision(level_name="x", level=rules)
     assert decision.demoted == either(undecided(everything), *BLOCKED)
@@ -144,7 +157,7 @@ def test_a_level_that_demotes_nothing() -> None:
 
 
 def test_the_unusual_alone_can_be_demoted() -> None:
-    rules = Level(hide_from=0.5, unscored="show", failed="demote")
+    rules = Level(hide_from=0.5, unscored="show", failed="demote", not_read="show")
     assert functions(rules, Demotion(floor=0.2), QUERIES) == [
         {"filter": undecided(FAILED), "weight": 0.2}
     ]
@@ -153,7 +166,7 @@ def test_the_unusual_alone_can_be_demoted() -> None:
 
 def test_the_hidden_and_the_visible() -> None:
     rules = Level(hide_from=0.5, unscored="show", failed="hide")
-    conditions = [probability(gte=0.5), NEGATIVE, FAILED]
+    conditions = [probability(gte=0.5), NEGATIVE, FAILING]
     decision = Decision(level_name="x", level=rules)
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
     assert decision.visible == {
@@ -169,9 +182,10 @@ def flat(*conditions: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_none_of_several_conditions_in_few_queries() -> None:
     strange = status_but_none_of("scored")
-    assert none_of([EITHER, WITHOUT, BLOCK]) == {
+    named = {"terms": {"safety.status": ["failed", "not_read", "no_image"]}}
+    assert none_of([ANY, WITHOUT, BLOCK]) == {
         "bool": {
-            "must_not": [{"terms": {"safety.status": ["failed", "no_image"]}}, strange, BLOCK],
+            "must_not": [named, strange, BLOCK],
             "filter": [EXISTS],
         }
     }
@@ -228,6 +242,7 @@ def test_what_is_stored_as_0_or_1_is_no_odd_value(probability: float) -> None:
         (["scored", "FAILED"], None),
         (["scored", "failed"], "failed"),
         (["no_image", "x"], "no_image"),
+        (["scored", "not_read"], "not_read"),
         ([None], None),
     ],
 )
@@ -263,6 +278,11 @@ def test_of_several_probabilities_the_highest_counts() -> None:
     assert states.probabilities == [0.75] * 4
 
 
+def test_a_document_can_have_failed_and_hold_what_is_not_read() -> None:
+    states = States.of([{"status": ["failed", "not_read"]}])
+    assert list(states.codes) == [STATES["failed"] | STATES["not_read"]]
+
+
 def test_a_state_is_found_among_several_values() -> None:
     states = States.of([{"probability": 0.5, "status": [["failed"], "scored"], "override": [[]]}])
     assert list(states.codes) == [STATES["failed"]]
@@ -291,17 +311,24 @@ def test_the_functions_for_few_documents_are_in_the_order_of_the_verdicts() -> N
     assert few(unscored="show", failed="demote", blocked="demote") == [
         (either(*BLOCKED), 0.1),
         (DECIDED, 1),
-        (FAILED, 0.1),
+        (FAILING, 0.1),
         (EXISTS, None),
     ]
     assert few(unscored="demote") == [
         (DECIDED, 1),
-        (EITHER, 0.1),
+        (ANY, 0.1),
         (EXISTS, None),
         (None, 0.1),
     ]
     assert few(unscored="demote", failed="show", no_image="hide") == [
         (DECIDED, 1),
+        (EXISTS, None),
+        (FAILING, 1),
+        (None, 0.1),
+    ]
+    assert few(unscored="demote", failed="show", not_read="demote", no_image="hide") == [
+        (DECIDED, 1),
+        (NOT_READ, 0.1),
         (EXISTS, None),
         (FAILED, 1),
         (None, 0.1),

@@ -54,13 +54,16 @@ def test_every_state_and_treatment() -> None:
         {"probability": 0.0, "override": ["allow", "block"]},
         {"status": "failed", "override": "allow"},
         {"status": "failed", "probability": 0.5},
+        {"status": "not_read", "probability": 0.1},
+        {"status": ["failed", "not_read"]},
     ]
     rules = Level(
-        demote_from=0.2, hide_from=0.8, unscored="demote", failed="demote", no_image="hide"
+        demote_from=0.2, hide_from=0.8, unscored="demote", not_read="hide", no_image="hide"
     )
     assert judge(records, rules) == [
         *(SHOWN, demoted(0.1**0.5), HIDDEN, demoted(0.1), demoted(0.1), HIDDEN, HIDDEN),
         *(SHOWN, HIDDEN, HIDDEN, HIDDEN, demoted(0.1), HIDDEN, SHOWN, demoted(0.1)),
+        *(HIDDEN, HIDDEN),
     ]
 
 
@@ -108,10 +111,11 @@ ACTIONS = {"show": Action.SHOWN, "demote": Action.DEMOTED, "hide": Action.HIDDEN
 TREATMENTS = tuple(ACTIONS)
 
 
-@pytest.mark.parametrize("kind", ["unscored", "failed", "no_image"])
+@pytest.mark.parametrize("kind", ["unscored", "failed", "not_read", "no_image"])
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str) -> None:
-    treatments = {"unscored": "show", "failed": "show", "no_image": "show", kind: treatment}
+    others = ("unscored", "failed", "not_read", "no_image")
+    treatments = {**dict.fromkeys(others, "show"), kind: treatment}
     rules = Level(demote_from=0.2, hide_from=0.8, **treatments)
     actions = list(ACTIONS.values())
     for probability in Range:
@@ -123,9 +127,19 @@ def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str
         assert found.by_probability is (found.action is Action.DEMOTED and by_probability)
 
 
+@pytest.mark.parametrize("treatments", list(product(TREATMENTS, repeat=2)))
+def test_of_two_states_the_harder_holds(treatments: tuple[str, str]) -> None:
+    failed, not_read = treatments
+    rules = Level(failed=failed, not_read=not_read)
+    found = verdict(rules, {"failed", "not_read"}, Range.BELOW)
+    harder = max(treatments, key=TREATMENTS.index)
+    assert found.action is ACTIONS[harder]
+    assert found.rule == ("failed" if failed == harder else "not_read")
+
+
 def test_a_persons_decision_is_the_only_thing_that_counts() -> None:
-    others = ("unscored", "failed", "no_image")
-    for mask, probability, treatment in product(range(8), Range, TREATMENTS):
+    others = ("unscored", "failed", "not_read", "no_image")
+    for mask, probability, treatment in product(range(16), Range, TREATMENTS):
         state = {kind for kind in others if mask & STATES[kind]}
         rules = Level(demote_from=0.2, hide_from=0.8, unscored="hide", blocked=treatment)
         allowed = verdict(rules, {*state, "allowed"}, probability)

@@ -297,16 +297,21 @@ def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
 
 
 def test_treatments_follow_unscored_unless_stated(policy: Policy) -> None:
-    kinds = ("unscored", "failed", "no_image", "blocked")
+    kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
     found = {name: [getattr(level, k) for k in kinds] for name, level in policy.levels.items()}
     assert found == {
-        "off": ["show", "show", "show", "hide"],
-        "moderate": ["demote", "demote", "demote", "hide"],
-        "strict": ["hide", "hide", "hide", "hide"],
+        "off": ["show", "show", "show", "show", "hide"],
+        "moderate": ["demote", "demote", "demote", "demote", "hide"],
+        "strict": ["hide", "hide", "hide", "hide", "hide"],
     }
     stated = load_policy(changed("unscored: demote", "unscored: demote, failed: hide"))
     assert stated.levels["moderate"].failed is Treatment.HIDE
+    assert stated.levels["moderate"].not_read is Treatment.HIDE
     assert stated.levels["moderate"].no_image is Treatment.DEMOTE
+    apart = load_policy(changed("unscored: demote", "unscored: demote, not_read: show"))
+    assert apart.levels["moderate"].failed is Treatment.DEMOTE
+    assert apart.levels["moderate"].not_read is Treatment.SHOW
+    assert Level(failed="hide").not_read is Treatment.HIDE
 
 
 def test_thresholds_are_the_float32_that_the_engine_stores(policy: Policy) -> None:
@@ -343,13 +348,14 @@ def test_equal_requests_share_one_decision(policy: Policy) -> None:
 
 
 thresholds = st.none() | st.floats(0, 1, width=32)
+KINDS = ("unscored", "failed", "not_read", "no_image", "blocked")
 levels = st.builds(
     lambda hide, treatments: Level(
         hide_from=hide,
-        **dict(zip(("unscored", "failed", "no_image", "blocked"), treatments, strict=True)),
+        **dict(zip(KINDS, treatments, strict=True)),
     ),
     thresholds,
-    st.tuples(*[st.sampled_from(Treatment)] * 4),
+    st.tuples(*[st.sampled_from(Treatment)] * len(KINDS)),
 )
 
 
@@ -362,7 +368,7 @@ def test_levels_are_in_order_exactly_when_hiding_only_grows(looser: Level, stric
         )
 
     probabilities = {level.hide_from for level in (looser, stricter)} | {None, 1.0}
-    kinds = (None, "unscored", "failed", "no_image", "blocked")
+    kinds = (None, *KINDS)
     grows = all(
         hidden(stricter, *state) or not hidden(looser, *state)
         for state in product(probabilities, kinds)

@@ -138,6 +138,6 @@ def test_the_schema_describes_what_the_file_may_hold() -> None:
     assert {option["type"] for option in rule["anyOf"]} == {"string", "array"}
     level = schema["$defs"]["Level"]["properties"]
     assert set(level) == {
-        *("demote_from", "hide_from", "unscored", "failed", "no_image", "blocked"),
+        *("demote_from", "hide_from", "unscored", "failed", "not_read", "no_image", "blocked"),
     }
     assert schema["$defs"]["Treatment"]["enum"] == ["show", "demote", "hide"]

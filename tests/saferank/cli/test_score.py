@@ -52,6 +52,10 @@ def test_a_failed_image_has_its_line_and_the_others_theirs(tmp_path: Path) -> No
     broken, missing = IMAGES / "d_astro_truncated60.jpg", tmp_path / "none.png"
     text = tmp_path / "page.jpg"
     text.write_text("<html>no image</html>")
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (drawn,) = score(drawing)[1]
+    assert (drawn["status"], score(drawing)[0]) == ("not_read", 1)
     code, lines = score(broken, IMAGES / "s_gradient.png", missing, text)
     assert code == 1
     assert [line["error"] for line in lines] == ["truncated", None, "not_found", "not_an_image"]

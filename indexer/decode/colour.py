@@ -18,7 +18,6 @@ from saferank.indexer.decode import colour_space
 
 _MATTE = (255, 255, 255)
 _STRIP = 4_000_000  # pixels composited at a time: bounds the memory of the intermediate copies
-_SRGB_GAMMA = 1 / 2.2
 
 
 def as_shown(image: Image.Image) -> Image.Image:
@@ -61,9 +60,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
     gamma = info.get("gamma")
     if "srgb" in info or not gamma:
         return image
-    if "chromaticity" not in info:
-        return _through_gamma(image, gamma)
-    space = colour_space.of_png_numbers(gamma, info["chromaticity"])
+    space = colour_space.of_png_numbers(gamma, info.get("chromaticity"))
     return image if space is None else colour_space.converted(image, space)
 
 
@@ -137,16 +134,6 @@ def _plain(image: Image.Image) -> Image.Image:
         return _convert(image, _lab_to_srgb())
     wanted = "RGBA" if image.mode in ("LA", "RGBA") else "RGB"
     return image if image.mode == wanted else image.convert(wanted)  # converting would copy
-
-
-def _through_gamma(image: Image.Image, gamma: float) -> Image.Image:
-    """Apply a PNG file's gAMA, as browsers do: it can hide one picture in another."""
-    exponent = _SRGB_GAMMA / gamma
-    if not 0.01 < exponent < 100 or abs(exponent - 1) < 0.05:
-        return image
-    table = [round(255 * (value / 255) ** exponent) for value in range(256)]
-    bands = table * 3 + (list(range(256)) if image.mode == "RGBA" else [])
-    return image.point(bands)
 
 
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:

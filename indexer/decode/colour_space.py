@@ -18,6 +18,7 @@ from PIL import Image
 
 _Matrix = NDArray[np.floating]
 _STRIP = 1_000_000  # pixels converted at a time: bounds the memory of the intermediate copies
+_SCREEN_GAMMA, _USUAL = 2.2, 0.05  # 1 / 2.2 is what gAMA says of sRGB, give or take
 _LEVELS = 65536  # steps of the table from light to sRGB
 
 
@@ -87,8 +88,15 @@ class ColourSpace:
         return cls(curve, tuple(map(tuple, matrix.tolist())))
 
 
-def of_png_numbers(gamma: float, chromaticities: Sequence[float]) -> ColourSpace | None:
-    """The space of a PNG's gAMA and cHRM; None when they make no sense together."""
+def of_png_numbers(gamma: float, chromaticities: Sequence[float] | None) -> ColourSpace | None:
+    """The space of a PNG's gAMA and cHRM; None when they change nothing or make no sense together.
+
+    Without cHRM, a gAMA as most files have it stands for sRGB's own curve.
+    """
+    if chromaticities is None:
+        if abs(gamma * _SCREEN_GAMMA - 1) <= _USUAL:
+            return None
+        chromaticities = _SRGB_PRIMARIES
     x_and_y_are_fractions = all(0 <= value <= 1 for value in chromaticities)
     if gamma <= 0 or not x_and_y_are_fractions:
         return None

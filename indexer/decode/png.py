@@ -33,11 +33,11 @@ _ADDED = {
     b"sRGB": 1,
     b"tRNS": None,
 }
-_COLOUR_TYPE = 25  # where it is in the file
+_DEPTH, _COLOUR_TYPE = 24, 25  # where they are in the file
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _LEAST_TRANSPARENCY = {_GREY: 2, _RGB: 6, _PALETTE: 1}  # bytes in tRNS
 _ALSO_LATE = frozenset({b"eXIf"})  # some viewers, not browsers, read it after the pixels, too
-_FULL_PALETTE = 768  # bytes of 256 colours
+_COLOURS = 256  # in a palette at most
 _MAX_PROFILE = 8_000_000  # bytes, unpacked: printers' have two
 
 PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE  # for profiles: text is taken out before
@@ -107,8 +107,8 @@ def _is_seen(kind: bytes, chunk: memoryview, met: set[bytes], colour_type: int) 
     if _ADDED[kind] not in (None, len(body)) or not _is_whole(chunk):
         return False
     if kind == b"tRNS":
-        in_order = colour_type != _PALETTE or b"PLTE" in met
-        return in_order and len(body) >= _LEAST_TRANSPARENCY.get(colour_type, 0)
+        fits = colour_type != _PALETTE or (b"PLTE" in met and len(body) <= _COLOURS)
+        return fits and len(body) >= _LEAST_TRANSPARENCY.get(colour_type, 0)
     return kind != b"iCCP" or _unpacks(body)
 
 
@@ -127,22 +127,33 @@ def open_png(data: bytes) -> Image.Image:
     """Open a checked PNG, decoding nothing, with what Pillow does not tell of it in ``info``.
 
     Colours that the palette lacks are its last one, as in browsers.
+    Of a transparent grey of up to eight bits the lower byte counts, as in Chromium.
     ``info["colour_space"]`` is what a cICP chunk says, and ``info["low_bytes"]`` decodes the lower
     halves of a picture of 16 bits a colour, where those decide what is transparent.
     """
     image = Image.open(io.BytesIO(data), formats=["PNG"])
     if image.mode == "P" and image.palette is not None:
         image.palette = ImagePalette.raw("RGB", _filled(bytes(image.palette.palette)))
-    codes = next((body for kind, body in _header(data) if kind == b"cICP"), None)
-    if codes is not None:
-        image.info["colour_space"] = colour_space.of_png_codes(codes)
+    header = dict(_header(data))
+    if b"cICP" in header:
+        image.info["colour_space"] = colour_space.of_png_codes(header[b"cICP"])
+    if data[_COLOUR_TYPE] == _GREY and not _is_deep(data) and b"tRNS" in header:
+        _set_transparent(image, header[b"tRNS"][1], data[_DEPTH])
     if _is_deep(data) and image.mode == "RGB" and "transparency" in image.info:
         image.info["low_bytes"] = partial(_low_bytes, data)
     return image
 
 
 def _filled(palette: bytes) -> bytes:
-    return palette + palette[-3:] * ((_FULL_PALETTE - len(palette)) // 3)
+    return palette + palette[-3:] * (_COLOURS - len(palette) // 3)
+
+
+def _set_transparent(image: Image.Image, grey: int, depth: int) -> None:
+    """Scale a transparent grey as Pillow scales the pixels; none if no pixel can have it."""
+    highest = (1 << depth) - 1
+    image.info.pop("transparency", None)
+    if grey <= highest:
+        image.info["transparency"] = grey * 255 // highest
 
 
 def _header(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -157,7 +168,7 @@ def _header(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _is_deep(data: bytes) -> bool:
-    return data[24:25] == b"\x10"
+    return data[_DEPTH : _DEPTH + 1] == b"\x10"
 
 
 def _low_bytes(data: bytes) -> Image.Image:

@@ -106,6 +106,28 @@ def test_a_transparent_grey_is_white(values, transparency, shown):
     assert pixels(encoded(image(values), "PNG", transparency=transparency)) == shown
 
 
+@pytest.mark.parametrize(
+    ("depth", "row", "transparent", "shown"),
+    [
+        (1, 0b01000000, 1, (0, 255)),
+        (1, 0b01000000, 0x100, (255, 255)),
+        (2, 0b01100000, 1, (255, 170)),
+        (2, 0b01100000, 0x0102, (85, 255)),
+        (2, 0b01100000, 5, (85, 170)),
+        (4, 0x1E, 1, (255, 238)),
+        (4, 0x1E, 0xFF0E, (17, 255)),
+        (4, 0x1E, 0x11, (17, 238)),
+    ],
+)
+def test_a_transparent_grey_of_few_bits(depth, row, transparent, shown):
+    """As Chromium 156 shows it: the low byte is compared with what is stored."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, depth, 0, 0, 0, 0))
+    clear = chunk(b"tRNS", struct.pack(">H", transparent))
+    data = b"\x89PNG\r\n\x1a\n" + header + clear
+    data += chunk(b"IDAT", zlib.compress(bytes([0, row]))) + chunk(b"IEND", b"")
+    assert pixels(data, 2) == grey(*shown)
+
+
 def test_a_transparent_colour_is_white():
     colours = Image.fromarray(np.uint8([[(255, 0, 0), (0, 255, 0), (1, 2, 3), (0, 0, 0)]]))
     shown = [WHITE, (0, 255, 0), (1, 2, 3), (0, 0, 0)]
@@ -164,8 +186,7 @@ def test_png_gamma_is_applied_as_browsers_do():
     linear = with_chunk(plain, b"gAMA", struct.pack(">I", 100_000))
     usual = with_chunk(plain, b"gAMA", struct.pack(">I", 45_455))
     overruled = with_chunk(linear, b"sRGB", b"\0")
-    # (50, 100, 200) / 255 to the power of 1 / 2.2
-    assert pixels(linear, 1) == [(122, 167, 228)]
+    assert pixels(linear, 1) == [(122, 168, 229)]
     assert pixels(usual, 1) == [(50, 100, 200)]
     assert pixels(overruled, 1) == [(50, 100, 200)]
 
@@ -212,6 +233,16 @@ def seen_with(*chunks, colour=(50, 100, 200), late=b""):
         ([gamma(100_000), chromaticities(*SRGB)], (122, 168, 229)),
         ([gamma(45_455), chromaticities(*P3)], (16, 102, 208)),
         ([gamma(45_455), chromaticities(0.3457, 0.3585, *P3[2:])], (0, 101, 208)),
+        # Of a gamma alone: the same with sRGB's primaries, unless it is about what sRGB has.
+        ([gamma(100_000)], (122, 168, 229)),
+        ([gamma(55_556)], (65, 119, 210)),
+        ([gamma(43_181)], (42, 95, 199)),
+        ([gamma(43_182)], (50, 100, 200)),
+        ([gamma(47_727)], (50, 100, 200)),
+        ([gamma(47_728)], (51, 105, 204)),
+        ([gamma(1)], (0, 0, 0)),
+        ([gamma(4_294_967_295)], (255, 255, 255)),
+        ([gamma(0)], (50, 100, 200)),
         # Primaries alone count for nothing, and those of no light take the gamma along.
         ([chromaticities(*P3)], (50, 100, 200)),
         ([gamma(100_000), chromaticities(*[0] * 8)], (50, 100, 200)),
@@ -341,6 +372,8 @@ CLEAR = chunk(b"tRNS", b"\0")
         ([PALETTE, broken(CLEAR)], (255, 0, 0)),
         ([PALETTE, chunk(b"tRNS", b"")], (255, 0, 0)),
         ([PALETTE, chunk(b"tRNS", b"\0\xff\xff\xff\xff")], WHITE),
+        ([PALETTE, chunk(b"tRNS", b"\0" + b"\xff" * 255)], WHITE),
+        ([PALETTE, chunk(b"tRNS", b"\0" + b"\xff" * 256)], (255, 0, 0)),
         ([PALETTE, CLEAR, chunk(b"tRNS", b"\xff")], WHITE),
     ],
 )

@@ -16,7 +16,7 @@ from enum import Enum
 from PIL import Image
 
 from saferank.indexer.decode.colour import to_srgb
-from saferank.indexer.decode.png import open_png
+from saferank.indexer.decode.png import check_rows, open_png
 
 _NOTHING = (0, 0, 0, 0)
 
@@ -63,6 +63,17 @@ class Frame:
         data = b"".join(self.parts)
         return open_png(data) if name == "PNG" else Image.open(io.BytesIO(data), formats=[name])
 
+    def loaded(self, name: str) -> Image.Image:
+        """Open the frame alone and decode it.
+
+        Raises:
+            ImageError: ``truncated``, when a PNG's has not all its rows.
+        """
+        image = self.opened(name)
+        image.load()
+        check_rows(image)
+        return image
+
 
 @dataclass(frozen=True, slots=True)
 class Animation:
@@ -96,8 +107,7 @@ def compose(animation: Animation) -> Iterator[Image.Image]:
             canvas.paste(saved, before.box)
         if frame.disposal is Disposal.RESTORE:
             saved = canvas.crop(frame.box)
-        with frame.opened(animation.format) as pixels:
-            pixels.load()
+        with frame.loaded(animation.format) as pixels:
             _put(canvas, to_srgb(pixels), frame)
         yield canvas
         before = frame

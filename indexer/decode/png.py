@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
 
 from saferank.errors import ErrorCode, ImageError
@@ -33,7 +34,13 @@ _ADDED = {
     b"sRGB": 1,
     b"tRNS": None,
 }
-_DEPTH, _COLOUR_TYPE = 24, 25  # where they are in the file
+_DEPTH, _COLOUR_TYPE, _INTERLACE = 24, 25, 28  # where they are in the file
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_PASSES = (
+    *((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4)),
+    *((0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)),
+)  # of an interlaced picture: first column, columns apart, first row, rows apart
+_PIECE = 1 << 20  # bytes unpacked at a time
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _LEAST_TRANSPARENCY = {_GREY: 2, _RGB: 6, _PALETTE: 1}  # bytes in tRNS
 _ALSO_LATE = frozenset({b"eXIf"})  # some viewers, not browsers, read it after the pixels, too
@@ -130,6 +137,7 @@ def open_png(data: bytes) -> Image.Image:
     Of a transparent grey of up to eight bits the lower byte counts, as in Chromium.
     ``info["colour_space"]`` is what a cICP chunk says, and ``info["low_bytes"]`` decodes the lower
     halves of a picture of 16 bits a colour, where those decide what is transparent.
+    ``info["file"]`` is for ``check_rows``.
     """
     image = Image.open(io.BytesIO(data), formats=["PNG"])
     if image.mode == "P" and image.palette is not None:
@@ -141,7 +149,41 @@ def open_png(data: bytes) -> Image.Image:
         _set_transparent(image, header[b"tRNS"][1], data[_DEPTH])
     if _is_deep(data) and image.mode == "RGB" and "transparency" in image.info:
         image.info["low_bytes"] = partial(_low_bytes, data)
+    image.info["file"] = data
     return image
+
+
+def check_rows(image: Image.Image) -> None:
+    """Verify that a loaded picture, if ``open_png`` opened it, has its last row.
+
+    Pillow leaves the rows that the data end before at zero and says nothing. So where the last row
+    is anything else nothing is missing, and only the other files are unpacked once more.
+
+    Raises:
+        ImageError: ``truncated``.
+    """
+    data = image.info.pop("file", None)
+    if data is None or ImageFile.LOAD_TRUNCATED_IMAGES:
+        return
+    is_interlaced = data[_INTERLACE] != 0
+    last = image.crop((0, image.height - 1, *image.size))
+    if not is_interlaced and np.asarray(last).any():
+        return
+    bits = _CHANNELS[data[_COLOUR_TYPE]] * data[_DEPTH]
+    passes = _PASSES if is_interlaced else [(0, 1, 0, 1)]
+    missing = 0
+    for left, across, top, down in passes:
+        width, height = (image.width - left - 1) // across + 1, (image.height - top - 1) // down + 1
+        if width > 0:
+            missing += height * (1 + (width * bits + 7) // 8)
+    unpacker = zlib.decompressobj()
+    for kind, body in chunks(data):
+        packed: bytes | memoryview = body if kind == b"IDAT" else b""
+        while packed and missing > 0:
+            missing -= len(unpacker.decompress(packed, _PIECE))
+            packed = unpacker.unconsumed_tail
+    if missing > 0:
+        raise ImageError(ErrorCode.TRUNCATED, "the PNG file's pixels end before its last row")
 
 
 def _filled(palette: bytes) -> bytes:

@@ -29,7 +29,7 @@ from saferank.indexer.decode.composing import Animation, compose
 from saferank.indexer.decode.exif import Orientation, lies, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import chosen
-from saferank.indexer.decode.png import SIGNATURE, checked_png, open_png
+from saferank.indexer.decode.png import SIGNATURE, check_rows, checked_png, open_png
 from saferank.indexer.decode.tiles import tiles
 from saferank.settings import DecodeSettings
 
@@ -181,8 +181,7 @@ def _read_animation(animation: Animation, settings: DecodeSettings) -> Decoded:
     turn = orientation(first)
     alone = []
     if animation.first_may_be_alone:
-        first.load()
-        alone.append(as_shown(first))
+        alone.append(as_shown(animation.frames[0].loaded(animation.format)))
     delays = [frame.delay for frame in animation.frames]
     wanted = _wanted(delays, animation.size, settings, turn)
     shown = _sample(compose(animation), count, wanted, settings)
@@ -266,6 +265,7 @@ def _loaded(
             raise
         image = _open(data + jpeg.END, settings, names)
         image.load()
+    check_rows(image)
     return image
 
 

@@ -32,6 +32,10 @@ def encoded(name, image=None, **options):
     return file.getvalue()
 
 
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def moving(name):
     return encoded(name, save_all=True, append_images=[picture(seed) for seed in (1, 2, 3)])
 
@@ -175,10 +179,6 @@ def test_what_is_not_an_image(data):
     assert code_of(data) == "not_an_image"
 
 
-def chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png_header(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
@@ -288,3 +288,46 @@ def test_pixels_that_unpack_beyond_the_declared_size_are_not_unpacked():
     idat = chunk(b"IDAT", zlib.compress(b"\0" * 50_000_000, 9))
     decoded = decode(png_header(16, 16) + idat + chunk(b"IEND", b""), SETTINGS)
     assert (decoded.width, decoded.height) == (16, 16)
+
+
+PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2))
+
+
+def short_png(kind, depth, interlace, size, value, missing=0):
+    """A whole file, all of one value, whose pixel data end some bytes before the last row does."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    rows = []
+    for left, across, top, down in (*PASSES, (0, 1, 1, 2)) if interlace else [(0, 1, 0, 1)]:
+        width, height = len(range(left, size[0], across)), len(range(top, size[1], down))
+        row = bytes([value]) * ((width * channels * depth + 7) // 8)
+        rows += [b"\0" + row] * height if width else []
+    packed = zlib.compress(b"".join(rows)[: -missing or None])
+    header = struct.pack(">IIBBBBB", *size, depth, kind, 0, 0, interlace)
+    palette = chunk(b"PLTE", bytes([9, 9, 9, 255, 255, 255])) if kind == 3 else b""
+    pixels = chunk(b"IDAT", packed[:9]) + chunk(b"IDAT", packed[9:])
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette
+    return start + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 5), (16, 16)])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [(0, 1), (0, 4), (0, 16), (2, 8), (3, 2), (3, 8), (4, 8), (6, 8), (6, 16)]
+)
+def test_a_png_without_its_last_row_is_not_whole(kind, depth, size, interlace):
+    """Pillow decodes it, with black where browsers show the page."""
+    for value in (0, 1):
+        decode(short_png(kind, depth, interlace, size, value), SETTINGS)
+        row = (size[0] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind] * depth + 7) // 8
+        short = short_png(kind, depth, interlace, size, value, missing=1 + row)
+        assert code_of(short) == "truncated"
+    assert decode(short, DecodeSettings(allow_partial=True)).partial
+
+
+def test_a_frame_without_its_last_row_is_not_whole():
+    data = moving("PNG")
+    at = data.rindex(b"fdAT")
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    rows = zlib.decompress(data[at + 8 : at + 4 + length])
+    cut = chunk(b"fdAT", data[at + 4 : at + 8] + zlib.compress(rows[: len(rows) * 9 // 10]))
+    assert code_of(data[: at - 4] + cut + data[at + 8 + length :]) == "truncated"

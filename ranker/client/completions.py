@@ -54,9 +54,17 @@ def completing(plan: _Searching[P]) -> _Searching[P]:
         decision: Decision, knowledge: Knowledge, /, *args: P.args, **arguments: P.kwargs
     ) -> Plan[ObjectApiResponse[Any]]:
         rest, suggest = apart(arguments, decision)
-        response = yield from plan(decision, knowledge, *args, **rest)
-        if suggest is None:
-            return response
+        found = plan(decision, knowledge, *args, **rest)
+        return found if suggest is None else completed(found, rest, suggest, decision, knowledge)
+
+    def completed(
+        found: Plan[ObjectApiResponse[Any]],
+        rest: Mapping[str, Any],
+        suggest: Json,
+        decision: Decision,
+        knowledge: Knowledge,
+    ) -> Plan[ObjectApiResponse[Any]]:
+        response = yield from found
         request = parse_request(rest)
         body = yield from _with_completions(response.body, suggest, request, decision, knowledge)
         return ObjectApiResponse(body=body, meta=response.meta)

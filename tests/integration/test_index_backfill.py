@@ -107,7 +107,7 @@ def test_scores_what_is_missing_and_says_what_came_out(
     client.index(index=index_name, id="bad", document={"image": data_uri(png(1)[:40])})
     client.index(index=index_name, id="none", document={"image": None}, refresh=True)
     drawing = data_uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
-    client.index(index=index_name, id="drawn", document={"image": [drawing, data_uri(png(1))]})
+    client.index(index=index_name, id="drawn", document={"image": [drawing, data_uri(png(200))]})
     client.update(index=index_name, id="3", doc={"safety": {"status": "scored"}}, refresh=True)
     noted = tmp_path / "inferences"
     environment = {**indexer_environment, "TEST_INFERENCES": str(noted)}
@@ -117,7 +117,7 @@ def test_scores_what_is_missing_and_says_what_came_out(
         assert (done.total, done.counts["scored"], done.counts["no_image"]) == (97, 94, 1)
         assert done.counts["not_read"] == 1
         assert (done.counts["failed"], done.failures) == (1, {"truncated": 1})
-        assert noted.read_text().count("\n") == 94
+        assert noted.read_text().count("\n") == 95
         # Nothing is left, so the same job again does nothing.
         again = backfill(jobs.acquire(job)).run()
         assert (again.passes, again.counts) == (0, {})

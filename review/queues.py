@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from saferank.mappings.float32 import as_float32, shortest
+from saferank.mappings.record import Status
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Treatment
-from saferank.ranker.level.states import FAILED, NO_IMAGE, StateQueries, any_of
+from saferank.ranker.level.states import StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, demote_range, hide_range
 from saferank.ranker.policy.policy import Policy
 
@@ -137,7 +138,7 @@ def _audit(policy: Policy, queries: StateQueries) -> ReviewQueue:
     treated = [
         query for one in (Treatment.DEMOTE, Treatment.HIDE) for query in queries.unusual(level, one)
     ]
-    no_image = queries.status(NO_IMAGE)
+    no_image = queries.status(Status.NO_IMAGE)
     shown: Query = {"bool": {"must_not": [*ranges, *treated, no_image, queries.decided]}}
     seed = int(policy_version(policy)[:7], 16)
     # One order for everybody, so that all that was looked at is a sample without gaps.
@@ -161,10 +162,11 @@ def _failed(queries: StateQueries) -> ReviewQueue:
     return ReviewQueue(
         "failed",
         "Failed to score",
-        "An image could not be scored; what failed first comes first.",
+        "An image could not be scored, or is of a kind that is not read; what failed first comes "
+        "first.",
         (
             Search(
-                queries.undecided(queries.status(FAILED)),
+                queries.undecided(queries.status(Status.FAILED, Status.NOT_READ)),
                 [{queries.fields.scored_at: {"order": "asc", "missing": "_first"}}],
             ),
         ),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.pipeline import Guard, Pipeline, Scored
+from saferank.indexer.score.pipeline import Guard, Scored
 from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
-from saferank.mappings.record import Override, SafetyRecord
+from saferank.mappings.record import ImageRecord, Override, SafetyRecord
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,36 @@ _LIST = (
 )
 
 
+class Producer(Protocol):
+    """What made a probability."""
+
+    @property
+    def identity(self) -> str:
+        """Name, weights and preprocessing."""
+
+
+class Scorer(Protocol):
+    """What gives documents their scores: a pipeline, or scores that there are already."""
+
+    @property
+    def model(self) -> Producer:
+        """What makes or made them."""
+
+    def stream(
+        self,
+        documents: Sequence[Document],
+        *,
+        known: Iterable[ImageRecord] = (),
+        guard: Guard | None = None,
+        force: bool = False,
+        until: float = math.inf,
+        not_before: datetime | None = None,
+    ) -> Iterator[dict[int, Scored]]:
+        """See ``Pipeline.stream``."""
+
+
 def score_documents(
-    pipeline: Pipeline,
+    pipeline: Scorer,
     store: DocumentStore,
     index: str,
     keys: Sequence[DocumentKey],

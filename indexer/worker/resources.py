@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import platformdirs
@@ -66,8 +67,12 @@ def model_identity(name_or_path: str) -> str:
     return identity(description, locate(description, folder))
 
 
-def make_resources(settings: Settings) -> Resources:
-    """Load the model and make the connections.
+def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None = None) -> Pipeline:
+    """Load the model and put the parts together that score.
+
+    Args:
+        settings: of the model, of fetching and decoding.
+        fetch: in the place of what the settings say.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -83,6 +88,28 @@ def make_resources(settings: Settings) -> Resources:
             reference, etag=version.etag, last_modified=version.last_modified
         )
 
+    return Pipeline(
+        model,
+        fetch or fetcher.fetch,
+        decode_with_limits,
+        fetch_again=fetch_again if fetch is None else None,
+        batch_size=settings.indexer.batch_size,
+        fetch_threads=settings.indexer.fetch_threads,
+        lane=fetcher.host_of if fetch is None else lambda reference: "",
+        lane_width=settings.fetch.per_host,
+        max_images=settings.indexer.max_images,
+        time_of_image=settings.fetch.timeout,
+        first=first_pass(model, settings.decode),
+        digests=_digests(settings.indexer),
+    )
+
+
+def make_resources(settings: Settings) -> Resources:
+    """Load the model and make the connections.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
     client = connect(settings)
     return Resources(
         settings,
@@ -96,20 +123,7 @@ def make_resources(settings: Settings) -> Resources:
             if settings.overrides is None
             else KeptOverrides(client, settings.overrides),
         ),
-        Pipeline(
-            model,
-            fetcher.fetch,
-            decode_with_limits,
-            fetch_again=fetch_again,
-            batch_size=settings.indexer.batch_size,
-            fetch_threads=settings.indexer.fetch_threads,
-            lane=fetcher.host_of,
-            lane_width=settings.fetch.per_host,
-            max_images=settings.indexer.max_images,
-            time_of_image=settings.fetch.timeout,
-            first=first_pass(model, settings.decode),
-            digests=_digests(settings.indexer),
-        ),
+        make_pipeline(settings),
         None
         if settings.indexer.images_index is None
         else Memory(client, settings.indexer.images_index),

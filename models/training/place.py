@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from saferank.errors import ConfigurationError
 
+LOST = "start all of them again with the same command, and it goes on from its last checkpoint"
+"""What every message says of which a process that was lost is the reason."""
+
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from saferank.errors import ConfigurationError, JobError
-from saferank.models.training.place import Place
+from saferank.models.training.place import LOST, Place
 
 
 def join(place: Place, *, wait: int = 300) -> Group:
@@ -140,8 +140,7 @@ class Group:
             if self.count == 1 or not _is_of_a_peer(error):
                 raise
             raise JobError(
-                "another process of this training has gone; start all of them again with the same "
-                f"command, and it goes on from its last checkpoint ({_first_line(error)})"
+                f"another process of this training has gone; {LOST} ({_first_line(error)})"
             ) from error
 
 

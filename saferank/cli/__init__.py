@@ -26,6 +26,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "stack",
     "mapping",
     "index",
+    "import_scores",
     "worker",
     "score",
     "demo",

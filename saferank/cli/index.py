@@ -130,11 +130,11 @@ def _score(
                 )
                 total.add(report)
                 progress.advance(bar, len(chunk))
-    _show(total, console)
+    show_report(total, console)
     return not (total.missing or total.rejected or total.waiting or total.counts[Outcome.FAILED])
 
 
-def _show(report: Report, console: Console) -> None:
+def show_report(report: Report, console: Console) -> None:
     """Print the outcome as a table, and name the documents at fault."""
     table = Table("outcome", "documents")
     table.columns[1].justify = "right"

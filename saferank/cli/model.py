@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra
-from saferank.cli.score import MISSING_EXTRA, RuntimeChoice
+from saferank.cli.extras import needs_extra, print_error
+from saferank.cli.score import MISSING_EXTRA, RuntimeChoice, read_image
 from saferank.errors import ConfigurationError, ImageError, SaferankError
 from saferank.settings import get_settings
 
@@ -226,6 +226,76 @@ def quantise(
         f"{path}: made from {len(blobs)} pictures; exact from {margin:g} on",
         soft_wrap=True,
     )
+
+
+@_model.command()
+def features(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    blobs: Annotated[
+        list[str], typer.Option("--blob", help="A blob, such as pool.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Where to write: .parquet, or .npz with the axis of images first.")
+    ] = Path("features.parquet"),
+    model: Annotated[
+        str | None, typer.Option(help="A built-in name, or the path of a model description.")
+    ] = None,
+) -> None:
+    """Write blobs from inside a net as features of images; of an animation, of its first picture.
+
+    Exits with 1 when an image cannot be read; the others are written.
+    """
+    try:
+        import numpy as np
+
+        from saferank.indexer.decode import decode
+        from saferank.models.features import open_features
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(MISSING_EXTRA) from error
+    if output.suffix not in (".parquet", ".npz"):
+        raise typer.BadParameter("must end in .parquet or .npz", param_hint="--output")
+    settings = get_settings()
+    net = open_features(model or settings.model, blobs, threads=0)
+    found: dict[str, list[NDArray[np.float32]]] = {blob: [] for blob in blobs}
+    names: list[str] = []
+    for path in images:
+        try:
+            values = net.of(decode(read_image(path), settings.decode).pictures[0])
+        except ImageError as error:
+            print_error(f"{path}: {error} ({error.code.value})")
+            continue
+        names.append(str(path))
+        for blob in blobs:
+            found[blob].append(values[blob])
+    if names:
+        arrays = {blob: np.stack(values) for blob, values in found.items()}
+        if output.suffix == ".npz":
+            _write_npz(output, {**arrays, "image": np.array(names)})
+        else:
+            _write_parquet(output, names, arrays)
+        shapes = ", ".join(f"{blob} {values.shape[1:]}" for blob, values in arrays.items())
+        Console().print(
+            f"wrote {output}: {len(names)} images, {shapes}", markup=False, highlight=False
+        )
+    if len(names) < len(images):
+        raise typer.Exit(1)
+
+
+def _write_parquet(
+    path: Path, names: Sequence[str], arrays: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """A row an image, a column a blob, flattened in C order."""
+    with needs_extra("spark"):
+        import pyarrow as pa
+        from pyarrow import parquet
+    columns = {
+        blob: pa.array(list(values.reshape(len(names), -1)), pa.list_(pa.float32()))
+        for blob, values in arrays.items()
+    }
+    try:
+        parquet.write_table(pa.table({"image": list(names), **columns}), path)
+    except OSError as error:
+        raise SaferankError(f"{path} cannot be written: {error}") from error
 
 
 def _read_inputs(given: Iterable[str], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:

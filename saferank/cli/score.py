@@ -114,7 +114,7 @@ def _score(
     from saferank.indexer.decode import decode, decode_reference
 
     try:
-        data = _read(path)
+        data = read_image(path)
         if reference:
             image = decode_reference(data, settings)
             pictures, frames, (width, height) = [image], 1, image.size
@@ -151,7 +151,12 @@ def _write_explained(
         raise SaferankError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _read(path: Path) -> bytes:
+def read_image(path: Path) -> bytes:
+    """Read an image file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

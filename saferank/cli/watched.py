@@ -44,10 +44,11 @@ def run_watched() -> int:
     except KeyboardInterrupt:
         code = child.wait()
     if code < 0:
+        from saferank.models.training.place import LOST
+
         raise JobError(
-            f"this process of the training was ended by {signal.Signals(-code).name}; where the "
-            "lines above name a lost connection, another one has gone; start all of them again "
-            "with the same command, and it goes on from its last checkpoint"
+            f"{signal.Signals(-code).name} ended this process of the training, as happens when "
+            f"another one has gone; {LOST}"
         )
     return code
 

@@ -200,7 +200,7 @@ def test_the_last_layer_learns_five_times_as_fast(
     [
         ("picture,label\na.png,lying\n", "the column 'image' is missing"),
         ("image,label\na.png,\n", r"labels\.csv:2: image or label is empty"),
-        ("image,label\na.png,lying\na.png,standing\n", r"csv:3: a\.png is labelled 'lying' and"),
+        ("image,label\na.png,lying\na.png,standing\n", r"csv:3: .*a\.png is labelled 'lying' and"),
         ("image,label\na.png,lying\nb.png,0\n", "all labels are of one class"),
         ("image,label\na.png,lying\nb.png,standing\n", "class 0 has 1 example;"),
         ("image,label\na.png,cat\nb.png,dog\n", "positive class 'standing' is none of the labels"),

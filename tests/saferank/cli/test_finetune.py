@@ -45,7 +45,7 @@ def test_a_model_is_trained_and_scores_files(source: Path, labels: Path, tmp_pat
     output = run(labels, "--from", source, "--out", out, *options)
     assert "6 examples to learn from and 2 to judge by (4 nsfw, 4 safe)" in output
     assert "starts anew: fc_mine" in output
-    assert "epoch 1 of 1" in output
+    assert "on the validation part, after step 2 of 2" in output
     description, _ = load_description(out)
     assert (description.name, description.output.positive) == ("mine", "nsfw")
     assert description.input.preprocessing == "resize-jpeg-crop"

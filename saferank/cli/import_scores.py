@@ -1,0 +1,68 @@
+"""``saferank import``: scores that Spark made, into an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saferank.cli.extras import check_ready, needs_extra
+from saferank.cli.index import show_report
+from saferank.connection import clear_errors, connect
+from saferank.indexer.score.report import Outcome, Report
+from saferank.mappings.fields import SafetyFields
+from saferank.settings import get_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command(name="import")(import_scores)
+
+
+def import_scores(
+    name: Annotated[str, typer.Argument(metavar="INDEX", help="Index or alias.")],
+    scores: Annotated[
+        Path, typer.Argument(help="Parquet with the columns id and safety.", show_default=False)
+    ],
+) -> None:
+    """Store scores that were made elsewhere, as a worker would have stored its own.
+
+    A document that has other images by now is left as it is, for a worker to score. Exits with 1
+    when a document is missing or could not be stored.
+    """
+    with needs_extra("spark"):
+        from saferank.indexer.score.imported import Imported, read_scores
+        from saferank.indexer.score.overrides import KeptOverrides
+        from saferank.indexer.score.scoring import score_documents
+        from saferank.indexer.score.store import DocumentStore
+        from saferank.indexer.worker.resources import model_identity
+
+    settings = get_settings()
+    model = model_identity(settings.model)
+    console = Console()
+    total = Report()
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        check_ready(client, name, settings)
+        store = DocumentStore(
+            client,
+            SafetyFields.of(settings),
+            settings.image_field,
+            patience=settings.indexer.store_patience,
+            overrides=None
+            if settings.overrides is None
+            else KeptOverrides(client, settings.overrides),
+        )
+        for records in read_scores(scores, model):
+            total.add(score_documents(Imported(model, records), store, name, [*records]))
+    changed = len(total.rest)
+    total.counts[Outcome.WAITING] -= changed
+    show_report(total, console)
+    if changed:
+        console.print(
+            f"{changed} documents have other images than were scored; they are left to the workers",
+            highlight=False,
+        )
+    if total.missing or total.rejected or total.waiting:
+        raise typer.Exit(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from hypothesis import settings
 
 from saferank.local.elasticsearch import start_node
 from saferank.local.folders import temporary_folder
@@ -20,6 +21,10 @@ from saferank.local.valkey import start_broker
 
 # What one test scored must not spare another the work that it counts.
 os.environ.setdefault("SAFERANK_INDEXER__DIGESTS", "0")
+
+# A busy machine is no wrong answer.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 _INTEGRATION_TESTS = Path(__file__).parent / "integration"
 

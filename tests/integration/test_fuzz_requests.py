@@ -493,7 +493,6 @@ def same_order(found: list[str], expected: list[str], places: Mapping[str, Any])
 @settings(
     max_examples=BODIES or 100,
     derandomize=not BODIES,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )

@@ -169,9 +169,7 @@ class CountingSearch(SafeSearch):
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(level=levels, demotion=demotions, body=bodies, twice=st.booleans())
 def test_every_way_gives_what_the_query_gives(
     node: Elasticsearch, corpus: str, level: Json, demotion: Json, body: Json, twice: bool
@@ -198,9 +196,7 @@ def test_every_way_gives_what_the_query_gives(
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     request_=st.fixed_dictionaries(
         {

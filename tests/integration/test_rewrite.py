@@ -215,7 +215,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     return Decision(level_name="random", level=rules, demotion=demotion, model=model)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(decisions())
 def test_the_engine_scores_what_python_computes(node: Elasticsearch, decision: Decision) -> None:
     relevance = scores(search(node, {"query": QUERY}, ODD_INDEX))
@@ -256,7 +256,7 @@ def test_an_unknown_decision_blocks_at_every_level(node: Elasticsearch, policy: 
 HARDER = {"show": ("show", "demote", "hide"), "demote": ("demote", "hide"), "hide": ("hide",)}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(decisions(), st.data())
 def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
     node: Elasticsearch, looser: Decision, data: st.DataObject

@@ -6,7 +6,7 @@ import sqlite3
 from itertools import product
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.mappings.fields import SafetyFields
@@ -56,7 +56,6 @@ levels = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(levels, st.sampled_from(MODELS))
 def test_it_hides_what_the_level_hides(rules: Level, model: str | None) -> None:
     decision = Decision(level_name="x", level=rules, model=model)

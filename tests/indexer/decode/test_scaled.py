@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -63,7 +63,6 @@ def test_it_is_turned_as_the_whole_picture_is() -> None:
     assert np.abs(np.asarray(scaled.frames[0], int) - corner).mean() < 2
 
 
-@settings(deadline=None)
 @given(end=st.integers(0, len(WHOLE) - 1))
 def test_no_cut_file_is_taken_for_whole(end: int) -> None:
     try:

@@ -74,7 +74,7 @@ def test_references_that_are_not_understood(reference):
     assert code_of(reference) == "unsupported_reference"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.text(max_size=30), max_size=20))
 def test_any_text_is_a_reference_or_a_coded_error(texts):
     """Nothing but ImageError leaves the fetcher. (Nothing is resolved: there is no network.)"""

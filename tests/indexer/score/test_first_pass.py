@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from brightness import Brightness, data_uri, png
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -60,7 +60,6 @@ def pipeline(
     return Pipeline(model, fetch, whole, batch_size=batch_size, first=first)
 
 
-@settings(deadline=None)
 @given(
     levels=st.lists(st.integers(0, 255), min_size=1, max_size=12),
     errors=st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=5),

@@ -270,7 +270,7 @@ def test_the_guard_surrounds_each_image_alone_and_may_refuse_it() -> None:
     assert scored.record.probability == as_probability(0.4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(st.integers(0, 255), max_size=4), max_size=8),
     st.integers(1, 5),

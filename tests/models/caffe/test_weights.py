@@ -3,7 +3,7 @@ import contextlib
 import numpy as np
 import pytest
 from caffe_cases import LAYERS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.errors import ModelError, ModelFormatError
@@ -56,7 +56,6 @@ def test_what_is_no_weights_file_is_told_apart(data: bytes, reason: str) -> None
         parse_weights(data, "net.caffemodel")
 
 
-@settings(deadline=None)
 @given(st.integers(1, len(WEIGHTS) - 1))
 def test_a_file_that_was_cut_off_never_gives_a_net(size: int) -> None:
     prototxt = read_prototxt(BASE / "net.prototxt")
@@ -64,7 +63,6 @@ def test_a_file_that_was_cut_off_never_gives_a_net(size: int) -> None:
         convert(prototxt, parse_weights(WEIGHTS[:size], "net.caffemodel"))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_a_net_or_a_reason(data: st.DataObject) -> None:
     damaged = bytearray(WEIGHTS)

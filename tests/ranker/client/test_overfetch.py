@@ -48,7 +48,7 @@ def ranking(values: NDArray[np.float32]) -> list[int]:
     return np.argsort(-values, kind="stable").tolist()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(corpora(), pages, st.integers(0, 4))
 def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> None:
     plain, factor = corpus
@@ -64,7 +64,7 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> 
         assert returned[: page.size] == ranking(demoted)[page.start : page.end]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(corpora(), pages, st.integers(0, 30))
 def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> None:
     plain, factor = corpus

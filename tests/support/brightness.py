@@ -17,6 +17,9 @@ from saferank.settings import DecodeSettings, FetchSettings
 class Brightness:
     """Counts what it is asked, so that a test can see what was not asked again."""
 
+    margin: float | None = None
+    scaled_to: int | None = None
+
     def __init__(self, identity: str = "brightness-1") -> None:
         self.identity = identity
         self.batches: list[int] = []

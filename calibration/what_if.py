@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, pairwise, product
+from math import prod
 from typing import Any
 
 from elasticsearch import Elasticsearch
@@ -284,19 +285,25 @@ def _spread(layout: _Layout, found: Mapping[str, Any], count: int) -> Counter[fl
     return spread
 
 
+_MOST_BUCKETS = 30_000
+"""In one answer; the engine refuses 65,536."""
+
+
 def _by_query(
     client: Elasticsearch, index: str, layouts: Sequence[_Layout]
 ) -> Counter[tuple[Cell, ...]]:
     """By a query for each cell, and inside of it for each cell of the next layout."""
-    cells = [layout.by_query() for layout in layouts]
-    aggregations: Json = {}
-    for some in reversed(cells):
-        inside = {"aggs": aggregations} if aggregations else {}
-        aggregations = {"cells": {**_filters(some), **inside}}
-    response = _search(client, index, aggregations)
+    first, *rest = [layout.by_query() for layout in layouts]
+    inside: Json = {}
+    for some in reversed(rest):
+        inside = {"aggs": {"cells": {**_filters(some), **inside}}}
     counts = Counter[tuple[Cell, ...]]()
-    for found, count in _read([[cell for cell, _ in some] for some in cells], response):
-        counts[found] += count
+    together = max(1, _MOST_BUCKETS // (1 + prod(map(len, rest))))
+    for start in range(0, len(first), together):
+        part = first[start : start + together]
+        response = _search(client, index, {"cells": {**_filters(part), **inside}})
+        for found, count in _read([[cell for cell, _ in some] for some in (part, *rest)], response):
+            counts[found] += count
     return counts
 
 

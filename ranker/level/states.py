@@ -59,9 +59,9 @@ def none_of(conditions: Sequence[Query]) -> Query:
     clauses: Query = {}
     for condition in conditions:
         parts = condition.get("bool", {})
-        if parts.keys() == {"must_not"}:
-            clauses.setdefault("filter", []).append(any_of(parts["must_not"]))
-        elif parts.keys() == {"should"}:
+        # What must not lack a probability stays so: an ``exists`` as a filter finds nothing in an
+        # index where that is not mapped, and then nothing fails there (see ``unmapped_fails``).
+        if parts.keys() == {"should"}:
             clauses.setdefault("must_not", []).extend(parts["should"])
         else:
             clauses.setdefault("must_not", []).append(condition)

@@ -30,7 +30,7 @@ from saferank.indexer.decode.exif import Orientation, lies, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import chosen
 from saferank.indexer.decode.png import SIGNATURE, check_rows, checked_png, open_png
-from saferank.indexer.decode.tiles import tiles
+from saferank.indexer.decode.tiles import is_long, tiles
 from saferank.settings import DecodeSettings
 
 _NOT_TURNED = Orientation()
@@ -114,7 +114,8 @@ def read_scaled(data: bytes, settings: DecodeSettings, least: int) -> Decoded | 
             image = _open(data, settings, ["JPEG"])
             size = image.size
             image.draft(None, (least, least))
-            if image.size == size or image.format != "JPEG":
+            # Made smaller, a long picture may count as none, and its parts would not be looked at.
+            if image.size == size or image.format != "JPEG" or is_long(*size):
                 return None
             early = image.info.get("exif")
             image.load()

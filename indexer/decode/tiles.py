@@ -19,7 +19,7 @@ _MOST = 32  # parts of a file, each of which costs as much as a picture
 
 def tiles(pictures: Sequence[Image.Image]) -> list[Image.Image]:
     """Cut those of a file's pictures that are long; together into a bounded number of parts."""
-    long = [picture for picture in pictures if _is_long(*picture.size)]
+    long = [picture for picture in pictures if is_long(*picture.size)]
     each = _MOST // max(1, len(long))
     return [picture.crop(box) for picture in long for box in boxes(picture.size, each)]
 
@@ -41,6 +41,7 @@ def boxes(size: tuple[int, int], limit: int) -> list[tuple[int, int, int, int]]:
     return [(start, 0, start + length, short) for start in starts]
 
 
-def _is_long(width: int, height: int) -> bool:
+def is_long(width: int, height: int) -> bool:
+    """Whether parts of a picture of this size are looked at, too."""
     short, long = sorted((width, height))
     return short >= _LEAST_SIDE and long >= _FROM_RATIO * short

@@ -2,8 +2,9 @@
 
     python tests/robustness/fuzz_decode.py --inputs 50000 --seconds 900
 
-Fails when anything but a picture or a coded error comes out, when a file takes more than five
-seconds, or when this process or the decoder's takes more than 600 MB. A file that does is kept.
+Fails when anything but a picture or a coded error comes out, when the cheap look at a JPEG tells
+otherwise than the whole one, when a file takes more than five seconds, or when this process or the
+decoder's takes more than 600 MB. A file that does is kept.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from mutation import mutated
 from seeds import seeds
 
 from saferank.errors import ImageError
-from saferank.indexer.decode import decode
+from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.settings import DecodeSettings
 
 SECONDS, MEGABYTES = 5.0, 600
+LEAST = 16  # pixels: the files are small, and most are to be scaled
 
 
 def decoder_peak() -> float:
@@ -41,6 +43,11 @@ def decoder_peak() -> float:
         found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
         peaks.append(int(found[1]) / 1024 if found else 0.0)
     return max(peaks)
+
+
+def shape(decoded: Decoded) -> tuple[object, ...]:
+    """What is stored of a picture beside its probability."""
+    return (decoded.width, decoded.height, decoded.partial, len(decoded.frames))
 
 
 def main() -> int:
@@ -59,13 +66,20 @@ def main() -> int:
     for count in range(1, options.inputs + 1):
         data = mutated(files, dice)
         before = time.monotonic()
+        scaled = None
         try:
+            scaled = decode_scaled(data, settings, LEAST)
             decoded = decode(data, settings)
             outcome = "decoded"
             assert all(frame.mode == "RGB" for frame in decoded.frames)
+            if scaled is not None:
+                assert shape(scaled) == shape(decoded)
+                assert len(scaled.pictures) >= len(decoded.pictures)
         except ImageError as error:
             ended = "crashed its decoder" in str(error)
             outcome = "decoder process ended" if ended else str(error.code)
+            if scaled is not None:
+                outcome = f"FAILURE {outcome}, but scaled"
         except Exception as error:
             outcome = f"FAILURE {type(error).__name__}"
         took = time.monotonic() - before

@@ -73,3 +73,11 @@ def test_no_cut_file_is_taken_for_whole(end: int) -> None:
 
 def test_the_limit_on_pixels_is_that_of_the_whole_picture() -> None:
     assert decode_scaled(WHOLE, LIMITS.model_copy(update={"max_pixels": 479_999}), 75) is None
+
+
+@pytest.mark.parametrize("size", [(205, 615), (615, 205), (200, 1600)])
+def test_a_long_picture_is_left_whole_for_its_parts_are_looked_at(size: tuple[int, int]) -> None:
+    data = photograph(size)
+    assert len(decode(data, LIMITS).pictures) > 1
+    # A half of 205 by 615 would be 103 by 308, which is not three times as long as wide.
+    assert decode_scaled(data, LIMITS, 100) is None

@@ -65,6 +65,9 @@ def test_drawings(drawing):
         (b"\xd7\xcd\xc6\x9a" + b"\0" * 60, "metafile"),
         (b"II\xbc\1" + b"\0" * 60, "JPEG XR"),
         (b"gimp xcf v011\0" + b"\0" * 60, "GIMP"),
+        (b"ZWS\x0d" + b"\0" * 60, "Flash"),
+        (b"\x8aMNG\r\n\x1a\n" + b"\0" * 60, "MNG"),
+        (b"\x8bJNG\r\n\x1a\n" + b"\0" * 60, "JNG"),
     ],
 )
 def test_other_media(data, kind):

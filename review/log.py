@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from elasticsearch import ConflictError, Elasticsearch, NotFoundError
+from elasticsearch import ConflictError, Elasticsearch
 
-from saferank.connection import make_index
+from saferank.connection import make_index, sources
+from saferank.errors import MappingError
 from saferank.review.entries import Entry, Item, entry_id
 
 _KEYWORD = {"type": "keyword"}
@@ -59,7 +60,11 @@ class Log:
         make_index(self._client, self._index, _MAPPING)
 
     def chain(self, item: Item) -> list[Entry]:
-        """All entries of an item, in order, as they are at this moment."""
+        """All entries of an item, in order, as they are at this moment.
+
+        Raises:
+            MappingError: there is no log.
+        """
         return self.chains([item])[item]
 
     def chains(self, items: Sequence[Item]) -> dict[Item, list[Entry]]:
@@ -79,7 +84,11 @@ class Log:
             full = dict.fromkeys(going_on, True)
             for (item, _), answer in zip(wanted, answers, strict=True):
                 if "error" in answer:
-                    raise NotFoundError(str(answer["error"]), answer, answer)
+                    raise MappingError(
+                        f"the review log {self._index!r} cannot be read "
+                        f"({answer['error']['reason']}); restore it, or start the review again "
+                        "for a new one"
+                    )
                 if full[item] and answer.get("found"):
                     found[item].append(Entry.from_document(answer["_source"]))
                 else:
@@ -133,19 +142,8 @@ class Log:
         if since is not None:
             filters.append({"range": {"at": {"gte": since}}})
         self._client.indices.refresh(index=self._index)
-        after: list[Any] | None = None
-        while True:
-            hits = self._client.search(
-                index=self._index,
-                query={"bool": {"filter": filters}},
-                sort=[{"key": "asc"}, {"number": "asc"}],
-                search_after=after,
-                size=_PAGE,
-                track_total_hits=False,
-                allow_partial_search_results=False,
-            )["hits"]["hits"]
-            for hit in hits:
-                yield Entry.from_document(hit["_source"])
-            if len(hits) < _PAGE:
-                return
-            after = hits[-1]["sort"]
+        query = {"bool": {"filter": filters}}
+        order = [{"key": "asc"}, {"number": "asc"}]
+        yield from map(
+            Entry.from_document, sources(self._client, self._index, query, order, page=_PAGE)
+        )

@@ -13,7 +13,7 @@ from typing import Any
 
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
-from saferank.connection import make_index
+from saferank.connection import make_index, sources
 from saferank.review.entries import Item, Standing
 
 _KEYWORD = {"type": "keyword"}
@@ -162,20 +162,10 @@ class Work:
         return int(self._client.count(index=self._index, query=query)["count"])
 
     def _search(self, query: dict[str, Any]) -> Iterator[Item]:
-        after: list[Any] | None = None
-        while True:
-            hits = self._client.search(
-                index=self._index,
-                query=query,
-                sort=[{"since": "asc"}, {"key": "asc"}],
-                search_after=after,
-                size=_PAGE,
-                track_total_hits=False,
-            )["hits"]["hits"]
-            yield from (Item.from_document(hit["_source"]) for hit in hits)
-            if len(hits) < _PAGE:
-                return
-            after = hits[-1]["sort"]
+        order = [{"since": "asc"}, {"key": "asc"}]
+        yield from map(
+            Item.from_document, sources(self._client, self._index, query, order, page=_PAGE)
+        )
 
     def _holder(self, source: dict[str, Any]) -> str | None:
         holder: str | None = source.get("holder")

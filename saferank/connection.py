@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -113,6 +113,40 @@ def index_exists(client: Elasticsearch, index: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def sources(
+    client: Elasticsearch,
+    index: str,
+    query: Mapping[str, Any],
+    sort: Sequence[Mapping[str, str]],
+    *,
+    page: int,
+) -> Iterator[dict[str, Any]]:
+    """The sources of all documents that a query finds, in order, a page at a time.
+
+    Args:
+        client: connected.
+        index: to search.
+        query: of it.
+        sort: in which no two documents are equal.
+        page: documents in one answer.
+    """
+    after: list[Any] | None = None
+    while True:
+        hits = client.search(
+            index=index,
+            query=query,
+            sort=sort,
+            search_after=after,
+            size=page,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+        )["hits"]["hits"]
+        yield from (hit["_source"] for hit in hits)
+        if len(hits) < page:
+            return
+        after = hits[-1]["sort"]
 
 
 def make_index(

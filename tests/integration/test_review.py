@@ -238,6 +238,15 @@ def test_of_two_opinions_the_second_person_is_asked_and_the_first_is_not(
         assert desk.take(second, "cem") == []
 
 
+def test_a_log_that_is_gone_is_told_and_nothing_is_decided(
+    client: Elasticsearch, desk: Desk, settings: Settings
+) -> None:
+    client.indices.delete(index=settings.review.log_index)
+    with pytest.raises(MappingError, match=r"review log .* cannot be read .*no such index"):
+        decide(desk, "1", Act.BLOCK)
+    assert stored(client, desk, "1") is None
+
+
 def test_a_reason_is_asked_where_the_queue_wants_one(
     client: Elasticsearch, elasticsearch_url: str, index_name: str
 ) -> None:

@@ -172,11 +172,20 @@ class Population:
         response: Any = self._client.search(
             index=self._index, **body, size=size, track_total_hits=True
         )
-        if response["timed_out"] or response["_shards"]["failed"]:
-            raise ServiceUnavailable(
-                f"only a part of index {self._index!r} answered; see its shards, and try again"
-            )
+        check_whole(self._index, response.body)
         return dict(response.body)
+
+
+def check_whole(index: str, answer: Json) -> None:
+    """See that all of an index answered, since shares of a part say nothing.
+
+    Raises:
+        ServiceUnavailable: a part did not.
+    """
+    if answer["timed_out"] or answer["_shards"]["failed"]:
+        raise ServiceUnavailable(
+            f"only a part of index {index!r} answered; see its shards, and try again"
+        )
 
 
 def table_of(index: str, documents: Iterable[DecidedDocument]) -> Table:

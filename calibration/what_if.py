@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, pairwise, product
-from math import prod
 from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from saferank.calibration.index import Drawn, Population
-from saferank.errors import ContextError, PolicyError, ServiceUnavailable
+from saferank.calibration.index import Drawn, Population, check_whole
+from saferank.errors import ContextError, PolicyError
 from saferank.mappings.float32 import as_float32
 from saferank.mappings.override_index import read_overrides
 from saferank.ranker.bodies import Json, Query
@@ -298,7 +297,7 @@ def _by_query(
     for some in reversed(rest):
         inside = {"aggs": {"cells": {**_filters(some), **inside}}}
     counts = Counter[tuple[Cell, ...]]()
-    together = max(1, _MOST_BUCKETS // (1 + prod(map(len, rest))))
+    together = max(1, _MOST_BUCKETS // (1 + math.prod(map(len, rest))))
     for start in range(0, len(first), together):
         part = first[start : start + together]
         response = _search(client, index, {"cells": {**_filters(part), **inside}})
@@ -326,17 +325,8 @@ def _read(
 
 def _search(client: Elasticsearch, index: str, aggregations: Json) -> Json:
     response = client.search(index=index, size=0, track_total_hits=True, aggs=aggregations)
-    _check_whole(response.body)
+    check_whole(index, response.body)
     return dict(response.body)
-
-
-def _check_whole(response: Mapping[str, Any]) -> None:
-    failed = response["_shards"]["failed"]
-    if failed or response["timed_out"]:
-        raise ServiceUnavailable(
-            f"Elasticsearch counted only a part of the documents ({failed} shards failed); see "
-            "its logs, and try again"
-        )
 
 
 def _states(cells: Mapping[Cell, int]) -> dict[str, int]:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch import Elasticsearch
 from elasticsearch.helpers import scan
 
-from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.override_index import read_overrides
+from saferank.mappings.override_index import indices_of, read_overrides
 from saferank.mappings.overrides import OverrideRecord, Overrides
 from saferank.mappings.paths import value_at, values_at
 from saferank.mappings.record import Override, StoredRecord
@@ -59,10 +58,7 @@ def decided_documents(
     Raises:
         MappingError: there is no such index, or no index of overrides.
     """
-    try:
-        led_to = client.indices.get_alias(index=index).body
-    except NotFoundError as error:
-        raise MappingError(f"there is no index {index!r}; correct the name") from error
+    led_to = indices_of(client, index)
     kept = Overrides() if overrides_index is None else read_overrides(client, overrides_index)
     names = {name: [name, *entry.get("aliases", ())] for name, entry in led_to.items()}
     ids = {id for known in names.values() for name in known for id in kept.of.get(name, ())}

@@ -103,6 +103,18 @@ def override(
         )
 
 
+def indices_of(client: Elasticsearch, index: str) -> dict[str, Any]:
+    """The concrete indices that a name leads to, each with its aliases.
+
+    Raises:
+        MappingError: it leads to none.
+    """
+    try:
+        return dict(client.indices.get_alias(index=index).body)
+    except NotFoundError as error:
+        raise MappingError(f"there is no index {index!r}; correct the name") from error
+
+
 def find_documents(
     client: Elasticsearch, fields: SafetyFields, index: str, id: str, routing: str | None
 ) -> list[dict[str, Any]]:
@@ -111,10 +123,7 @@ def find_documents(
     Raises:
         MappingError: there is no such index or document, or it cannot have an override.
     """
-    try:
-        led_to = client.indices.get_alias(index=index).body
-    except NotFoundError as error:
-        raise MappingError(f"there is no index {index!r}; correct the name") from error
+    led_to = indices_of(client, index)
     if index not in led_to and "*" in index:
         raise MappingError(f"an override is of one index or alias, not of a pattern: {index!r}")
     aliases = led_to.get(index, {}).get("aliases", {})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,21 +10,10 @@ from typing import Any
 from saferank.errors import ConfigurationError
 from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.pipeline import Guard, Scored
+from saferank.indexer.score.pipeline import Scored
 from saferank.mappings.record import ImageRecord, SafetyRecord
 
 _NEEDED = ("id", "safety")
-
-
-@dataclass(frozen=True)
-class Producer:
-    """What made the scores.
-
-    Attributes:
-        identity: of the model.
-    """
-
-    identity: str
 
 
 class Imported:
@@ -35,24 +22,15 @@ class Imported:
     A document that refers to other images than were scored gets none.
 
     Args:
-        model: identity of the model that made the scores.
+        identity: of the model that made the scores.
         records: by document.
     """
 
-    def __init__(self, model: str, records: Mapping[DocumentKey, SafetyRecord]) -> None:
-        self.model = Producer(model)
+    def __init__(self, identity: str, records: Mapping[DocumentKey, SafetyRecord]) -> None:
+        self.identity = identity
         self._records = records
 
-    def stream(
-        self,
-        documents: Sequence[Document],
-        *,
-        known: Iterable[ImageRecord] = (),
-        guard: Guard | None = None,
-        force: bool = False,
-        until: float = math.inf,
-        not_before: datetime | None = None,
-    ) -> Iterator[dict[int, Scored]]:
+    def stream(self, documents: Sequence[Document], **_: object) -> Iterator[dict[int, Scored]]:
         """See ``Pipeline.stream``; nothing is fetched, and nothing goes through a model."""
         found = {}
         for place, document in enumerate(documents):

@@ -195,6 +195,11 @@ class Pipeline:
         self._first = first
         self._digests = digests
 
+    @property
+    def identity(self) -> str:
+        """Of the model."""
+        return self.model.identity
+
     def score(
         self,
         documents: Sequence[Document],
@@ -262,7 +267,7 @@ class Pipeline:
             if self._digests is not None:
                 records = (record for one in done.values() for record in one.record.images)
                 new = {each.sha256: each for each in records if each.sha256 in batch.digests}
-                self._digests.keep(self.model.identity, new.values())
+                self._digests.keep(self.identity, new.values())
             return done
 
         def complete() -> list[int]:
@@ -301,7 +306,7 @@ class Pipeline:
     def _reusable(self, document: Document) -> Iterator[ImageRecord]:
         """What is stored about images and still holds under this model."""
         stored = document.record
-        same_model = stored.model == self.model.identity
+        same_model = stored.model == self.identity
         for image in stored.images:
             known = same_model and image.probability is not None
             if image.sha256 is not None and (known or image.error is ErrorCode.WORKER_LOST):
@@ -377,7 +382,7 @@ class Pipeline:
             sha256 = hashlib.sha256(fetched.data).hexdigest()
             new = sha256 not in known and sha256 not in batch.looked
             if new and ask and self._digests is not None:
-                kept = self._digests.recall(self.model.identity, sha256)
+                kept = self._digests.recall(self.identity, sha256)
                 if kept is not None:
                     known[sha256], new = kept, False
             if new:
@@ -449,7 +454,7 @@ class Pipeline:
         ]
         return Scored(
             document,
-            SafetyRecord(self.model.identity, scored_at, records),
+            SafetyRecord(self.identity, scored_at, records),
             inferred=len({record.sha256 for record in records} & batch.digests),
             transient=bool(asked),
             retry_after=max((wait for wait in asked if wait is not None), default=None),

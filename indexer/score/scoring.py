@@ -30,20 +30,12 @@ _LIST = (
 )
 
 
-class Producer(Protocol):
-    """What made a probability."""
-
-    @property
-    def identity(self) -> str:
-        """Name, weights and preprocessing."""
-
-
 class Scorer(Protocol):
     """What gives documents their scores: a pipeline, or scores that there are already."""
 
     @property
-    def model(self) -> Producer:
-        """What makes or made them."""
+    def identity(self) -> str:
+        """Of the model that makes or made them."""
 
     def stream(
         self,
@@ -111,7 +103,7 @@ def score_documents(
             previous = before.get(document.place)
             if document.list_at is not None:
                 _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
-            elif since is not None and _done(document, pipeline.model.identity, since):
+            elif since is not None and _done(document, pipeline.identity, since):
                 report.counts[Outcome.SKIPPED] += 1
             elif previous is not None and _alike(document, previous.document):
                 still_valid.append((document, previous.record))
@@ -124,7 +116,7 @@ def score_documents(
             if image.probability is not None
         ]
         if memory is not None and not force:
-            known += memory.recall(pipeline.model.identity, _without_score(todo))
+            known += memory.recall(pipeline.identity, _without_score(todo))
         pending = _write(store, index, still_valid, report, restamp=since is not None)
         late = dict(enumerate(todo))
         stream = pipeline.stream(
@@ -134,7 +126,7 @@ def score_documents(
             scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
             if memory is not None:
                 inferred = [image for one in scored if one.inferred for image in one.record.images]
-                memory.remember(pipeline.model.identity, inferred)
+                memory.remember(pipeline.identity, inferred)
             to_write = [(one.document, one.record) for one in scored]
             before |= {one.document.place: one for one in scored}
             pending += _write(store, index, to_write, report, restamp=since is not None)

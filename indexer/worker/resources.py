@@ -72,7 +72,7 @@ def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None 
 
     Args:
         settings: of the model, of fetching and decoding.
-        fetch: in the place of what the settings say.
+        fetch: gives bytes that are at hand, in the place of what the settings say.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -95,12 +95,24 @@ def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None 
         fetch_again=fetch_again if fetch is None else None,
         batch_size=settings.indexer.batch_size,
         fetch_threads=settings.indexer.fetch_threads,
-        lane=fetcher.host_of if fetch is None else lambda reference: "",
+        lane=fetcher.host_of if fetch is None else lambda reference: None,
         lane_width=settings.fetch.per_host,
         max_images=settings.indexer.max_images,
         time_of_image=settings.fetch.timeout,
         first=first_pass(model, settings.decode),
         digests=_digests(settings.indexer),
+    )
+
+
+def make_store(client: Elasticsearch, settings: Settings) -> DocumentStore:
+    """What reads and writes documents as the settings say."""
+    kept = None if settings.overrides is None else KeptOverrides(client, settings.overrides)
+    return DocumentStore(
+        client,
+        SafetyFields.of(settings),
+        settings.image_field,
+        patience=settings.indexer.store_patience,
+        overrides=kept,
     )
 
 
@@ -114,15 +126,7 @@ def make_resources(settings: Settings) -> Resources:
     return Resources(
         settings,
         client,
-        DocumentStore(
-            client,
-            SafetyFields.of(settings),
-            settings.image_field,
-            patience=settings.indexer.store_patience,
-            overrides=None
-            if settings.overrides is None
-            else KeptOverrides(client, settings.overrides),
-        ),
+        make_store(client, settings),
         make_pipeline(settings),
         None
         if settings.indexer.images_index is None

@@ -249,7 +249,7 @@ def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:
         return None
     settings = resources.settings
     pairs = {
-        "model": (resources.pipeline.model.identity, chunk.model),
+        "model": (resources.pipeline.identity, chunk.model),
         "field": (settings.field, chunk.field),
         "image_field": (settings.image_field, chunk.image_field or settings.image_field),
     }

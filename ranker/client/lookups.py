@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from saferank.errors import UnsafeRequest
+from saferank.mappings.paths import places
 from saferank.ranker.bodies import LISTS, Json, Query, an_object, as_list
 from saferank.ranker.client import reads
 from saferank.ranker.client.flow import Knowledge, Plan
@@ -210,24 +211,21 @@ def _looked_up(key: str, lookup: Json, read: Read) -> Iterator[Any]:
     """The values that a lookup finds in its document."""
     _check_keys(lookup, key, (*_WHERE, "path"))
     document = read(key, _named(lookup))
-    return _values(document.get("_source"), str(lookup["path"]))
+    found = places(document.get("_source"), str(lookup["path"]))
+    return (value for parent, key in found for value in _each(parent[key]))
 
 
 def _named(lookup: Json) -> Json:
     return dict(zip(_PLACE, map(lookup.get, _WHERE), strict=True))
 
 
-def _values(value: Any, path: str) -> Iterator[Any]:
-    """The values under a path of a source, in whose names there may be dots, one by one."""
+def _each(value: Any) -> Iterator[Any]:
+    """A value, or those of a list one by one; null is none to the engine, a blank text is one."""
     if isinstance(value, list):
         for item in value:
-            yield from _values(item, path)
-    elif not path:
-        yield from () if value is None else (value,)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if path == name or path.startswith(f"{name}."):
-                yield from _values(item, path[len(name) + 1 :])
+            yield from _each(item)
+    elif value is not None:
+        yield value
 
 
 def _check_keys(item: Json, key: str, known: Collection[str]) -> None:

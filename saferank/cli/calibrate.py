@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from elasticsearch import NotFoundError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra, warn
+from saferank.cli.extras import index_named, needs_extra, warn
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, ImageError, SaferankError
 from saferank.mappings import SafetyFields, check_index
@@ -219,16 +218,15 @@ def _count(index: str, bounds: Sequence[float]) -> Reached:
 
     settings = get_settings()
     fields = SafetyFields.of(settings)
-    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        try:
-            check_index(client, index, fields)
-            documents, counts = Population.of(
-                client, index, StateQueries(fields), settings.image_field, settings.overrides
-            ).reached(bounds)
-        except NotFoundError as error:
-            raise ConfigurationError(
-                f"there is no index {index!r}; create it first, or correct the name"
-            ) from error
+    with (
+        clear_errors(settings.elasticsearch_url),
+        connect(settings) as client,
+        index_named(index),
+    ):
+        check_index(client, index, fields)
+        documents, counts = Population.of(
+            client, index, StateQueries(fields), settings.image_field, settings.overrides
+        ).reached(bounds)
     if not documents:
         raise ConfigurationError(
             f"index {index!r} has no scored documents that thresholds decide about; score it first"

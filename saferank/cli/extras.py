@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
+from elasticsearch import NotFoundError
 from rich.console import Console
 
 from saferank.errors import ConfigurationError
@@ -35,6 +36,21 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise ConfigurationError(
             f"this command needs {error.name!r}, which is not installed: "
             f"pip install 'saferank[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def index_named(index: str) -> Iterator[None]:
+    """Say that an index that somebody named is not there.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        raise ConfigurationError(
+            f"there is no index {index!r}; create it first, or correct the name"
         ) from error
 
 

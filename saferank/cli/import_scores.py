@@ -12,7 +12,6 @@ from saferank.cli.extras import check_ready, needs_extra
 from saferank.cli.index import show_report
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, Report
-from saferank.mappings.fields import SafetyFields
 from saferank.settings import get_settings
 
 
@@ -34,10 +33,8 @@ def import_scores(
     """
     with needs_extra("spark"):
         from saferank.indexer.score.imported import Imported, read_scores
-        from saferank.indexer.score.overrides import KeptOverrides
         from saferank.indexer.score.scoring import score_documents
-        from saferank.indexer.score.store import DocumentStore
-        from saferank.indexer.worker.resources import model_identity
+        from saferank.indexer.worker.resources import make_store, model_identity
 
     settings = get_settings()
     model = model_identity(settings.model)
@@ -45,15 +42,7 @@ def import_scores(
     total = Report()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
-        store = DocumentStore(
-            client,
-            SafetyFields.of(settings),
-            settings.image_field,
-            patience=settings.indexer.store_patience,
-            overrides=None
-            if settings.overrides is None
-            else KeptOverrides(client, settings.overrides),
-        )
+        store = make_store(client, settings)
         for records in read_scores(scores, model):
             total.add(score_documents(Imported(model, records), store, name, [*records]))
     changed = len(total.rest)

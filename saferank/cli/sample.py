@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from elasticsearch import NotFoundError
 from rich.console import Console
 
+from saferank.cli.extras import index_named
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, SaferankError
 from saferank.mappings import SafetyFields, check_index
@@ -60,15 +60,12 @@ def sample(
     if len(given) != 1:
         raise typer.BadParameter("give one of --random, --stratified and --near-threshold")
     settings = get_settings()
-    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        try:
-            rows = _draw(
-                client, settings, index, at_random, stratified, near_threshold, policy, seed
-            )
-        except NotFoundError as error:
-            raise ConfigurationError(
-                f"there is no index {index!r}; create it first, or correct the name"
-            ) from error
+    with (
+        clear_errors(settings.elasticsearch_url),
+        connect(settings) as client,
+        index_named(index),
+    ):
+        rows = _draw(client, settings, index, at_random, stratified, near_threshold, policy, seed)
     _write(rows, out)
     Console(stderr=True).print(f"{len(rows)} documents", highlight=False)
 

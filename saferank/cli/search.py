@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from elasticsearch import NotFoundError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from saferank.cli.extras import index_named
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
 
@@ -61,15 +60,14 @@ def search(
     settings = get_settings()
     loaded = load_policy(policy or settings.policy)
     arguments: Json = {"index": index, "query": _query(text, field), "size": size}
-    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+    with (
+        clear_errors(settings.elasticsearch_url),
+        connect(settings) as client,
+        index_named(index),
+    ):
         safe = SafeSearch(client, loaded)
         safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
-        try:
-            response = safe.search(**arguments, track_total_hits=True)
-        except NotFoundError as error:
-            raise ConfigurationError(
-                f"there is no index {index!r}; create it first, or correct the name"
-            ) from error
+        response = safe.search(**arguments, track_total_hits=True)
     if as_json:
         typer.echo(json.dumps(response.body, indent=2))
     else:

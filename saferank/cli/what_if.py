@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from elasticsearch import NotFoundError
 from rich.console import Console
 from rich.table import Table
 
+from saferank.cli.extras import index_named
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError
 from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
 from saferank.ranker import Policy, load_policy
@@ -43,17 +42,16 @@ def what_if(
     settings = get_settings()
     new = load_policy(policy or settings.policy)
     old = None if against is None else load_policy(against)
-    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        try:
-            for one in (new, old):
-                if one is not None:
-                    check_index(client, index, one.fields)
-            found = count(client, index, new, old)
-            near = near_thresholds(client, index, new, examples)
-        except NotFoundError as error:
-            raise ConfigurationError(
-                f"there is no index {index!r}; create it first, or correct the name"
-            ) from error
+    with (
+        clear_errors(settings.elasticsearch_url),
+        connect(settings) as client,
+        index_named(index),
+    ):
+        for one in (new, old):
+            if one is not None:
+                check_index(client, index, one.fields)
+        found = count(client, index, new, old)
+        near = near_thresholds(client, index, new, examples)
     _print(index, found, new, near)
 
 

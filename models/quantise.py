@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from saferank.errors import ConfigurationError
 from saferank.models.cache import converted
 from saferank.models.description import Fast, ModelDescription, locate
-from saferank.models.runtime_openvino import IR
+from saferank.models.runtime_openvino import IR, import_openvino
 
 LEAST = 100
 """Pictures; with fewer, the ranges say little."""
@@ -48,8 +48,8 @@ def quantise(
         raise ConfigurationError(
             f"{len(blobs)} readable pictures are too few to measure ranges on; give {LEAST} or more"
         )
+    openvino = import_openvino()
     import nncf
-    import openvino
 
     net = openvino.Core().read_model(converted(locate(description, folder)))
     data = nncf.Dataset([blob[None] for blob in blobs])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,18 @@ from numpy.typing import NDArray
 
 from saferank.errors import ModelError, ModelFormatError
 from saferank.models.runtime import Arrays, check_inputs
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which sends an event at the import itself.
+
+    It has a lasting id of the user in it. Without the package that sends it, there is none, from
+    NNCF neither. An application that has imported OpenVINO before has decided itself.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def lacking(*, bfloat16: bool) -> str | None:
@@ -26,8 +39,7 @@ def lacking(*, bfloat16: bool) -> str | None:
         return "OpenVINO is not installed; install it with: pip install 'saferank[fast]'"
     if not bfloat16:
         return None
-    import openvino
-
+    openvino = import_openvino()
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return None if "BF16" in able else "this processor has no instructions for bfloat16"
 
@@ -54,9 +66,7 @@ class OpenvinoRuntime:
     _INPUT, _OUTPUT = "in:", "out:"
 
     def __init__(self, model: Path | bytes, *, precision: str, threads: int = 0) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
@@ -106,9 +116,7 @@ def _name(port: Any, prefix: str) -> str:
 
 
 def _unpacked(core: Any, path: Path) -> Any:
-    import openvino
-
     with zipfile.ZipFile(path) as archive:
         layers, weights = (archive.read(name) for name in IR)
     values = np.frombuffer(weights, np.uint8)
-    return core.read_model(layers, openvino.Tensor(values))
+    return core.read_model(layers, import_openvino().Tensor(values))

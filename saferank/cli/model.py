@@ -205,6 +205,9 @@ def quantise(
     again in full. Set SAFERANK_MODEL to the folder. The hundred pictures or more need no labels.
     """
     with needs_extra("quantise"):
+        from saferank.models.runtime_openvino import import_openvino
+
+        import_openvino()  # First: NNCF would import it with its telemetry.
         import nncf  # noqa: F401
         import tomli_w  # noqa: F401
 

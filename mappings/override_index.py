@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
@@ -16,6 +16,7 @@ from saferank.mappings.overrides import (
     NO_FIELDS,
     OverrideRecord,
     Overrides,
+    changed_document,
     no_overrides,
 )
 from saferank.mappings.paths import list_on_the_way, nested, values_at
@@ -91,7 +92,7 @@ def override(
         record = record.bound_to(digests if seen is None else seen)
         holds = overrides_index is None or record.holds_for(digests)
     if overrides_index is not None:
-        _change(client, overrides_index, lambda known: known.with_one(index, id, record))
+        _change(client, overrides_index, index, id, record)
     copy = NO_FIELDS if record is None or not holds else record.to_fields()
     for found in documents:
         client.update(
@@ -154,15 +155,17 @@ def _images(found: dict[str, Any], fields: SafetyFields) -> list[Any]:
     return list(StoredRecord(stored).images) if isinstance(stored, dict) else []
 
 
-def _change(client: Elasticsearch, index: str, change: Callable[[Overrides], Overrides]) -> None:
-    """Change the overrides; another writer's change is never undone."""
+def _change(
+    client: Elasticsearch, index: str, name: str, id: str, record: OverrideRecord | None
+) -> None:
+    """Change one override; another writer's change is never undone."""
     for _ in range(_ATTEMPTS):
         try:
             found = client.get(index=index, id=DOCUMENT)
         except NotFoundError as error:
             raise no_overrides(index) from error
-        changed = change(Overrides.from_document(found["_source"]))
-        if len(changed) > MOST:
+        changed = changed_document(found["_source"], name, id, record)
+        if sum(map(len, changed["of"].values())) > MOST:
             raise MappingError(
                 f"index {index!r} has {MOST} overrides, and can have no more; remove those of "
                 "documents that are gone"
@@ -171,7 +174,7 @@ def _change(client: Elasticsearch, index: str, change: Callable[[Overrides], Ove
             client.index(
                 index=index,
                 id=DOCUMENT,
-                document=changed.to_document(),
+                document=changed,
                 if_seq_no=found["_seq_no"],
                 if_primary_term=found["_primary_term"],
             )

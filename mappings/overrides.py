@@ -70,9 +70,10 @@ class OverrideRecord:
 
     @classmethod
     def from_document(cls, values: Mapping[str, Any]) -> OverrideRecord:
-        """Read a stored object back."""
+        """Read a stored object back; what is no ``allow`` is a block."""
+        allowed = values["override"] == Override.ALLOW
         return cls(
-            override=Override(values["override"]),
+            override=Override.ALLOW if allowed else Override.BLOCK,
             by=values["override_by"],
             at=datetime.fromisoformat(values["override_at"]),
             reason=values["override_reason"],
@@ -162,12 +163,25 @@ class Overrides:
         found = [self.of[name][id] for name in names if id in self.of.get(name, ())]
         return min(found, key=lambda one: one.override is not Override.BLOCK, default=None)
 
-    def with_one(self, name: str, id: str, record: OverrideRecord | None) -> Overrides:
-        """The same with another override of one document, or without it."""
-        documents = {one: found for one, found in self.of.get(name, {}).items() if one != id}
-        if record is not None:
-            documents[id] = record
-        return Overrides({**self.of, name: documents})
+
+def changed_document(
+    source: Mapping[str, Any], name: str, id: str, record: OverrideRecord | None
+) -> dict[str, Any]:
+    """The stored document of all overrides with another one of a document, or without it.
+
+    The others stay as they stand: a newer version of saferank may have made them.
+
+    Args:
+        source: the stored document.
+        name: of an index or alias.
+        id: of the document that the override is of.
+        record: what was decided; None takes it back.
+    """
+    documents = {one: values for one, values in source["of"].get(name, {}).items() if one != id}
+    if record is not None:
+        documents[id] = record.to_document()
+    of = {**source["of"], name: documents}
+    return {**source, "of": {index: found for index, found in of.items() if found}}
 
 
 def no_overrides(index: str) -> MappingError:

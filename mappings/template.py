@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -48,11 +49,29 @@ def types_of(paths: Iterable[str]) -> dict[str, str]:
     return {path: properties[path.rpartition(".")[2]]["type"] for path in paths}
 
 
+def version_of(mapping: Json) -> int:
+    """The version of saferank's own part of a mapping; 0 where it has none."""
+    version: int = mapping.get("_meta", {}).get("saferank", {}).get("version", 0)
+    return version
+
+
 def install(
     client: Elasticsearch, fields: SafetyFields | None = None, *, name: str = TEMPLATE_NAME
 ) -> None:
-    """Put the component template on a cluster, for use in ``composed_of`` of index templates."""
+    """Put the component template on a cluster, for use in ``composed_of`` of index templates.
+
+    Raises:
+        MappingError: a newer version of saferank put it there.
+    """
     body = component_template(fields)
+    with suppress(NotFoundError):
+        answer = client.cluster.get_component_template(name=name)
+        there = answer["component_templates"][0]["component_template"].get("version", 0)
+        if there > body["version"]:
+            raise MappingError(
+                f"component template {name!r} has version {there} of the safety fields, and this "
+                f"saferank knows version {body['version']}; update it"
+            )
     client.cluster.put_component_template(
         name=name, template=body["template"], version=body["version"], meta=body["_meta"]
     )
@@ -103,7 +122,8 @@ def add_to_index(
             )
         # The index's own `_meta` would be replaced, so it is sent along.
         meta = found.mapping.get("_meta", {})
-        ours = {**meta.get("saferank", {}), **wanted["_meta"]["saferank"]}
+        version = max(version_of(found.mapping), version_of(wanted))
+        ours = {**meta.get("saferank", {}), "version": version}
         try:
             client.indices.put_mapping(
                 index=concrete,

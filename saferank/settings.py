@@ -113,6 +113,15 @@ class FetchSettings(BaseModel):
         tuple[str, ...], Field(description="fsspec protocols that may be read, such as `s3`")
     ] = ()
 
+    @field_validator("user_agent")
+    @classmethod
+    def _fit_for_a_header(cls, user_agent: str) -> str:
+        if user_agent != user_agent.strip() or not user_agent.isprintable():
+            raise ValueError(
+                f"{user_agent!r} cannot be sent: take out spaces at its ends and line breaks"
+            )
+        return user_agent
+
     @field_validator("base_url")
     @classmethod
     def _with_a_host(cls, base_url: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 import zlib
@@ -25,6 +26,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITH_IMAGE = frozenset({200, 201, 203, 206, 226})  # browsers show what comes with these
 _TRY_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
 _LONGEST_VALIDATOR = 256
+# What RFC 9110 takes for a field's value; a space at an end is none of it.
+_FIELD_VALUE = re.compile(r"[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*")
 _LONGEST_WAIT = 86_400.0
 
 
@@ -88,7 +91,8 @@ class HttpSource:
 
         Args:
             reference: an http(s) URL, or one relative to ``fetch.base_url``.
-            etag: as stored with the known version; None to fetch whatever there is.
+            etag: as stored with the known version; None to fetch whatever there is. What no
+                server can have sent is left out.
             last_modified: likewise.
 
         Returns:
@@ -102,19 +106,16 @@ class HttpSource:
             (b"Accept", b"image/*,*/*;q=0.5"),
             (b"Accept-Encoding", b"identity"),
         ]
-        if etag:
-            headers.append((b"If-None-Match", etag.encode("latin-1", "ignore")))
-        if last_modified:
-            headers.append((b"If-Modified-Since", last_modified.encode("latin-1", "ignore")))
+        conditions = _conditions(etag, last_modified)
         url = read_url(reference, self._base)
         with self._throttle.slot(host_of(url)), deadline(self._settings.timeout):
             for _ in range(self._settings.max_redirects + 1):
-                with _coded(url), self._stream(url, headers) as response:
+                with _coded(url), self._stream(url, headers + conditions) as response:
                     location = _location(response)
                     if response.status in _REDIRECTS and location is not None:
                         url = read_url(location, url)
                         continue
-                    if response.status == 304 and (etag or last_modified):
+                    if response.status == 304 and conditions:
                         return None
                     _check_status(response, url)
                     return Fetched(
@@ -215,6 +216,20 @@ def _validator(response: httpcore.Response, name: bytes) -> str | None:
     """A header that will be stored with the document, unless it is absurdly long."""
     value = _header(response, name)
     return value if value is not None and len(value) <= _LONGEST_VALIDATOR else None
+
+
+def _conditions(etag: str | None, last_modified: str | None) -> list[tuple[bytes, bytes]]:
+    """The headers that ask for a changed image only.
+
+    Anybody who writes to a document may have written its validators, and a request that cannot be
+    sent would count against the host.
+    """
+    values = {b"If-None-Match": etag, b"If-Modified-Since": last_modified}
+    return [
+        (name, value.encode("latin-1"))
+        for name, value in values.items()
+        if value and len(value) <= _LONGEST_VALIDATOR and _FIELD_VALUE.fullmatch(value)
+    ]
 
 
 def _location(response: httpcore.Response) -> str | None:

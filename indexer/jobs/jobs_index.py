@@ -8,6 +8,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from saferank.connection import index_exists, make_index
+from saferank.mappings.template import version_of
 
 
 class Kind(StrEnum):
@@ -51,7 +52,7 @@ def ensure_jobs_index(client: Elasticsearch, name: str) -> None:
     """Create the index unless it is there, and give an older one the fields it lacks."""
     if index_exists(client, name):
         [found] = client.indices.get_mapping(index=name).body.values()
-        if found["mappings"].get("_meta") != _MAPPINGS["_meta"]:
+        if version_of(found["mappings"]) < version_of(_MAPPINGS):
             client.indices.put_mapping(
                 index=name, properties=_MAPPINGS["properties"], meta=_MAPPINGS["_meta"]
             )

@@ -7,7 +7,7 @@ since; and a worker knows that a chunk that comes again is done.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from dataclasses import field as default
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -83,6 +83,19 @@ class ChunkOfJob:
     def to_json(self) -> dict[str, str]:
         """The form in which it travels."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, str]) -> ChunkOfJob:
+        """Read it from a message; what a newer version says beside is left out."""
+        return cls(**{name: values[name] for name in _FIELDS & values.keys()})
+
+    @staticmethod
+    def unknown_in(values: Mapping[str, str]) -> set[str]:
+        """What a newer version says beside."""
+        return values.keys() - _FIELDS
+
+
+_FIELDS = frozenset(one.name for one in fields(ChunkOfJob))
 
 
 class Ledger:

@@ -13,7 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from dataclasses import field as default
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -91,6 +91,8 @@ class Job:
         into: the new index, when the job is a reindex.
         progress: what a reindex needs to resume after a crash, see ``reindex.progress``.
         version: ``(seq_no, primary_term)`` that was read; None for a record not stored yet.
+        recorded: the record as it was read; empty for one not stored yet. What a newer version of
+            saferank noted in it stays there.
     """
 
     index: str
@@ -113,6 +115,7 @@ class Job:
     into: str | None = None
     progress: Json = default(default_factory=dict)
     version: tuple[int, int] | None = None
+    recorded: Json = default(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -136,12 +139,24 @@ class Job:
             and abs(datetime.now(UTC) - self.heartbeat_at) < LEASE
         )
 
+    @property
+    def unknown(self) -> list[str]:
+        """What a newer version of saferank noted in the record and this one does not understand."""
+        return [
+            *(self.recorded.keys() - _FIELDS),
+            *(self.recorded.get("pace", {}).keys() - _PACE),
+            *(self.recorded.get("selection", {}).keys() - asdict(self.selection).keys()),
+        ]
+
     def to_document(self) -> dict[str, Any]:
         """The JSON object to store."""
-        record = asdict(self)
-        del record["version"]
-        for name in ("started_at", "heartbeat_at", "finished_at"):
-            record[name] = None if record[name] is None else record[name].isoformat()
+        own = asdict(replace(self, recorded={}))
+        for name in _NOT_RECORDED:
+            del own[name]
+        for name in _TIMES:
+            own[name] = None if own[name] is None else own[name].isoformat()
+        parts = {name: {**self.recorded.get(name, {}), **own[name]} for name in _PARTS}
+        record = {**self.recorded, **own, **parts}
         return {
             "kind": Kind.JOB.value,
             "state": self.state.value,
@@ -151,16 +166,35 @@ class Job:
 
     @classmethod
     def from_document(cls, source: Json, version: tuple[int, int]) -> Job:
-        """Read a stored object back."""
-        values = dict(source["record"])
-        for name in ("started_at", "heartbeat_at", "finished_at"):
+        """Read a stored object back.
+
+        Raises:
+            JobError: a newer version of saferank made it, and it is of a kind that this one lacks.
+        """
+        recorded = source["record"]
+        values = {name: recorded[name] for name in _FIELDS & recorded.keys()}
+        for name in _TIMES:
             values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
-        selection = values["selection"]
-        values["selection"] = Selection(Only(selection["only"]), selection["query"])
-        values["pace"] = Pace(**values["pace"])
+        selection, pace = values["selection"], values["pace"]
+        try:
+            values["selection"] = Selection(Only(selection["only"]), selection["query"])
+            values["state"] = JobState(values["state"])
+        except ValueError as error:
+            raise JobError(
+                f"a job of {values['index']!r} was recorded by a newer saferank ({error}); update "
+                "this one"
+            ) from error
+        values["pace"] = Pace(**{name: pace[name] for name in _PACE & pace.keys()})
         values["without"] = tuple(values.get("without", ()))
-        values["state"] = JobState(values["state"])
-        return cls(**values, version=version)
+        return cls(**values, version=version, recorded=recorded)
+
+
+_NOT_RECORDED = frozenset({"version", "recorded"})
+_FIELDS = frozenset(one.name for one in fields(Job)) - _NOT_RECORDED
+_PACE = frozenset(one.name for one in fields(Pace))
+_TIMES = ("started_at", "heartbeat_at", "finished_at")
+# Objects in the record that a newer version may have added to.
+_PARTS = ("selection", "pace", "progress")
 
 
 def _now() -> datetime:
@@ -186,7 +220,7 @@ class Jobs:
         """Read a job.
 
         Raises:
-            JobError: there is none of that id.
+            JobError: there is none of that id, or it is not understood.
         """
         job = self.find(id)
         if job is None:
@@ -194,7 +228,11 @@ class Jobs:
         return job
 
     def find(self, id: str) -> Job | None:
-        """Read a job; None when there is none of that id."""
+        """Read a job; None when there is none of that id.
+
+        Raises:
+            JobError: it is not understood.
+        """
         try:
             found = self.client.get(index=self.index, id=id)
         except NotFoundError:
@@ -202,7 +240,7 @@ class Jobs:
         return Job.from_document(found["_source"], (found["_seq_no"], found["_primary_term"]))
 
     def all(self) -> list[Job]:
-        """Read all jobs, the newest first."""
+        """Read all jobs that this version understands, the newest first."""
         self.client.indices.refresh(index=self.index)
         hits = self.client.search(
             index=self.index,
@@ -210,10 +248,13 @@ class Jobs:
             size=1000,
             seq_no_primary_term=True,
         )["hits"]["hits"]
-        jobs = [
-            Job.from_document(hit["_source"], (hit["_seq_no"], hit["_primary_term"]))
-            for hit in hits
-        ]
+        jobs = []
+        for hit in hits:
+            version = hit["_seq_no"], hit["_primary_term"]
+            try:
+                jobs.append(Job.from_document(hit["_source"], version))
+            except JobError as error:
+                log.warning("job %s is passed over: %s", hit["_id"], error)
         return sorted(jobs, key=lambda job: job.started_at, reverse=True)
 
     def acquire(self, wanted: Job) -> Job:
@@ -223,9 +264,15 @@ class Jobs:
             The job with this process as its owner.
 
         Raises:
-            JobError: another producer runs it.
+            JobError: another producer runs it, or a newer version of saferank started it.
         """
         existing = self.find(wanted.id)
+        if existing is not None and not existing.state.finished and existing.unknown:
+            raise JobError(
+                f"job {wanted.id!r} was started by a newer saferank, which noted "
+                f"{', '.join(existing.unknown)}; update this one, or 'saferank jobs cancel "
+                f"{wanted.id}' to start it anew"
+            )
         if existing is not None and not existing.state.finished and self.lives(existing):
             raise JobError(
                 f"job {wanted.id!r} is run by {existing.owner}; wait for it, or "

@@ -57,6 +57,7 @@ class _Work:
         installation: whose task it is, if that is known.
         chunk: the chunk of a job that this is, if it is one.
         stated: settings that the sender stated, see ``stated_settings``.
+        unknown: what the message says beside, for a newer version than this one.
     """
 
     index: str
@@ -68,6 +69,7 @@ class _Work:
     installation: str | None
     chunk: ChunkOfJob | None
     stated: Mapping[str, str]
+    unknown: frozenset[str]
 
 
 @shared_task(
@@ -82,6 +84,7 @@ class _Work:
 )
 def score(
     self: Task[Any, Any],
+    /,
     index: str,
     ids: list[str | list[str]],
     *,
@@ -91,6 +94,7 @@ def score(
     installation: str | None = None,
     job: dict[str, str] | None = None,
     stated: dict[str, str] | None = None,
+    **newer: object,
 ) -> None:
     """Score documents.
 
@@ -104,6 +108,7 @@ def score(
         installation: whose task it is, see ``installation``; None where that is not known.
         job: the chunk of a job that this is, see ``ChunkOfJob.to_json``.
         stated: settings that the sender stated, see ``stated_settings``.
+        newer: what a newer version of saferank sends beside.
     """
     delivery: Any = self.request.delivery_info or {}
     work = _Work(
@@ -114,8 +119,9 @@ def score(
         suspicious=alone or bool(delivery.get("redelivered")),
         sent_at=queued_at or 0.0,
         installation=installation,
-        chunk=None if job is None else ChunkOfJob(**job),
+        chunk=None if job is None else ChunkOfJob.from_json(job),
         stated=stated or {},
+        unknown=frozenset(newer) | ChunkOfJob.unknown_in(job or {}),
     )
     if queued_at is not None:
         metrics.QUEUE_SECONDS.labels(work.queue).observe(max(0.0, time.time() - queued_at))
@@ -158,6 +164,7 @@ def _do(app: Celery, work: _Work) -> None:
     if work.chunk is not None and not ledger.wanted(work.chunk):
         return
     _check_stated(resources.settings, work.stated)
+    _check_understood(work.unknown)
     if work.suspicious and len(work.keys) > 1:
         report = _split(app, ledger, work)
     else:
@@ -282,6 +289,19 @@ def _check_stated(settings: Settings, stated: Mapping[str, str]) -> None:
     if others:
         raise ConfigurationError(
             f"the sender wants {', '.join(others)}, which is this worker's; {_OTHER_SETTINGS}"
+        )
+
+
+def _check_understood(unknown: frozenset[str]) -> None:
+    """See that this worker understands all of a message: the score may depend on any of it.
+
+    Raises:
+        ConfigurationError: it does not; the documents wait for one that does.
+    """
+    if unknown:
+        raise ConfigurationError(
+            f"the message says {', '.join(sorted(unknown))}, which a newer saferank understands "
+            "and not this one; update the worker, and workers before what sends to them"
         )
 
 

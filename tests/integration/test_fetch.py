@@ -142,6 +142,32 @@ def test_an_unchanged_image_is_not_sent_again(server):
         assert (changed.data, changed.etag) == (b"new", '"v2"')
 
 
+@pytest.mark.parametrize(
+    "validator",
+    [
+        '"a\nb"',
+        '"a\r\nX: y"',
+        ' "a"',
+        '"a" ',
+        "\t",
+        "\0",
+        '"\x7f"',
+        '"\u0101"',
+        '"' + 256 * "a" + '"',
+    ],
+)
+def test_a_validator_that_no_server_has_sent_is_not_sent_back(server, validator):
+    """It would count against the host, for a fault that is the document's."""
+    server.paths["/"] = response(b"whole")
+    with fetching() as fetcher:
+        url = f"http://127.0.0.1:{server.port}/"
+        for _ in range(4):  # one more than makes a host count as away
+            fetched = fetcher.fetch_if_changed(url, etag=validator, last_modified=validator)
+            assert fetched is not None
+            assert fetched.data == b"whole"
+    assert not [request for request in server.requests if "if-" in request.lower()]
+
+
 def test_an_uncalled_for_not_modified_is_an_error(server):
     answer = response(b"", "304 Not Modified", Content_Length="")
     assert failure(server, answer).code == "unreachable"

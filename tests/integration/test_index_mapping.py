@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from saferank.cli import app
 from saferank.errors import MappingError
+from saferank.indexer.jobs.jobs_index import ensure_jobs_index
 from saferank.mappings import SafetyFields, add_to_index, check_index, component_template, install
 from saferank.ranker.odd_values import odd_values
 from saferank.settings import get_settings
@@ -269,3 +270,36 @@ def test_what_a_reindex_noted_in_the_mapping_stays(client: Elasticsearch, index_
     add_to_index(client, index_name)
     meta = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]
     assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 2}}
+
+
+def test_an_older_version_leaves_the_fields_of_a_newer_one_alone(
+    client: Elasticsearch, index_name: str
+) -> None:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    newer = {"mappings": {"_meta": {"saferank": {"version": 9}}}}
+    client.cluster.put_component_template(name=name, template=newer, version=9)
+    try:
+        with pytest.raises(MappingError, match=r"has version 9 .* knows version 2; update it"):
+            install(client, name=name)
+        kept = client.cluster.get_component_template(name=name)["component_templates"][0]
+    finally:
+        client.cluster.delete_component_template(name=name)
+    assert kept["component_template"]["template"] == newer
+    client.indices.create(index=index_name, mappings=newer["mappings"])
+    add_to_index(client, index_name)
+    meta = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]
+    assert meta == {"saferank": {"version": 9}}
+
+
+def test_an_older_version_leaves_the_records_of_a_newer_one_alone(
+    client: Elasticsearch, index_name: str
+) -> None:
+    newer = {"dynamic": "strict", "_meta": {"saferank": {"version": 99, "own": True}}}
+    client.indices.create(index=index_name, mappings=newer)
+    ensure_jobs_index(client, index_name)
+    assert client.indices.get_mapping(index=index_name)[index_name]["mappings"] == newer
+    client.indices.put_mapping(index=index_name, meta={"saferank": {"version": 1, "own": True}})
+    ensure_jobs_index(client, index_name)
+    mended = client.indices.get_mapping(index=index_name)[index_name]["mappings"]
+    assert mended["properties"]["record"] == {"type": "object", "enabled": False}
+    assert mended["_meta"]["saferank"]["version"] > 1

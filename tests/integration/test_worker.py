@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -13,9 +14,12 @@ from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, wait_until
 
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
+from saferank.indexer.jobs.records import Job, Jobs, Pace
 from saferank.indexer.jobs.recovery import held_tasks
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.queue import queue_documents
+from saferank.indexer.queue import SCORE_TASK, queue_documents
+from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
@@ -168,6 +172,44 @@ def test_a_worker_with_another_image_field_leaves_the_documents_alone(
         wait_until(lambda: client.get(index=index_name, id="a")["_version"] == 2, "the score")
     safety = client.get(index=index_name, id="a")["_source"]["safety"]
     assert (safety["status"], safety["probability"]) == ("scored", as_probability(0.2))
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"categories": ["violence"]},
+        {"job": {"job": "j", "since": "2026-01-01", "chunk": "c", "field": "safety", "model": "m"}},
+    ],
+)
+def test_a_message_of_a_newer_version_waits_for_a_worker_that_understands_it(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    tmp_path: Path,
+    newer: dict[str, Any],
+) -> None:
+    fill(client, index_name, 1)
+    app = create_app(indexer_settings)
+    if "job" in newer:
+        chunk = ChunkOfJob(**newer["job"])
+        jobs = Jobs(client, indexer_settings.indexer.jobs_index)
+        pace, selection = Pace(10, 1), Selection()
+        record = Job(index=index_name, field="safety", model="m", selection=selection, pace=pace)
+        client.index(index=jobs.index, id=chunk.job, document=record.to_document())
+        Ledger(client, jobs.index).open([(chunk, 1)])
+        newer = {"job": {**newer["job"], "categories": "violence"}}
+    queue = indexer_settings.indexer.fresh_queue
+    app.send_task(SCORE_TASK, args=(index_name, ["0"]), kwargs=newer, queue=queue)
+    log = tmp_path / "worker.log"
+    with running_worker(indexer_environment, log, fast=True):
+        wait_until(lambda: "the message says categories" in log.read_text(), "the log")
+    assert scored(client, index_name) == 0
+    with app.connection_for_read() as connection:
+        waiting = connection.SimpleQueue(queue).get(timeout=30)
+        kwargs = waiting.payload[1]
+        waiting.ack()
+    assert {name: kwargs[name] for name in newer} == newer
 
 
 def test_a_field_that_no_document_can_have_is_said(

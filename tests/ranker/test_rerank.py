@@ -128,7 +128,7 @@ def test_a_factor_never_raises_a_score(score: float, factor: float) -> None:
 
 BLOCK = OverrideRecord(Override.BLOCK, "ann")
 KEPT = dataclasses.replace(MODERATE, overrides_index="kept")
-BLOCKING = KEPT.knowing(Overrides().with_one("photos", "1", BLOCK).with_one("alias", "2", BLOCK))
+BLOCKING = KEPT.knowing(Overrides({"photos": {"1": BLOCK}, "alias": {"2": BLOCK}}))
 
 
 def of_index(index: str, name: str) -> dict[str, Any]:

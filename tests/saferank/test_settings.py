@@ -39,6 +39,7 @@ def test_a_list_may_be_written_with_commas(
         ("SAFERANK_FETCH__FILE_ROOTS", '["/tmp"', "file_roots"),
         ("SAFERANK_FETCH__ALLOWED_NETWORKS", "10.0.0.0/8,banana", "fetch.allowed_networks.1"),
         ("SAFERANK_FETCH", "fast", "'fetch'"),
+        ("SAFERANK_FETCH__USER_AGENT", "shop\nX: y", "fetch.user_agent"),
         ("SAFERANK_BROKER_OPTIONS", "master_name", "broker_options"),
         ("SAFERANK_INDEXER__CHUNK_SIZE", "many", "indexer.chunk_size"),
         ("SAFERANK_ELASTICSEARCH_CA_CERTS", "/nowhere.pem", "elasticsearch_ca_certs"),

@@ -18,7 +18,7 @@ from saferank.ranker.rewrite.search import rewrite_search
 LEVELS = "levels:\n  all: {blocked: show}\n  off: {}\ncontexts: [{level: off}]\n"
 POLICY = load_policy(f"version: 1\noverrides: kept\n{LEVELS}")
 BLOCK = OverrideRecord(Override.BLOCK, "ann")
-OVERRIDES = Overrides().with_one("x", "1", BLOCK).with_one("x", "0", BLOCK)
+OVERRIDES = Overrides({"x": {"1": BLOCK, "0": BLOCK}})
 QUERIES = StateQueries(SafetyFields())
 BLOCKED = QUERIES.blocked
 ELSEWHERE = {"bool": {"filter": [{"term": {"_index": "x"}}, {"terms": {"_id": ["0", "1"]}}]}}

@@ -67,15 +67,21 @@ class Desk:
         index: index or alias that is reviewed.
         settings: names of fields and indices, and what reviews are like.
         policy: its thresholds make the queues.
+        sample: documents that were drawn to be labelled, as a queue of their own.
     """
 
     def __init__(
-        self, client: Elasticsearch, index: str, settings: Settings, policy: Policy
+        self,
+        client: Elasticsearch,
+        index: str,
+        settings: Settings,
+        policy: Policy,
+        sample: tuple[Item, ...] | None = None,
     ) -> None:
         self.index = index
         self.policy = policy
         self.opinions = settings.review.opinions
-        self.queues = review_queues(policy, opinions=self.opinions)
+        self.queues = review_queues(policy, opinions=self.opinions, sample=sample)
         self.fields = SafetyFields.of(settings)
         self.log = Log(client, settings.review.log_index)
         self.work = Work(client, settings.review.work_index, settings.review.lease)
@@ -138,7 +144,9 @@ class Desk:
                     self.work.release(item, person)
 
     def _pages(self, queue: ReviewQueue) -> Iterator[list[Item]]:
-        if queue.work is not None:
+        if queue.items is not None:
+            items = iter(queue.items)
+        elif queue.work is not None:
             items = self.work.open(self.index, queue.work)
         else:
             ways = [self._hits(search) for search in queue.searches]

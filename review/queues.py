@@ -6,6 +6,7 @@ audit      a random sample of what the usual level shows, so that what is missed
 reported   what the application reported, what waits longest first
 failed     images without a probability, what failed first comes first
 second     decided by one person where two have to agree
+sample     what was drawn to be labelled, in the order of its file
 =========  ======================================================================================
 """
 
@@ -23,6 +24,7 @@ from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, demote_range, hide_range
 from saferank.ranker.policy.policy import Policy
+from saferank.review.entries import Item
 
 REPORTED, WAITING = "reported", "waiting"
 _ABOVE_ONE = as_float32(1.0000001)
@@ -53,6 +55,7 @@ class ReviewQueue:
         meaning: what is in it, in a sentence.
         searches: whose hits are merged by distance; none where the open work has the items.
         work: which of the open work it is, where it is that.
+        items: which documents, where they are named one by one.
         blind: whether what others said is not shown.
     """
 
@@ -61,6 +64,7 @@ class ReviewQueue:
     meaning: str
     searches: tuple[Search, ...] = ()
     work: str | None = None
+    items: tuple[Item, ...] | None = None
     blind: bool = False
 
 
@@ -69,12 +73,15 @@ def policy_version(policy: Policy) -> str:
     return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()[:12]
 
 
-def review_queues(policy: Policy, *, opinions: int = 1) -> dict[str, ReviewQueue]:
+def review_queues(
+    policy: Policy, *, opinions: int = 1, sample: tuple[Item, ...] | None = None
+) -> dict[str, ReviewQueue]:
     """The queues under a policy, by name, in the order in which they are offered.
 
     Args:
         policy: whose thresholds and levels.
         opinions: people who have to agree.
+        sample: documents that were drawn to be labelled.
     """
     queries = StateQueries(policy.fields, policy.model)
     queues = [
@@ -99,6 +106,9 @@ def review_queues(policy: Policy, *, opinions: int = 1) -> dict[str, ReviewQueue
                 blind=True,
             ),
         )
+    if sample is not None:
+        meaning = "Drawn to be labelled; every one that nobody has decided about counts."
+        queues.insert(0, ReviewQueue("sample", "Sample", meaning, items=sample))
     return {queue.name: queue for queue in queues}
 
 

@@ -13,11 +13,18 @@ from saferank.ranker.policy.policy import Policy
 from saferank.review.desk import Desk
 from saferank.review.people import People, read_people
 from saferank.review.pictures import Pictures
+from saferank.review.sample import find_items
 from saferank.review.web.app import ReviewApp
 from saferank.settings import Settings
 
 
-def make_app(client: Elasticsearch, index: str, settings: Settings, policy: Policy) -> Starlette:
+def make_app(
+    client: Elasticsearch,
+    index: str,
+    settings: Settings,
+    policy: Policy,
+    sample: list[tuple[str, str]] | None = None,
+) -> Starlette:
     """The application of one index's review, with everything that it needs checked.
 
     Args:
@@ -25,6 +32,7 @@ def make_app(client: Elasticsearch, index: str, settings: Settings, policy: Poli
         index: index or alias.
         settings: an operator's.
         policy: its thresholds make the queues.
+        sample: index and id of documents that were drawn to be labelled.
 
     Raises:
         ConfigurationError: settings and policy do not fit, or nobody may review.
@@ -42,7 +50,12 @@ def make_app(client: Elasticsearch, index: str, settings: Settings, policy: Poli
         )
     read_people(settings.review.reviewers)
     check_index(client, index, policy.fields)
-    desk = Desk(client, index, settings, policy)
+    items = None if sample is None else find_items(client, index, sample)
+    if items == ():
+        raise ConfigurationError(
+            f"index {index!r} has none of the sample's documents; was it drawn from another one?"
+        )
+    desk = Desk(client, index, settings, policy, items)
     desk.install()
     people = People(settings.review.reviewers)
     return ReviewApp(desk, Pictures(settings), people, settings).asgi()

@@ -39,6 +39,10 @@ def review(
     policy: Annotated[
         Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="File of 'saferank sample', whose documents become a queue."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; others than this machine's need TLS before.")
     ] = "127.0.0.1",
@@ -52,12 +56,14 @@ def review(
     settings = get_settings()
     rules = load_policy(policy or settings.policy)
     with needs_extra("review"):
+        from saferank.review.sample import read_sample
         from saferank.review.web.serve import make_app, serve
+    drawn = None if sample is None else read_sample(sample)
     if host not in ("127.0.0.1", "::1", "localhost"):
         warn(f"{host} can be reached from other machines; let a proxy with TLS stand before it")
     client = connect(settings)
     with clear_errors(settings.elasticsearch_url):
-        app = make_app(client, index, settings, rules)
+        app = make_app(client, index, settings, rules, drawn)
     Console().print(f"review of {index!r} at http://{host}:{port}", markup=False, highlight=False)
     serve(app, host, port)
 

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from reviewed import document, fill, make_desk, policy_of, review_settings
 from typer.testing import CliRunner
 
 from saferank.cli import app
-from saferank.errors import MappingError
+from saferank.errors import ConfigurationError, MappingError
 from saferank.mappings.override_index import override, read_overrides
 from saferank.mappings.overrides import OverrideRecord, override_in
 from saferank.mappings.record import Override
@@ -20,6 +21,7 @@ from saferank.ranker import SafeSearch
 from saferank.review.desk import Desk, Form, Refused
 from saferank.review.entries import Act, Entry, Item
 from saferank.review.queues import policy_version
+from saferank.review.sample import find_items, read_sample
 from saferank.settings import Settings
 
 
@@ -63,6 +65,45 @@ def test_queues_have_what_they_say_in_their_order(desk: Desk) -> None:
     assert all_of("failed") == ["8", "9"]
     assert sorted(all_of("audit")) == ["0", "1"]
     assert all_of("reported") == []
+
+
+def test_a_drawn_sample_is_a_queue_in_the_order_of_its_file(
+    client: Elasticsearch, settings: Settings, index_name: str, tmp_path: Path
+) -> None:
+    fill(client, index_name, [0.1, 0.3, 0.5, 0.9])
+    # A routed document is found without being told its routing.
+    client.index(index=index_name, id="far", routing="r7", document=document(9, 0.4), refresh=True)
+    file = tmp_path / "sample.csv"
+    rows = [f"{index_name},{id}" for id in ("3", "far", "gone", "0", "3")]
+    file.write_text("\n".join(["index,id", *rows, "other,1"]))
+    items = find_items(client, index_name, read_sample(file))
+    assert [(item.id, item.routing) for item in items] == [("3", None), ("far", "r7"), ("0", None)]
+    desk = Desk(client, index_name, settings, policy_of(settings), items)
+    desk.install()
+    queue = desk.queues["sample"]
+    assert next(iter(desk.queues)) == "sample"
+    assert desk.take(queue, "ann", 9) == list(items)
+    for item in items[:2]:
+        desk.decide(item, "ann", Act.BLOCK, form(desk, item, queue="sample"))
+    assert desk.take(queue, "ann", 9) == [items[2]]
+    assert desk.take(queue, "lea", 9) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("id,label\n1,\n", "the column 'index' is missing"),
+        ("index,probability\na,1\n", "the column 'id' is missing"),
+        ("index,id\n", "it has no documents"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_sample_is_refused(tmp_path: Path, text: str | None, reason: str) -> None:
+    file = tmp_path / "sample.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigurationError, match=reason):
+        read_sample(file)
 
 
 def test_a_decision_is_in_the_log_and_in_force(client: Elasticsearch, desk: Desk) -> None:

@@ -13,7 +13,7 @@ from saferank.plots import as_png, as_svg, render
 
 HARDEST = 20
 """Examples that the page names."""
-MOST_MOVED = 50
+MOST_MOVED = 20
 """Documents that the page names of those that change sides at one threshold."""
 
 

@@ -101,32 +101,47 @@ class HttpSource:
         Raises:
             ImageError: in every other case.
         """
-        headers = [
-            (b"User-Agent", self._settings.user_agent.encode()),
-            (b"Accept", b"image/*,*/*;q=0.5"),
-            (b"Accept-Encoding", b"identity"),
-        ]
         conditions = _conditions(etag, last_modified)
         url = read_url(reference, self._base)
-        with self._throttle.slot(host_of(url)), deadline(self._settings.timeout):
-            for _ in range(self._settings.max_redirects + 1):
-                with _coded(url), self._stream(url, headers + conditions) as response:
-                    location = _location(response)
-                    if response.status in _REDIRECTS and location is not None:
-                        url = read_url(location, url)
-                        continue
-                    if response.status == 304 and conditions:
-                        return None
-                    _check_status(response, url)
-                    return Fetched(
-                        self._read(response),
-                        _validator(response, b"etag"),
-                        _validator(response, b"last-modified"),
-                    )
+        left = self._settings.timeout
+        for _ in range(self._settings.max_redirects + 1):
+            # Each hop waits for its own host's turn, and tells of that host alone.
+            with self._throttle.slot(host_of(url)):
+                began = time.monotonic()
+                with deadline(left), _coded(url):
+                    answer = self._ask(url, conditions)
+                left -= time.monotonic() - began
+            if not isinstance(answer, httpx.URL):
+                return answer
+            url = answer
         raise ImageError(
             ErrorCode.TOO_MANY_REDIRECTS,
             f"more than {self._settings.max_redirects} redirects, the last one to {url}",
         )
+
+    def _ask(
+        self, url: httpx.URL, conditions: list[tuple[bytes, bytes]]
+    ) -> Fetched | httpx.URL | None:
+        """One request: the image, where it is now, or None when it has not changed."""
+        headers = [
+            (b"Host", url.netloc),
+            (b"User-Agent", self._settings.user_agent.encode()),
+            (b"Accept", b"image/*,*/*;q=0.5"),
+            (b"Accept-Encoding", b"identity"),
+            *conditions,
+        ]
+        with self._stream(url, headers) as response:
+            location = _location(response)
+            if response.status in _REDIRECTS and location is not None:
+                return read_url(location, url)
+            if response.status == 304 and conditions:
+                return None
+            _check_status(response, url)
+            return Fetched(
+                self._read(response),
+                _validator(response, b"etag"),
+                _validator(response, b"last-modified"),
+            )
 
     @contextmanager
     def _stream(
@@ -135,9 +150,8 @@ class HttpSource:
         target = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
-        host = (b"Host", url.netloc)
         with self._pool.stream(
-            "GET", target, headers=[host, *headers], extensions={"timeout": {"pool": remaining()}}
+            "GET", target, headers=headers, extensions={"timeout": {"pool": remaining()}}
         ) as response:
             yield response
 

@@ -784,6 +784,39 @@ def test_requests_to_one_host_at_a_time(server):
     assert most == 2
 
 
+def test_a_host_that_leads_to_another_that_is_away_does_not_count_as_away(server):
+    """Else whoever names images could keep a redirecting host from everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        dead = f"http://localhost:{gone.getsockname()[1]}/"
+    server.paths["/moved"] = response(b"", "302 Found", Location=dead)
+    server.paths["/here"] = response(b"here")
+    url = f"http://127.0.0.1:{server.port}"
+    with fetching() as fetcher:
+        for _ in range(5):
+            with pytest.raises(ImageError) as caught:
+                fetcher.fetch(f"{url}/moved")
+            assert caught.value.code == "unreachable"
+        assert "localhost is left alone" in str(caught.value)
+        assert fetcher.fetch(f"{url}/here").data == b"here"
+
+
+def test_hosts_that_redirects_lead_to_have_their_turns_too(server):
+    started: list[float] = []
+
+    def answer(client: socket.socket) -> None:
+        started.append(time.monotonic())
+        client.sendall(response(Connection="close"))
+
+    server.paths["/image"] = answer
+    there = f"http://images.example:{server.port}/image"
+    server.paths["/moved"] = response(b"", "302 Found", Location=there)
+    settings = FetchSettings(per_host_rate=10, **LOCAL)
+    with Fetcher(settings, resolver=lambda host, port: ["127.0.0.1"]) as fetcher:
+        for name in ("a", "b", "c"):
+            fetcher.fetch(f"http://{name}.example:{server.port}/moved")
+    assert min(after - before for before, after in pairwise(started)) > 0.09
+
+
 # TLS
 
 

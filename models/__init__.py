@@ -1,4 +1,4 @@
-"""Image classifiers in Caffe's format: description and files in, probability out."""
+"""Image classifiers: description and files in, probability out."""
 
 from saferank.models.model import Model, load_model
 

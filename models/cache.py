@@ -22,6 +22,7 @@ def open_converted(files: ModelFiles, *, threads: int) -> OnnxRuntime:
 
     Raises:
         ModelError: the files are wrong, or the net cannot be converted.
+        ConfigurationError: the model is an ONNX file.
     """
     # A file that is damaged or cannot be loaded is made again: the cache is never a reason to fail.
     if (kept := _find(_prefix(files))) is not None:
@@ -44,7 +45,8 @@ def converted(files: ModelFiles) -> bytes:
 def _convert(files: ModelFiles) -> bytes:
     from saferank.models.caffe import convert_for_any_batch, read_prototxt, read_weights
 
-    converted = convert_for_any_batch(read_prototxt(files.prototxt), read_weights(files.weights))
+    prototxt, weights = files.caffe
+    converted = convert_for_any_batch(read_prototxt(prototxt), read_weights(weights))
     model = converted.model.SerializeToString()
     # A cache folder that cannot be written to costs the next start a second, no more.
     with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
@@ -31,51 +31,144 @@ class _Part(BaseModel):
 
 
 class Files(_Part):
-    """The network and its weights.
+    """The network and its weights: two files of Caffe's, or one ONNX file.
 
     Attributes:
         package: import name of an installed package that carries the files; without it they are
             beside the description. The package is found, never imported.
         distribution: what to install for the package.
-        prototxt: path of the network.
-        weights: path of the weights.
+        licence: of the weights, as their package says it.
+        prototxt: path of Caffe's network.
+        weights: path of Caffe's weights.
+        onnx: path of an ONNX file, weights and all.
         prototxt_sha256: of the network's bytes; checked when given.
         weights_sha256: of the weights' bytes; checked when given.
+        onnx_sha256: of the ONNX file's bytes; checked when given.
     """
 
     package: str | None = None
     distribution: str | None = None
-    prototxt: str
-    weights: str
+    licence: str | None = None
+    prototxt: str | None = None
+    weights: str | None = None
+    onnx: str | None = None
     prototxt_sha256: _Sha256 | None = None
     weights_sha256: _Sha256 | None = None
+    onnx_sha256: _Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _one_net(self) -> Files:
+        if (self.prototxt is None) != (self.weights is None):
+            raise ValueError("prototxt and weights belong together; name both")
+        if (self.prototxt is None) == (self.onnx is None):
+            raise ValueError("name either prototxt and weights, or onnx")
+        return self
+
+
+class Category(_Part):
+    """A probability that is made of several classes.
+
+    Attributes:
+        classes: those that count.
+        combine: the ``highest`` of their probabilities, or their ``sum``.
+    """
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    combine: Literal["highest", "sum"] = "highest"
 
 
 class Output(_Part):
     """What the net's output means.
 
     Attributes:
-        blob: name of the output blob, one probability a class.
+        blob: name of the output blob.
+        kind: ``probabilities``, one a class; ``softmax`` or ``sigmoid``, logits that this is still
+            to be applied to; ``detections``, boxes as YOLOv8 gives them, (N, 4 + classes, places):
+            a class's probability is that of the place where it is highest.
         classes: names of the classes in the blob's order.
         positive: the class whose probability is stored and compared with thresholds.
+        categories: by name, what else may be stored.
+        category: which of them is, instead of a positive class; ``MODEL#CATEGORY``, wherever a
+            model is named, says it, too.
     """
 
     blob: str = "prob"
-    classes: tuple[str, ...]
-    positive: str
+    kind: Literal["probabilities", "softmax", "sigmoid", "detections"] = "probabilities"
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    positive: str | None = None
+    categories: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Category] = Field(
+        default_factory=dict
+    )
+    category: str | None = None
 
     @model_validator(mode="after")
-    def _positive_is_a_class(self) -> Output:
-        if self.classes.count(self.positive) != 1:
-            raise ValueError(
-                f"positive {self.positive!r} must be exactly one of {', '.join(self.classes)}"
-            )
+    def _of_its_classes(self) -> Output:
+        for name, category in self.categories.items():
+            for each in category.classes:
+                self._check_class(f"categories.{name}: class", each)
+            if len(set(category.classes)) < len(category.classes):
+                raise ValueError(f"categories.{name}: a class is named twice")
+            if category.combine == "sum" and self.kind in ("sigmoid", "detections"):
+                raise ValueError(
+                    f"categories.{name}: a sum of {self.kind} is no probability; use highest"
+                )
+        if self.positive is not None:
+            self._check_class("positive", self.positive)
+        elif not self.categories:
+            raise ValueError("name a positive class, or categories")
+        if self.category is not None and self.category not in self.categories:
+            known = ", ".join(self.categories) or "none"
+            raise ValueError(f"there is no category {self.category!r}; there is {known}")
         return self
 
+    def _check_class(self, what: str, name: str) -> None:
+        if self.classes.count(name) != 1:
+            raise ValueError(f"{what} {name!r} must be exactly one of {', '.join(self.classes)}")
+
     @property
-    def positive_index(self) -> int:
-        """Where the positive class is in the output."""
-        return self.classes.index(self.positive)
+    def counted(self) -> Category:
+        """What is stored.
+
+        Raises:
+            ConfigurationError: it is not said.
+        """
+        if self.category is not None:
+            return self.categories[self.category]
+        if self.positive is None:
+            raise ConfigurationError(
+                f"the model has the categories {', '.join(self.categories)}; say which one is "
+                "meant, as in MODEL#CATEGORY"
+            )
+        return Category(classes=(self.positive,))
+
+    @property
+    def positive_class(self) -> str:
+        """The class whose probability is stored.
+
+        Raises:
+            ConfigurationError: there are several, or it is not said.
+        """
+        if len(self.counted.classes) != 1:
+            raise ConfigurationError(
+                f"the probability is made of the classes {', '.join(self.counted.classes)}, "
+                "where only one can be"
+            )
+        return self.counted.classes[0]
+
+    def places(self, category: Category) -> list[int]:
+        """Where a category's classes are in the output."""
+        return [self.classes.index(name) for name in category.classes]
+
+    def decisive(self) -> dict[str, object]:
+        """All that decides the number that is stored, for the identity."""
+        values: dict[str, object] = {"blob": self.blob, "classes": list(self.classes)}
+        if self.kind != "probabilities":
+            values["kind"] = self.kind
+        if self.category is None and self.positive is not None:
+            values["positive"] = self.positive
+        else:
+            values["category"] = self.counted.model_dump(mode="json")
+        return values
 
 
 class Fast(_Part):
@@ -117,28 +210,63 @@ class ModelDescription(_Part):
     output: Output
     fast: Fast | None = None
 
+    @model_validator(mode="after")
+    def _fast_is_converted(self) -> ModelDescription:
+        if self.fast is not None and self.files.onnx is not None:
+            raise ValueError("a cheap first pass (fast) is made from a Caffe net, not from ONNX")
+        return self
+
+    def of_category(self, name: str) -> ModelDescription:
+        """The same model, of which this category's probability is stored.
+
+        Raises:
+            ConfigurationError: it has no such category.
+        """
+        if name not in self.output.categories:
+            known = ", ".join(self.output.categories) or "none"
+            raise ConfigurationError(f"model {self.name} has no category {name!r}; it has {known}")
+        output = self.output.model_copy(update={"category": name})
+        return self.model_copy(update={"output": output})
+
 
 @dataclass(frozen=True)
 class ModelFiles:
     """The located and verified files.
 
     Attributes:
-        prototxt: path of the network.
-        weights: path of the weights.
-        prototxt_sha256: of the bytes that are there.
+        prototxt: path of the network; None when it is in the same file as the weights.
+        weights: path of Caffe's weights, or of the ONNX file.
+        prototxt_sha256: of the bytes that are there; None without a prototxt.
         weights_sha256: of the bytes that are there.
         first_net: path of the first pass's eight-bit net, if there is one.
     """
 
-    prototxt: Path
+    prototxt: Path | None
     weights: Path
-    prototxt_sha256: str
+    prototxt_sha256: str | None
     weights_sha256: str
     first_net: Path | None = None
+
+    @property
+    def caffe(self) -> tuple[Path, Path]:
+        """Prototxt and weights, for what only Caffe's nets can do.
+
+        Raises:
+            ConfigurationError: the model is an ONNX file.
+        """
+        if self.prototxt is None:
+            raise ConfigurationError(
+                f"{self.weights}: this is an ONNX model, which can be scored with and no more; "
+                "name a Caffe model"
+            )
+        return self.prototxt, self.weights
 
 
 def load_description(name_or_path: str | Path) -> tuple[ModelDescription, Path]:
     """Read a description by built-in name or by path.
+
+    Args:
+        name_or_path: either, with ``#CATEGORY`` at its end for one of the model's categories.
 
     Returns:
         The description, and the folder that its files are relative to.
@@ -147,18 +275,22 @@ def load_description(name_or_path: str | Path) -> tuple[ModelDescription, Path]:
         ModelNotFound: there is no such built-in model and no such file.
         ConfigurationError: the description is wrong; the message names file and key.
     """
-    path = _BUILT_IN / f"{name_or_path}.toml"
-    if not path.is_file() or Path(name_or_path).name != str(name_or_path):
-        path = Path(name_or_path)
+    named, _, category = str(name_or_path).partition("#")
+    path = _BUILT_IN / f"{named}.toml"
+    if not path.is_file() or Path(named).name != named:
+        path = Path(named)
         if path.is_dir():
             path = path / "model.toml"
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        return ModelDescription.model_validate(values), path.resolve().parent
+        description = ModelDescription.model_validate(
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        )
+        if category:
+            description = description.of_category(category)
     except OSError as error:
         built_in = ", ".join(sorted(each.stem for each in _BUILT_IN.glob("*.toml")))
         raise ModelNotFound(
-            f"{name_or_path}: neither a built-in model ({built_in}) nor a model description file"
+            f"{named}: neither a built-in model ({built_in}) nor a model description file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not a TOML file: {error}") from error
@@ -167,6 +299,7 @@ def load_description(name_or_path: str | Path) -> tuple[ModelDescription, Path]:
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{path}: {key}: {reason}") from error
+    return description, path.resolve().parent
 
 
 def locate(description: ModelDescription, folder: Path) -> ModelFiles:
@@ -182,6 +315,12 @@ def locate(description: ModelDescription, folder: Path) -> ModelFiles:
         _verified(first_net, fast.network_sha256)
     if files.package is not None:
         folder = _package_folder(files.package, files.distribution)
+    if files.onnx is not None:
+        return ModelFiles(
+            None, folder / files.onnx, None, _verified(folder / files.onnx, files.onnx_sha256)
+        )
+    assert files.prototxt is not None
+    assert files.weights is not None
     prototxt, weights = folder / files.prototxt, folder / files.weights
     return ModelFiles(
         prototxt,
@@ -220,19 +359,31 @@ def _verified(path: Path, expected: str | None) -> str:
 def identity(description: ModelDescription, files: ModelFiles) -> str:
     """What produced a probability, as stored with it: ``name/weights/preprocessing/viewed/rest``.
 
-    The third part is the preprocessing's name and the fourth that of the reading of files before
-    it; the last is a hash over all else that decides the number: both files, the input and the
-    output sections. A model with a cheap first pass has a sixth part, ``fast-MARGIN-HASH``, with a
-    hash over all that decides which images it spares. The runtime is not part of it.
+    The first part of one category of several is ``name#category``. The third part is the
+    preprocessing's name and the fourth that of the reading of files before it; the last is a hash
+    over all else that decides the number: the files, the input and the output sections. A model
+    with a cheap first pass has a sixth part, ``fast-MARGIN-HASH``, with a hash over all that
+    decides which images it spares. The runtime is not part of it.
+
+    Raises:
+        ConfigurationError: the model has several categories, and it is not said which one counts.
     """
-    decisive = {
-        "prototxt": files.prototxt_sha256,
+    decisive: dict[str, object] = {
         "weights": files.weights_sha256,
-        "input": description.input.model_dump(mode="json"),
-        "output": description.output.model_dump(mode="json"),
+        "input": description.input.decisive(),
+        "output": description.output.decisive(),
     }
-    preprocessing = description.input.preprocessing
-    parts = [description.name, files.weights_sha256[:12], preprocessing, VIEWED, _hash(decisive)]
+    if files.prototxt_sha256 is not None:
+        decisive["prototxt"] = files.prototxt_sha256
+    category = description.output.category
+    name = description.name if category is None else f"{description.name}#{category}"
+    parts = [
+        name,
+        files.weights_sha256[:12],
+        description.input.preprocessing,
+        VIEWED,
+        _hash(decisive),
+    ]
     if (fast := description.fast) is not None:
         first = {"network": fast.network_sha256 or fast.network, "reading": _FIRST_READING}
         parts.append(f"{_FAST}{fast.margin}-{_hash(first)}")

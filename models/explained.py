@@ -17,7 +17,7 @@ _DENSEST = 170  # of 255: the picture stays visible
 
 
 def evidence_of(blob: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
-    """What the positive class has over the others, at each place of a picture.
+    """What the classes that count have over the others, at each place of a picture.
 
     Args:
         blob: 3 x H x W, as the model's ``preprocess`` gives it.
@@ -28,9 +28,11 @@ def evidence_of(blob: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
     """
     import numpy as np
 
-    positive = model.description.output.positive_index
+    output = model.description.output
+    counted = output.places(output.counted)
     maps = model.class_maps(blob[None])[0]
-    evidence: NDArray[np.float32] = maps[positive] - np.delete(maps, positive, axis=0).mean(axis=0)
+    others = np.delete(maps, counted, axis=0)
+    evidence: NDArray[np.float32] = maps[counted].mean(axis=0) - others.mean(axis=0)
     return evidence
 
 
@@ -45,8 +47,11 @@ def explained(picture: Image.Image, evidence: NDArray[np.float32], seen: Input) 
     import numpy as np
     from PIL import Image
 
+    from saferank.models.preprocess import seen_box
+
     strength = evidence / (np.abs(evidence).max() or 1.0)
-    left, top, right, bottom = _seen_part(picture.size, seen)
+    left, top, right, bottom = map(round, seen_box(picture.size, seen))
+    right, bottom = max(left + 1, right), max(top + 1, bottom)
     drawn = picture.convert("RGB")
     for colour, part in ((_FOR, strength), (_AGAINST, -strength)):
         density = Image.fromarray((_DENSEST * part.clip(0, 1)).astype(np.uint8))
@@ -54,11 +59,3 @@ def explained(picture: Image.Image, evidence: NDArray[np.float32], seen: Input) 
         mask.paste(density.resize((right - left, bottom - top)), (left, top))
         drawn.paste(colour, mask=mask)
     return drawn
-
-
-def _seen_part(size: tuple[int, int], seen: Input) -> tuple[int, int, int, int]:
-    """The part of a picture that is left when it is resized and its edges are cut off."""
-    (rows, columns), (all_rows, all_columns) = seen.size, seen.resize
-    left = round(size[0] * (all_columns - columns) / all_columns / 2)
-    top = round(size[1] * (all_rows - rows) / all_rows / 2)
-    return left, top, max(left + 1, size[0] - left), max(top + 1, size[1] - top)

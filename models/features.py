@@ -46,14 +46,13 @@ def open_features(
 
     Raises:
         ModelError: the files are wrong or missing, or there is no such blob.
-        ConfigurationError: the description is wrong.
+        ConfigurationError: the description is wrong, or the model is an ONNX file.
     """
     description, folder = load_description(name_or_path)
     files = locate(description, folder)
     given = description.input
     net = open_net(
-        files.prototxt,
-        files.weights,
+        *files.caffe,
         shapes={given.blob: (1, 3, *given.size)},
         blobs=blobs,
         threads=threads,

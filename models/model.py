@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from saferank.errors import ConfigurationError, ModelError
 from saferank.models.cache import converted, open_converted
 from saferank.models.description import (
+    Category,
     ModelDescription,
     ModelFiles,
     identity,
@@ -22,7 +23,8 @@ from saferank.models.description import (
     locate,
 )
 from saferank.models.preprocess import PREPROCESSING
-from saferank.models.runtime import Runtime, RuntimeName, check_runtime_name
+from saferank.models.runtime import Runtime, RuntimeName, check_runtime_name, format_shape
+from saferank.models.runtime_onnx import open_onnx
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 # Twice the size that the picture is resized to next: measured, see docs/explanation/scoring.md.
 _SCALED = 2
+
+# Probabilities that exclude each other may add up to this much more than 1, in float32.
+_ROUNDING = 1e-4
 
 
 class Model:
@@ -75,8 +80,34 @@ class Model:
         """How many pixels a side must have at least for an estimate; None without estimates."""
         return None if self.margin is None else _SCALED * max(self.description.input.resize)
 
+    def of_category(self, name: str) -> Model:
+        """The model of another of the description's categories, on the same runtime.
+
+        Raises:
+            ConfigurationError: there is no such category.
+        """
+        description = self.description.of_category(name)
+        return Model(description, self._files, self._runtime, self._first, self.lacks)
+
+    def by_category(self, blobs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities of all of the description's categories, from one forward pass.
+
+        Args:
+            blobs: as for ``probabilities``.
+
+        Returns:
+            By category, (N,) float32, each in 0..1; nothing for a model without categories.
+
+        Raises:
+            ModelError: as ``probabilities``.
+            ConfigurationError: as ``probabilities``.
+        """
+        classes = self.classes(blobs)
+        categories = self.description.output.categories
+        return {name: self._combined(classes, each) for name, each in categories.items()}
+
     def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of the positive class for each blob.
+        """Probability of the positive class, or of the category, for each blob.
 
         Args:
             blobs: (N, 3, H, W) float32 as ``preprocess`` gives them; N may be 0.
@@ -88,7 +119,7 @@ class Model:
             ModelError: the blobs do not fit, or the net gave something that is no probability.
             ConfigurationError: the description does not fit the net's output.
         """
-        return self._chosen(self._runtime, blobs)
+        return self._combined(self.classes(blobs), self.description.output.counted)
 
     def estimates(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         """What ``probabilities`` gives, cheaper and less exact; by the exact net without another.
@@ -100,36 +131,79 @@ class Model:
             ModelError: as ``probabilities``.
             ConfigurationError: as ``probabilities``.
         """
-        return self._chosen(self._first or self._runtime, blobs)
+        runtime = self._first or self._runtime
+        return self._combined(self._classes(runtime, blobs), self.description.output.counted)
 
-    def _chosen(self, runtime: Runtime, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
-        if len(blobs) == 0:
-            return np.empty(0, np.float32)
+    def classes(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of all classes for each blob: (N, classes) float32 in 0..1.
+
+        Raises:
+            ModelError: as ``probabilities``.
+            ConfigurationError: as ``probabilities``.
+        """
+        return self._classes(self._runtime, blobs)
+
+    def _classes(self, runtime: Runtime, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         output = self.description.output
+        if len(blobs) == 0:
+            return np.empty((0, len(output.classes)), np.float32)
         results = self._forward(runtime, blobs)
         if output.blob not in results:
             raise ConfigurationError(
                 f'model {self.description.name}: the net has no output "{output.blob}"; '
                 f"it has {', '.join(results)}"
             )
+        values = self._values(results[output.blob], len(blobs))
+        # NaN fails this too.
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ModelError(
+                f'model {self.description.name}: output "{output.blob}" is not a probability '
+                f"({values.min()} to {values.max()}); name the blob after the softmax, or the "
+                "kind that it is"
+            )
+        return values
+
+    def _values(self, given: NDArray[np.float32], images: int) -> NDArray[np.float32]:
+        """A number a class from what the net gives: (N, classes) float32."""
+        output = self.description.output
+        if output.kind == "detections":
+            if given.ndim != 3 or given.shape[1] != 4 + len(output.classes):
+                raise ConfigurationError(
+                    f"model {self.description.name}: detections of {len(output.classes)} classes "
+                    f"are N x {4 + len(output.classes)} x places, the output "
+                    f'"{output.blob}" is {"x".join(map(str, given.shape))}'
+                )
+            return np.asarray(given[:, 4:].max(axis=2), np.float32)
         # A net that ends in a convolution gives N x classes x 1 x 1.
-        values = results[output.blob].reshape(len(blobs), -1)
+        values = given.reshape(images, -1)
         if values.shape[1] != len(output.classes):
             raise ConfigurationError(
                 f"model {self.description.name}: the description names {len(output.classes)} "
                 f'classes, the output "{output.blob}" has {values.shape[1]}'
             )
-        chosen = values[:, output.positive_index]
-        # NaN fails this too.
-        if not ((chosen >= 0) & (chosen <= 1)).all():
+        if output.kind == "softmax":
+            powers = np.exp(values - values.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        if output.kind == "sigmoid":
+            # Of -x as well: exp never overflows.
+            small = np.exp(-np.abs(values))
+            return np.asarray(np.where(values >= 0, 1, small) / (1 + small), np.float32)
+        return values
+
+    def _combined(self, classes: NDArray[np.float32], category: Category) -> NDArray[np.float32]:
+        chosen = classes[:, self.description.output.places(category)]
+        if category.combine == "highest":
+            return np.asarray(chosen.max(axis=1), np.float32)
+        sums = np.asarray(chosen.sum(axis=1), np.float32)
+        if (sums > 1 + _ROUNDING).any():
             raise ModelError(
-                f'model {self.description.name}: output "{output.blob}" is not a probability '
-                f"({chosen.min()} to {chosen.max()}); name the blob after the softmax"
+                f"model {self.description.name}: the classes {', '.join(category.classes)} add up "
+                f"to {sums.max():.4f}; they do not exclude each other, so combine the highest"
             )
-        return chosen.astype(np.float32)
+        return np.minimum(sums, np.float32(1))
 
     def forward(self, blobs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """All outputs of the net by Caffe's names, the first axis being the images.
+        """All outputs of the net by their names, the first axis being the images.
 
         Args:
             blobs: (N, 3, H, W) float32, N at least 1.
@@ -143,6 +217,8 @@ class Model:
         self, runtime: Runtime, blobs: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
         name = self.description.input.blob
+        if self.description.input.layout == "NHWC":
+            blobs = blobs.transpose(0, 2, 3, 1)
         if runtime.inputs[name][0] is None:
             return runtime.run({name: blobs})
         each = [runtime.run({name: blob[None]}) for blob in blobs]
@@ -163,10 +239,11 @@ class Model:
 
         Raises:
             ModelError: the net ends otherwise; or as ``forward``.
+            ConfigurationError: the model is an ONNX file.
         """
         from saferank.models.caffe import ending_of, read_prototxt, read_weights
 
-        prototxt, weights = self._files.prototxt, self._files.weights
+        prototxt, weights = self._files.caffe
         output = self.description.output.blob
         ending = ending_of(read_prototxt(prototxt), read_weights(weights), output)
         name = self.description.input.blob
@@ -186,10 +263,16 @@ class Model:
                 f'model {self.description.name}: the description feeds "{wanted.blob}", '
                 f"the net has the inputs {', '.join(inputs)}"
             )
-        if inputs[wanted.blob][1:] != (3, *wanted.size):
+        first = wanted.layout == "NCHW"
+        needed = (None, 3, *wanted.size) if first else (None, *wanted.size, 3)
+        have = inputs[wanted.blob]
+        if len(have) != 4 or any(
+            size is not None and size != there
+            for size, there in zip(have[1:], needed[1:], strict=True)
+        ):
             raise ConfigurationError(
-                f"model {self.description.name}: the description gives 3x{wanted.size[0]}x"
-                f"{wanted.size[1]}, the net wants {'x'.join(map(str, inputs[wanted.blob][1:]))}"
+                f"model {self.description.name}: the description gives {format_shape(needed[1:])}, "
+                f"the net wants {format_shape(have[1:])}"
             )
 
 
@@ -199,8 +282,9 @@ def load_model(
     """Load a classifier.
 
     Args:
-        name_or_path: a built-in name, or the path of a description (``model.toml``).
-        runtime: ``onnx``, or ``caffe`` where real Caffe is installed.
+        name_or_path: a built-in name, or the path of a description (``model.toml``); with
+            ``#CATEGORY`` at its end for one of the model's categories.
+        runtime: ``onnx``, or ``caffe`` for a Caffe model where real Caffe is installed.
         threads: of one forward pass; 0 is one a core.
 
     Raises:
@@ -217,7 +301,9 @@ def load_model(
 
         # Converting checks the files, too, and tells what the net takes.
         inputs = open_converted(files, threads=1).inputs
-        opened = CaffeRuntime(files.prototxt, files.weights, inputs, threads=threads)
+        opened = CaffeRuntime(*files.caffe, inputs, threads=threads)
+    elif files.prototxt is None:
+        opened = open_onnx(files.weights, threads=threads)
     else:
         opened = open_converted(files, threads=threads)
     first, lacks = _open_first(description, files, threads)

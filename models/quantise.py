@@ -89,5 +89,7 @@ def write(
     target.mkdir(parents=True, exist_ok=True)
     (target / _NET).write_bytes(net)
     path = target / "model.toml"
-    path.write_text(tomli_w.dumps(values.model_dump(mode="json", exclude_none=True)))
+    path.write_text(
+        tomli_w.dumps(values.model_dump(mode="json", exclude_unset=True, exclude_none=True))
+    )
     return path

@@ -20,10 +20,10 @@ class Runtime(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Shape of each input by Caffe's name; None where any size will do."""
+        """Shape of each input by its name; None where any size will do."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
-        """One forward pass: input blobs in, output blobs out, by Caffe's names.
+        """One forward pass: input blobs in, output blobs out, by their names.
 
         Raises:
             ModelError: the inputs do not fit, or the pass failed.
@@ -64,7 +64,11 @@ def check_inputs(wanted: Mapping[str, Sequence[int | None]], given: Arrays) -> N
         if len(have) != len(shape) or any(
             size is not None and size != there for size, there in zip(shape, have, strict=True)
         ):
-            want = "x".join("N" if size is None else str(size) for size in shape)
             raise ModelError(
-                f'the input "{name}" is {"x".join(map(str, have))}, the net needs {want}'
+                f'the input "{name}" is {format_shape(have)}, the net needs {format_shape(shape)}'
             )
+
+
+def format_shape(shape: Sequence[int | None]) -> str:
+    """A shape as messages write it; N for any size."""
+    return "x".join("N" if size is None else str(size) for size in shape)

@@ -317,9 +317,13 @@ class Settings(BaseSettings):
         dict[str, Any],
         Field(description="Celery's `broker_transport_options`, such as Sentinel's `master_name`"),
     ] = {}
-    model: Annotated[str, Field(description="a built-in name, or the path of a `model.toml`")] = (
-        "open_nsfw"
-    )
+    model: Annotated[
+        str,
+        Field(
+            description="a built-in name, or the path of a `model.toml`; with `#CATEGORY` at its "
+            "end for one of its categories"
+        ),
+    ] = "open_nsfw"
     field: Annotated[str, Field(description="object field that holds the scores")] = "safety"
     override_field: Annotated[
         str | None, Field(description="object field of human decisions, when it is another one")

@@ -122,7 +122,7 @@ def write_model(
         "deploy.prototxt": net.encode(),
         "weights.caffemodel": weights,
         "model.toml": tomli_w.dumps(
-            description.model_dump(mode="json", exclude_none=True)
+            description.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         ).encode(),
     }
     try:

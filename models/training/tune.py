@@ -10,6 +10,7 @@ from pathlib import Path
 from saferank.errors import ConfigurationError
 from saferank.models.caffe import Prototxt, read_prototxt, read_weights
 from saferank.models.description import ModelDescription, load_description, locate
+from saferank.models.preprocess import STRETCHED
 from saferank.models.training.examples import Examples, Load, split
 from saferank.models.training.export import Anew, with_last_layer, write_model
 from saferank.models.training.fit import Fitted, Recipe, Training
@@ -102,13 +103,19 @@ def prepare(
     description, base = load_description(source)
     files = locate(description, base)
     classes, every = read_labels(labels, description.output.classes)
-    wanted = positive or description.output.positive
+    wanted = positive or description.output.positive_class
     if wanted not in classes:
         raise ConfigurationError(
             f"{labels}: the positive class {wanted!r} is none of the labels "
             f"{', '.join(classes)}; name one with --positive"
         )
-    prototxt = read_prototxt(files.prototxt)
+    network, weights = files.caffe
+    if description.input.preprocessing not in STRETCHED:
+        raise ConfigurationError(
+            f"{source}: a training varies pictures that are resized as a whole; the preprocessing "
+            f"{description.input.preprocessing} is none of {', '.join(STRETCHED)}"
+        )
+    prototxt = read_prototxt(network)
     if last_layer_rate is not None:
         prototxt = with_last_layer(prototxt, Anew(len(classes), name, last_layer_rate))
     elif classes != description.output.classes:
@@ -118,7 +125,7 @@ def prepare(
         )
     learn, judge = split(every, validation, recipe.seed)
     examples = Examples(classes, learn, judge)
-    blobs, new = starting_blobs(prototxt, read_weights(files.weights), seed=recipe.seed)
+    blobs, new = starting_blobs(prototxt, read_weights(weights), seed=recipe.seed)
     training = Training(
         Network(prototxt, frozen_statistics=recipe.frozen_statistics),
         blobs,

@@ -185,7 +185,8 @@ def _labels_of(index: str, source: str, out: Path, group: Group, console: Consol
             "it, and end that when it trains"
         )
     output = load_description(source)[0].output
-    others = [name for name in output.classes if name != output.positive]
+    positive = output.positive_class
+    others = [name for name in output.classes if name != positive]
     if len(others) != 1:
         raise ConfigurationError(
             f"{source} tells {len(output.classes)} classes apart, and people's decisions only two; "
@@ -209,7 +210,7 @@ def _labels_of(index: str, source: str, out: Path, group: Group, console: Consol
             documents,
             lambda reference: fetcher.fetch(reference).data,
             allowed=others[0],
-            blocked=output.positive,
+            blocked=positive,
         )
     counts = ", ".join(f"{count} {label}" for label, count in written.pictures.items())
     console.print(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from saferank.models.caffe import Converted
-    from saferank.models.description import ModelDescription, ModelFiles
+    from saferank.models.description import ModelDescription, ModelFiles, Output
 
 _model = typer.Typer(
     help="Look into a classifier, or run any Caffe net on arrays.", no_args_is_help=True
@@ -46,7 +46,10 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Show layers, shapes, parameters, multiply-adds and memory of one forward pass."""
+    """Show layers, shapes, parameters, multiply-adds and memory of one forward pass.
+
+    Of a model that is an ONNX file, what its description says.
+    """
     try:
         from saferank.models.caffe import convert, read_prototxt, read_weights
         from saferank.models.description import load_description, locate
@@ -59,8 +62,10 @@ def show(
     if len(named) == 1:
         description, folder = load_description(str(named[0]))
         files = locate(description, folder)
-        prototxt, weights = files.prototxt, files.weights
         _print_description(console, description, files)
+        if files.prototxt is None:
+            return
+        prototxt, weights = files.caffe
     else:
         prototxt, weights = named
     converted = convert(read_prototxt(prototxt), read_weights(weights))
@@ -71,20 +76,36 @@ def _print_description(console: Console, description: ModelDescription, files: M
     from saferank.models.description import identity
 
     given, output = description.input, description.output
+    chosen = [description]
+    if output.category is None and output.positive is None:
+        chosen = [description.of_category(name) for name in output.categories]
+    height, width = given.size
+    shape = f"3 x {height} x {width}" if given.layout == "NCHW" else f"{height} x {width} x 3"
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in (
-        ("identity", identity(description, files)),
-        ("prototxt", str(files.prototxt)),
+        *(("identity", identity(each, files)) for each in chosen),
+        *([] if files.prototxt is None else [("prototxt", str(files.prototxt))]),
         ("weights", str(files.weights)),
-        ("input", f"{given.blob}, 3 x {given.size[0]} x {given.size[1]}, {given.channel_order}"),
+        ("input", f"{given.blob}, {shape}, {given.channel_order}"),
         ("preprocessing", f"{given.preprocessing}, mean {', '.join(map(str, given.mean))}"),
         ("exact", "always" if description.fast is None else f"from {description.fast.margin:g} on"),
-        ("probability", f"of {output.positive!r}, value {output.positive_index} of {output.blob}"),
+        *(("probability", _probability(each.output)) for each in chosen),
     ):
         table.add_row(name, escape(value))
     console.print(table)
+
+
+def _probability(output: Output) -> str:
+    """Of what the stored probability is, and where that is in the output."""
+    category = output.counted
+    places = ", ".join(map(str, output.places(category)))
+    if len(category.classes) == 1:
+        return f"of {category.classes[0]!r}, value {places} of {output.blob}"
+    how = "the highest" if category.combine == "highest" else "the sum"
+    classes = ", ".join(category.classes)
+    return f"of {output.category!r}, {how} of {classes}, values {places} of {output.blob}"
 
 
 def _print_layers(console: Console, converted: Converted) -> None:

@@ -40,10 +40,21 @@ def write(folder: Path, text: str = DESCRIPTION) -> Path:
 
 def test_the_built_in_model_names_the_class_it_stores() -> None:
     description, folder = load_description("open_nsfw")
-    assert description.output.classes[description.output.positive_index] == "nsfw"
-    assert description.output.positive_index == 1
+    assert description.output.places(description.output.counted) == [1]
+    assert description.output.positive_class == "nsfw"
     files = locate(description, folder)
     assert files.weights_sha256.startswith("74b7c0374425c2b3")
+
+
+def test_the_built_in_model_s_identity_stays_what_it_is_in_stored_documents() -> None:
+    named = "open_nsfw/74b7c0374425/resize-jpeg-crop/viewed-4/6632024008c9"
+    assert identity(*_located("open_nsfw")) == named
+    assert identity(*_located("open_nsfw_fast")) == f"{named}/fast-0.05-75e48b5713f5"
+
+
+def _located(name: str) -> tuple[ModelDescription, ModelFiles]:
+    description, folder = load_description(name)
+    return description, locate(description, folder)
 
 
 def test_files_are_found_beside_the_description_by_file_or_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saferank.models.preprocess import PREPROCESSING, Input, varied
+from saferank.models.preprocess import PREPROCESSING, STRETCHED, Input, varied
 from saferank.models.training.examples import Batches, Example, in_order, split
 
 INPUT = Input(size=(8, 8), preprocessing="resize-crop", resize=(12, 12), mean=(0, 0, 0))
@@ -64,7 +64,7 @@ def test_a_variation_is_a_part_of_the_picture_seen_from_the_front_or_mirrored() 
     np.testing.assert_array_equal(mirrored, part[:, :, ::-1])
 
 
-@pytest.mark.parametrize("name", PREPROCESSING)
+@pytest.mark.parametrize("name", STRETCHED)
 def test_the_middle_at_the_size_of_scoring_is_what_scoring_sees(name: str) -> None:
     random = np.random.default_rng(1)
     image = Image.fromarray(random.integers(0, 256, (40, 30, 3), np.uint8))

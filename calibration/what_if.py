@@ -24,7 +24,7 @@ from saferank.ranker.bodies import Json, Query
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.states import ALLOW, BLOCK, SCORED, STATES, StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, Range, ranges_of
-from saferank.ranker.level.verdicts import Action, verdict
+from saferank.ranker.level.verdicts import Action, Rule, Verdict, verdict
 from saferank.ranker.policy.policy import Policy
 
 MOST_CONTEXTS = 1_000
@@ -58,12 +58,12 @@ class Cell:
         state = self.state or frozenset(() if bound is not None else {"unscored"})
         return Cell(state, bound, self.blocked_elsewhere)
 
-    def action(self, level: Level) -> Action:
+    def verdict(self, level: Level) -> Verdict:
         """What the level does to them."""
         if self.blocked_elsewhere and level.blocked is Treatment.HIDE:
-            return Action.HIDDEN
+            return Verdict(Action.HIDDEN, Rule.BLOCKED)
         reached = ranges_of([math.nan if self.at_least is None else self.at_least], level)[0]
-        return verdict(level, self.state, Range(reached)).action
+        return verdict(level, self.state, Range(reached))
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Outcome:
             no other.
         now: documents by action.
         changed: documents by (action before, action now), where these differ.
+        blurred: documents to be blurred, demoted ones among them.
+        blurred_before: the same under the other policy; None as ``before``.
     """
 
     rule: int
@@ -86,6 +88,8 @@ class Outcome:
     before: str | None
     now: Mapping[Action, int]
     changed: Mapping[tuple[Action, Action], int]
+    blurred: int
+    blurred_before: int | None
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,7 @@ def what_if(
 def thresholds_of(policy: Policy | None) -> set[float]:
     """All thresholds of a policy's levels."""
     levels = () if policy is None else policy.levels.values()
-    found = {value for level in levels for value in (level.demote_from, level.hide_from)}
-    return {value for value in found if value is not None}
+    return {value for level in levels for value in level.thresholds.values()}
 
 
 @dataclass(frozen=True)
@@ -355,15 +358,22 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     for (rule, name, old), context in _requests(policy, against).items():
         level = policy.levels[name]
-        tally = dict.fromkeys(Action, 0)
+        tally, blurred = dict.fromkeys(Action, 0), 0
         for cell, count in now.items():
-            tally[cell.action(level)] += count
+            found = cell.verdict(level)
+            tally[found.action] += count
+            blurred += count if found.blur else 0
         changed = Counter[tuple[Action, Action]]()
+        blurred_before = None
         if against is not None and old is not None:
+            blurred_before = 0
             for (was, cell), count in before.items():
-                actions = was.action(against.levels[old]), cell.action(level)
-                changed[actions] += count if actions[0] is not actions[1] else 0
-        yield Outcome(rule, context, name, old, tally, +changed)
+                then, found = was.verdict(against.levels[old]), cell.verdict(level)
+                changed[then.action, found.action] += (
+                    count if then.action is not found.action else 0
+                )
+                blurred_before += count if then.blur else 0
+        yield Outcome(rule, context, name, old, tally, +changed, blurred, blurred_before)
 
 
 def _requests(

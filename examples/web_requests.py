@@ -21,7 +21,7 @@ def context_of(headers: Mapping[str, str], *, child: bool) -> dict[str, str]:
 def search(client: SafeSearch, words: str, context: Mapping[str, str]) -> list[dict[str, Any]]:
     response = client.search(index="photos", query={"match": {"title": words}}, context=context)
     return [
-        {"title": hit["_source"]["title"], "blurred": hit["saferank"]["action"] == "demoted"}
+        {"title": hit["_source"]["title"], "blurred": hit["saferank"]["blur"]}
         for hit in response["hits"]["hits"]
     ]
 

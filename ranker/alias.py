@@ -1,7 +1,8 @@
 """Filtered aliases: what a level hides, for clients that are not ours to change.
 
-An alias is a filter on what a search finds. It cannot demote, and everything else that a client may
-ask for passes it by: ``PROTECTS`` and ``LEAVES_OPEN`` say what; a test on a real node holds each.
+An alias is a filter on what a search finds. It cannot demote, nor say what to blur, and everything
+else that a client may ask for passes it by: ``PROTECTS`` and ``LEAVES_OPEN`` say what; a test on a
+real node holds each.
 """
 
 from __future__ import annotations

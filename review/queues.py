@@ -22,7 +22,7 @@ from saferank.mappings.record import Status
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import StateQueries, any_of
-from saferank.ranker.level.thresholds import Interval, demote_range, hide_range
+from saferank.ranker.level.thresholds import Interval, blur_range, demote_range, hide_range
 from saferank.ranker.policy.policy import Policy
 from saferank.review.entries import Item
 
@@ -114,9 +114,7 @@ def review_queues(
 
 def thresholds_of(policy: Policy) -> list[float]:
     """Every threshold of every level, each once, in ascending order."""
-    levels = policy.levels.values()
-    both = [value for level in levels for value in (level.demote_from, level.hide_from)]
-    return sorted({value for value in both if value is not None})
+    return sorted({v for level in policy.levels.values() for v in level.thresholds.values()})
 
 
 def _near(threshold: float, queries: StateQueries) -> ReviewQueue:
@@ -144,9 +142,16 @@ def _near(threshold: float, queries: StateQueries) -> ReviewQueue:
 def _audit(policy: Policy, queries: StateQueries) -> ReviewQueue:
     decision = policy.resolve({})
     level = decision.level
-    ranges = (*queries.in_range(demote_range(level)), *queries.in_range(hide_range(level)))
+    ranges = [
+        query
+        for interval in (blur_range(level), demote_range(level), hide_range(level))
+        for query in queries.in_range(interval)
+    ]
     treated = [
-        query for one in (Treatment.DEMOTE, Treatment.HIDE) for query in queries.unusual(level, one)
+        query
+        for one in Treatment
+        if one is not Treatment.SHOW
+        for query in queries.unusual(level, one)
     ]
     no_image = queries.status(Status.NO_IMAGE)
     shown: Query = {"bool": {"must_not": [*ranges, *treated, no_image, queries.decided]}}

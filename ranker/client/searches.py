@@ -457,13 +457,11 @@ def _finish(
         hit[KEY] = item
     reader.clean(hits)
     summary = _summary(decision, way)
-    if (
-        decision.functions
-        and page is not None
-        and page.start == 0
-        and _is_everything(answer["hits"])
-    ):
-        summary["demoted"] = sum(item["action"] == Action.DEMOTED for item in told)
+    if page is not None and page.start == 0 and _is_everything(answer["hits"]):
+        if decision.functions:
+            summary["demoted"] = sum(item["action"] == Action.DEMOTED for item in told)
+        if decision.blurs:
+            summary["blurred"] = sum(item["blur"] for item in told)
     answer[KEY] = summary
 
 
@@ -479,6 +477,8 @@ def _summary(decision: Decision, way: Way) -> Json:
         summary["hidden"] = 0
     if not decision.functions:
         summary["demoted"] = 0
+    if not decision.blurs:
+        summary["blurred"] = 0
     return summary
 
 

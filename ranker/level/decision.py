@@ -27,17 +27,20 @@ class Explanation:
 
     Attributes:
         action: what happens to it.
+        blur: whether it is to be blurred, as a demoted document can be, too.
         rule: which part of the level decided.
         factor: on its relevance, in (0, 1]; None when hidden.
         probability: its probability, 0..1; None without one that counts.
-        demote_from, hide_from: the thresholds of the level, None where it has none.
+        blur_from, demote_from, hide_from: the thresholds of the level, None where it has none.
         level_name: of the level.
     """
 
     action: Action
+    blur: bool
     rule: Rule
     factor: float | None
     probability: float | None
+    blur_from: float | None
     demote_from: float | None
     hide_from: float | None
     level_name: str
@@ -46,9 +49,11 @@ class Explanation:
         """As put into a hit, under the key ``saferank``; numbers as short as float32 allows."""
         return {
             "action": str(self.action),
+            "blur": self.blur,
             "rule": str(self.rule),
             "factor": self.factor,
             "probability": _short(self.probability),
+            "blur_from": _short(self.blur_from),
             "demote_from": _short(self.demote_from),
             "hide_from": _short(self.hide_from),
             "level": self.level_name,
@@ -141,6 +146,11 @@ class Decision:
             return {}
         return self.overrides.blocked
 
+    @property
+    def blurs(self) -> bool:
+        """Whether any document is to be blurred."""
+        return self.level.blurs
+
     @cached_property
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
@@ -186,15 +196,17 @@ class Decision:
     @cached_property
     def _templates(self) -> list[list[tuple[Json, Callable[[float], float] | None]]]:
         """By code and range: what is the same for all documents, and the factor where it is not."""
-        factors = {Action.SHOWN: 1.0, Action.DEMOTED: self.demotion.floor, Action.HIDDEN: None}
+        factors = {Action.DEMOTED: self.demotion.floor, Action.HIDDEN: None}
         band = Band.of(self.level, self.demotion)
 
         def template(verdict: Verdict) -> Json:
             return Explanation(
                 action=verdict.action,
+                blur=verdict.blur,
                 rule=verdict.rule,
-                factor=factors[verdict.action],
+                factor=factors.get(verdict.action, 1.0),
                 probability=None,
+                blur_from=self.level.blur_from,
                 demote_from=self.level.demote_from,
                 hide_from=self.level.hide_from,
                 level_name=self.level_name,

@@ -111,7 +111,7 @@ def functions_for_few(
     result += [{"filter": query, **floor} for query in _at_the_end(level, queries)]
     result.append({"filter": queries.scored, **curve})
     if level.unscored is Treatment.DEMOTE:
-        if others := statuses(Treatment.SHOW):
+        if others := [*statuses(Treatment.SHOW), *statuses(Treatment.BLUR)]:
             result.append({"filter": queries.status(*others), **unchanged})
         result.append(floor)
     return result

@@ -17,6 +17,7 @@ class Treatment(StrEnum):
     """What happens to a document, from mildest to hardest."""
 
     SHOW = "show"
+    BLUR = "blur"
     DEMOTE = "demote"
     HIDE = "hide"
 
@@ -32,7 +33,7 @@ def _no_default(schema: JsonDict) -> None:
 
 
 class Level(BaseModel):
-    """One level: hides from probability ``hide_from`` on, demotes from ``demote_from`` on.
+    """One level: hides from probability ``hide_from`` on, demotes and blurs from lower ones on.
 
     Thresholds are probabilities in 0..1, kept as float32 values, because the engine compares
     float32. The treatments say what happens to documents that thresholds cannot judge.
@@ -40,6 +41,13 @@ class Level(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    blur_from: Annotated[
+        Threshold | None,
+        Field(
+            description="documents with this probability or a higher one are marked to be blurred, "
+            "and stay where they are; below `hide_from`, and on either side of `demote_from`"
+        ),
+    ] = None
     demote_from: Annotated[
         Threshold | None,
         Field(
@@ -88,12 +96,12 @@ class Level(BaseModel):
         """``failed`` and ``no_image`` follow ``unscored``, and ``not_read`` follows ``failed``."""
         if not isinstance(data, dict):
             return data
-        has_threshold = any(data.get(key) is not None for key in ("demote_from", "hide_from"))
+        has_threshold = any(data.get(key) is not None for key in _THRESHOLDS)
         if has_threshold and "unscored" not in data:
             raise PydanticCustomError(
                 "unscored_missing",
                 "a level with a threshold must say what happens to unscored documents; "
-                "add 'unscored: show', 'demote' or 'hide'",
+                "add 'unscored: show', 'blur', 'demote' or 'hide'",
             )
         for key, others in (("unscored", ("failed", "no_image")), ("failed", ("not_read",))):
             if (default := data.get(key)) in list(Treatment):
@@ -102,20 +110,29 @@ class Level(BaseModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Level:
-        if (
-            self.demote_from is not None
-            and self.hide_from is not None
-            and self.demote_from >= self.hide_from
-        ):
-            raise PydanticCustomError(
-                "thresholds_out_of_order",
-                "demote_from ({demote_from}) must be below hide_from ({hide_from})",
-                {
-                    "demote_from": str(shortest(self.demote_from)),
-                    "hide_from": str(shortest(self.hide_from)),
-                },
-            )
+        for key, value in self.thresholds.items():
+            if key != "hide_from" and self.hide_from is not None and value >= self.hide_from:
+                raise PydanticCustomError(
+                    "thresholds_out_of_order",
+                    "{key} ({value}) must be below hide_from ({hide_from})",
+                    {
+                        "key": key,
+                        "value": str(shortest(value)),
+                        "hide_from": str(shortest(self.hide_from)),
+                    },
+                )
         return self
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds that it has, by their keys: float32 values in 0..1."""
+        values = {key: getattr(self, key) for key in _THRESHOLDS}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def blurs(self) -> bool:
+        """Whether it blurs any document."""
+        return self.blur_from is not None or bool(self.treats(Treatment.BLUR))
 
     def treats(self, treatment: Treatment) -> tuple[str, ...]:
         """Names of the unusual states of a document (``unscored`` …) that get this treatment."""
@@ -130,6 +147,17 @@ class Level(BaseModel):
             return "hide_from"
         missing = set(looser.treats(Treatment.HIDE)) - set(self.treats(Treatment.HIDE))
         return min(missing, default=None)
+
+    def blurs_less_than(self, looser: Level) -> str | None:
+        """Name of a key by which this level neither blurs nor hides what ``looser`` blurs."""
+        starts = [value for value in (self.blur_from, self.hide_from) if value is not None]
+        if looser.blur_from is not None and min(starts, default=2) > looser.blur_from:
+            return "blur_from"
+        covered = {*self.treats(Treatment.BLUR), *self.treats(Treatment.HIDE)}
+        return min(set(looser.treats(Treatment.BLUR)) - covered, default=None)
+
+
+_THRESHOLDS = ("blur_from", "demote_from", "hide_from")
 
 
 class Demotion(BaseModel):

@@ -4,11 +4,13 @@ A threshold belongs to the range above it: a probability equal to ``hide_from`` 
 decided here and nowhere else; pages and descriptions say it in words ("from … on"). Both sides of
 each comparison are float32 values.
 
-======  ===========================================
-below   no threshold is reached
-demote  from ``demote_from`` to below ``hide_from``
-hide    from ``hide_from`` on
-======  ===========================================
+===============  ===========================================
+below            no threshold is reached
+blur             from ``blur_from`` to below ``hide_from``
+demote           from ``demote_from`` to below ``hide_from``
+demote and blur  where both are
+hide             from ``hide_from`` on
+===============  ===========================================
 
 A probability outside 0..1, which only others than saferank write, counts as 1: it lies in the
 highest range that the level has.
@@ -33,11 +35,23 @@ class Range(IntEnum):
     """Where a probability lies; none at all lies below."""
 
     BELOW = 0
-    DEMOTE = 1
-    HIDE = 2
+    BLUR = 1
+    DEMOTE = 2
+    DEMOTE_AND_BLUR = 3
+    HIDE = 4
+
+    @property
+    def blurs(self) -> bool:
+        """Whether the level blurs what lies here."""
+        return self in (Range.BLUR, Range.DEMOTE_AND_BLUR)
+
+    @property
+    def demotes(self) -> bool:
+        """Whether the level demotes what lies here."""
+        return self in (Range.DEMOTE, Range.DEMOTE_AND_BLUR)
 
 
-_BELOW, _DEMOTE, _HIDE = map(int, Range)
+_BELOW, _BLUR, _DEMOTE, _, _HIDE = map(int, Range)
 
 
 def ranges_of(probabilities: Iterable[float], level: Level) -> list[int]:
@@ -47,10 +61,19 @@ def ranges_of(probabilities: Iterable[float], level: Level) -> list[int]:
         probabilities: float32 values in 0..1, or NaN.
         level: whose thresholds.
     """
-    hide = math.nan if level.hide_from is None else level.hide_from  # Nothing is at least NaN.
-    start = hide if level.demote_from is None else level.demote_from
+    found = level.thresholds
+    start = min(found.values(), default=math.nan)  # Nothing is at least NaN.
+    blur, demote, hide = (
+        found.get(key, math.nan) for key in ("blur_from", "demote_from", "hide_from")
+    )
     return [
-        (_HIDE if value >= hide else _DEMOTE) if value >= start else _BELOW
+        (
+            _HIDE
+            if value >= hide
+            else (_DEMOTE if value >= demote else _BELOW) + (_BLUR if value >= blur else _BELOW)
+        )
+        if value >= start
+        else _BELOW
         for value in probabilities
     ]
 
@@ -94,6 +117,13 @@ def demote_range(level: Level) -> Interval | None:
     if level.demote_from is None:
         return None
     return Interval(level.demote_from, level.hide_from)
+
+
+def blur_range(level: Level) -> Interval | None:
+    """The probabilities that the level blurs, or None when its thresholds blur nothing."""
+    if level.blur_from is None:
+        return None
+    return Interval(level.blur_from, level.hide_from)
 
 
 def curve_range(level: Level) -> Interval | None:

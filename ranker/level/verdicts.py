@@ -10,8 +10,12 @@ blocked              what the level says about ``blocked``
 a state to hide      hidden: failed, not read, no image, unscored, as the level says
 a state to demote    demoted to the floor, the smallest factor there is
 ``demote_from`` on   demoted, by the factor of the probability
+``blur_from`` on     blurred: shown where it is, and marked
+a state to blur      blurred
 anything else        shown
 ===================  ==========================================================================
+
+A demoted document that one of the lines about blur fits is marked as well.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ class Action(StrEnum):
     """What a level does to a document."""
 
     SHOWN = "shown"
+    BLURRED = "blurred"
     DEMOTED = "demoted"
     HIDDEN = "hidden"
 
@@ -41,6 +46,7 @@ class Rule(StrEnum):
     BLOCKED = "override_block"
     HIDE_FROM = "hide_from"
     DEMOTE_FROM = "demote_from"
+    BLUR_FROM = "blur_from"
     UNSCORED = "unscored"
     FAILED = "failed"
     NOT_READ = "not_read"
@@ -50,10 +56,17 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What happens to a document, and which part of the level said so."""
+    """What happens to a document, and which part of the level said so.
+
+    Attributes:
+        action: what happens to it.
+        rule: which part of the level said so.
+        blur: whether it is to be blurred, as a demoted document can be, too.
+    """
 
     action: Action
     rule: Rule
+    blur: bool = False
 
     @property
     def by_probability(self) -> bool:
@@ -72,23 +85,28 @@ def verdict(level: Level, state: Set[str], probability: Range) -> Verdict:
     if "allowed" in state:
         return Verdict(Action.SHOWN, Rule.ALLOWED)
     if "blocked" in state:
-        return Verdict(_ACTIONS[level.blocked], Rule.BLOCKED)
-    if probability is Range.HIDE:
-        return Verdict(Action.HIDDEN, Rule.HIDE_FROM)
-    for treatment in (Treatment.HIDE, Treatment.DEMOTE):
-        for name in level.treats(treatment):
-            if name in state:
-                return Verdict(_ACTIONS[treatment], Rule(name))
-    if probability is Range.DEMOTE:
-        return Verdict(Action.DEMOTED, Rule.DEMOTE_FROM)
-    for name in level.treats(Treatment.SHOW):
-        if name in state:
-            return Verdict(Action.SHOWN, Rule(name))
-    return Verdict(Action.SHOWN, Rule.BELOW_THRESHOLDS)
+        return Verdict(_ACTIONS[level.blocked], Rule.BLOCKED, blur=level.blocked is Treatment.BLUR)
+
+    def by_state(treatment: Treatment) -> Rule | None:
+        names = (name for name in level.treats(treatment) if name in state)
+        return next(map(Rule, names), None)
+
+    hiding = Rule.HIDE_FROM if probability is Range.HIDE else by_state(Treatment.HIDE)
+    if hiding is not None:
+        return Verdict(Action.HIDDEN, hiding)
+    blurring = Rule.BLUR_FROM if probability.blurs else by_state(Treatment.BLUR)
+    blur = blurring is not None
+    demoting = by_state(Treatment.DEMOTE) or (Rule.DEMOTE_FROM if probability.demotes else None)
+    if demoting is not None:
+        return Verdict(Action.DEMOTED, demoting, blur)
+    if blurring is not None:
+        return Verdict(Action.BLURRED, blurring, blur)
+    return Verdict(Action.SHOWN, by_state(Treatment.SHOW) or Rule.BELOW_THRESHOLDS)
 
 
 _ACTIONS = {
     Treatment.SHOW: Action.SHOWN,
+    Treatment.BLUR: Action.BLURRED,
     Treatment.DEMOTE: Action.DEMOTED,
     Treatment.HIDE: Action.HIDDEN,
 }

@@ -157,12 +157,19 @@ class Policy(BaseModel):
                     f"(by {key}); list levels from loosest to strictest and hide no less in "
                     "each next one",
                 )
+            if key := level.blurs_less_than(looser):
+                yield (
+                    ("levels", name, key),
+                    f"level {name!r} neither blurs nor hides documents that the looser level "
+                    f"{looser_name!r} blurs (by {key}); list levels from loosest to strictest, and "
+                    "blur or hide no less in each next one",
+                )
         for name, level in self.levels.items() if self.overrides else ():
-            if level.blocked is Treatment.DEMOTE:
+            if level.blocked in (Treatment.BLUR, Treatment.DEMOTE):
                 yield (
                     ("levels", name, "blocked"),
-                    "overrides that are kept outside of the documents can hide and not demote; "
-                    "say 'hide' or 'show', or leave out 'overrides'",
+                    "overrides that are kept outside of the documents can hide, not blur nor "
+                    "demote; say 'hide' or 'show', or leave out 'overrides'",
                 )
         for position, rule in enumerate(self.contexts):
             here = ("contexts", position)
@@ -198,8 +205,8 @@ class Policy(BaseModel):
             f"{shortest(margin)} of the model, below which probabilities are not exact; raise the "
             "threshold, or score with a model of a lower margin or without a first pass"
             for name, level in self.levels.items()
-            for key in ("demote_from", "hide_from")
-            if (value := getattr(level, key)) is not None and value <= as_probability(margin)
+            for key, value in level.thresholds.items()
+            if value <= as_probability(margin)
         ]
 
     def _attribute_faults(self, name: str, values: tuple[str, ...]) -> Iterator[str]:

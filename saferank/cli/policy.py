@@ -174,10 +174,11 @@ def _text(value: Any) -> str:
 
 def _levels(policy: Policy) -> Table:
     kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
-    columns = ("level", "demotes from", "hides from", *(kind.replace("_", " ") for kind in kinds))
+    starts = ("blurs from", "demotes from", "hides from")
+    columns = ("level", *starts, *(kind.replace("_", " ") for kind in kinds))
     table = Table(*columns, title="levels, loosest first", title_justify="left")
     for name, level in policy.levels.items():
-        thresholds = (_number(level.demote_from), _number(level.hide_from))
+        thresholds = map(_number, (level.blur_from, level.demote_from, level.hide_from))
         treatments = (str(Treatment(getattr(level, kind))) for kind in kinds)
         table.add_row(name, *thresholds, *treatments)
     return table

@@ -96,7 +96,7 @@ def _print(response: Json, console: Console) -> None:
             f"{hit['_score']:.4g}",
             "-" if told["probability"] is None else f"{told['probability']:.3f}",
             f"{told['factor']:.3g}",
-            told["action"],
+            told["action"] + (", blurred" if told["blur"] and told["action"] != "blurred" else ""),
             told["rule"].replace("_", " "),
             Text(_summary_of(hit.get("_source", {})), no_wrap=True, overflow="ellipsis"),
         )

@@ -15,12 +15,14 @@ from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
 from saferank.ranker import Policy, load_policy
+from saferank.ranker.level.verdicts import Action
 from saferank.settings import get_settings
 
 if TYPE_CHECKING:
     from saferank.calibration.what_if import Near, Outcome, WhatIf
 
 _WIDTH = 40
+_ACTIONS = tuple(map(str, Action))
 
 
 def what_if(
@@ -35,7 +37,7 @@ def what_if(
         int, typer.Option(min=0, max=100, help="Documents to name on each side of a threshold.")
     ] = 3,
 ) -> None:
-    """Count what a policy would show, demote and hide, before it goes live."""
+    """Count what a policy would show, blur, demote and hide, before it goes live."""
     from saferank.calibration.what_if import near_thresholds
     from saferank.calibration.what_if import what_if as count
 
@@ -73,7 +75,7 @@ def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
 
 def _outcomes(found: WhatIf) -> Table:
     table = Table("#", "request", "level", title="what becomes of them", title_justify="left")
-    for name in ("shown", "demoted", "hidden", *(["change"] if found.compared else [])):
+    for name in (*_ACTIONS, *(["change"] if found.compared else [])):
         table.add_column(name, justify="right")
     if found.compared:
         table.add_column("changes")
@@ -87,7 +89,10 @@ def _outcomes(found: WhatIf) -> Table:
 
 
 def _numbers(one: Outcome) -> list[str]:
-    return [f"{count:,}" for count in one.now.values()]
+    cells = {str(action): f"{count:,}" for action, count in one.now.items()}
+    if also := one.blurred - one.now[Action.BLURRED]:
+        cells[Action.DEMOTED] += f" ({also:,} blurred)"
+    return [cells[name] for name in _ACTIONS]
 
 
 def _changes(one: Outcome) -> str:
@@ -95,16 +100,20 @@ def _changes(one: Outcome) -> str:
         return "the other policy refuses such a request"
     changes = [f"{was} → {now}: {count:,}" for (was, now), count in sorted(one.changed.items())]
     level = [] if one.before == one.level else [f"level {one.before} → {one.level}"]
-    return "\n".join([*level, *changes]) or "none"
+    blur = (
+        []
+        if one.blurred == one.blurred_before
+        else [f"to be blurred: {one.blurred_before:,} → {one.blurred:,}"]
+    )
+    return "\n".join([*level, *changes, *blur]) or "none"
 
 
 def _histogram(found: WhatIf, policy: Policy) -> Iterator[str]:
     """A bar for each range of probabilities, with the thresholds where they begin."""
     marks: dict[float, list[str]] = {}
     for name, level in policy.levels.items():
-        for key in ("demote_from", "hide_from"):
-            if (threshold := getattr(level, key)) is not None:
-                marks.setdefault(threshold, []).append(f"{key} of {name}")
+        for key, threshold in level.thresholds.items():
+            marks.setdefault(threshold, []).append(f"{key} of {name}")
     most = max(found.histogram.values(), default=0)
     bounds = sorted({*found.histogram, *marks})
     for bound in bounds:

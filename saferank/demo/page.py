@@ -23,7 +23,8 @@ class Row:
         name: id of the document.
         title: its title.
         probability: as stored, or None.
-        action: ``shown``, ``demoted`` or ``hidden``.
+        action: ``shown``, ``blurred``, ``demoted`` or ``hidden``.
+        blur: whether it is to be blurred, as a demoted one can be, too.
         why: the reason in words.
         factor: what the relevance was multiplied by; None when hidden.
         score: the resulting score; None when hidden.
@@ -35,6 +36,7 @@ class Row:
     title: str
     probability: float | None
     action: str
+    blur: bool
     why: str
     factor: float | None
     score: float | None
@@ -62,6 +64,11 @@ class Column:
     def demoted(self) -> int:
         """How many hits were demoted."""
         return sum(row.action == "demoted" for row in self.hits)
+
+    @property
+    def blurred(self) -> int:
+        """How many hits were blurred, demoted ones among them."""
+        return sum(row.blur for row in self.hits)
 
 
 @dataclass(frozen=True, slots=True)

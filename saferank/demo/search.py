@@ -48,6 +48,7 @@ def _column(
             title=hit["_source"]["title"],
             probability=explanation.probability,
             action=str(explanation.action),
+            blur=explanation.blur,
             why=_why(explanation),
             factor=explanation.factor,
             score=hit["_score"] if hit["_id"] in ranks else None,
@@ -68,20 +69,17 @@ def _column(
 
 
 def _why(explanation: Explanation) -> str:
-    if explanation.rule in ("demote_from", "hide_from"):
+    if explanation.rule in ("blur_from", "demote_from", "hide_from"):
         threshold = explanation.to_dict()[explanation.rule]
         return f"{explanation.probability:.4f} ≥ {explanation.rule} {threshold}"
     return str(explanation.rule).replace("_", " ")
 
 
 def _in_words(level: Level) -> str:
-    parts = []
-    if level.demote_from is not None:
-        parts.append(f"demoted from probability {level.demote_from:.3g} on")
-    if level.hide_from is not None:
-        parts.append(f"hidden from {level.hide_from:.3g} on")
-    if not parts:
+    if not level.thresholds:
         return "Everything is shown, in order of relevance."
-    parts.append(f"unscored: {level.unscored}")
-    text = ", ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    parts = [f"{_DONE[key]} from {value:.3g} on" for key, value in level.thresholds.items()]
+    return f"By probability: {', '.join(parts)}; unscored: {level.unscored}."
+
+
+_DONE = {"blur_from": "blurred", "demote_from": "demoted", "hide_from": "hidden"}

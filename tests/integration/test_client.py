@@ -15,6 +15,7 @@ from elasticsearch.helpers import async_bulk, bulk, parallel_bulk, scan
 from saferank.errors import ConfigurationError, ContextError, MappingError, UnsafeRequest
 from saferank.mappings import template
 from saferank.ranker import AsyncSafeSearch, Policy, SafeSearch, load_policy, protect
+from saferank.ranker.alias import alias_filter
 
 INDEX = "test-safe-client"
 BARE = "test-safe-client-bare"
@@ -195,9 +196,11 @@ def test_what_was_done_is_told_by_numbers_too(search: Search_) -> None:
     told = {hit["_id"]: hit["saferank"] for hit in response["hits"]["hits"]}
     assert told["medium"] == {
         "action": "demoted",
+        "blur": False,
         "rule": "demote_from",
         "factor": pytest.approx(0.1**0.5),
         "probability": 0.5,
+        "blur_from": None,
         "demote_from": 0.2,
         "hide_from": 0.8,
         "level": "moderate",
@@ -205,6 +208,39 @@ def test_what_was_done_is_told_by_numbers_too(search: Search_) -> None:
     assert told["allowed"]["rule"] == "override_allow"
     assert told["failed"]["rule"] == "failed"
     assert told["unscored"]["probability"] is None
+
+
+def test_blurred_hits_stay_where_they_are_and_are_marked(node: Elasticsearch) -> None:
+    blurring = load_policy("""\
+version: 1
+levels:
+  off:      {}
+  blurred:  {blur_from: 0.5, unscored: blur, failed: show}
+  moderate: {blur_from: 0.3, demote_from: 0.2, hide_from: 0.8, unscored: hide}
+contexts: [{level: moderate}]
+""")
+    body = {"query": QUERY, "size": 20}
+    answers = {
+        level: SafeSearch(node, blurring).at_level(level).search(index=INDEX, body=body)
+        for level in blurring.levels
+    }
+    kept = [(hit["_id"], hit["_score"]) for hit in answers["off"]["hits"]["hits"]]
+    assert [(hit["_id"], hit["_score"]) for hit in answers["blurred"]["hits"]["hits"]] == kept
+    actions = {
+        level: {hit["_id"]: hit["saferank"]["action"] for hit in answer["hits"]["hits"]}
+        for level, answer in answers.items()
+    }
+    blurred = {name for name, action in actions["blurred"].items() if action == "blurred"}
+    assert blurred == {"medium", "high", "unscored"}
+    assert actions["moderate"]["medium"] == actions["moderate"]["edge"] == "demoted"
+    blur = {hit["_id"] for hit in answers["moderate"]["hits"]["hits"] if hit["saferank"]["blur"]}
+    assert blur == {"medium"}
+    counts = {level: answer["saferank"]["blurred"] for level, answer in answers.items()}
+    assert counts == {"off": 0, "blurred": 3, "moderate": 1}
+    read = SafeSearch(node, blurring).at_level("blurred").get(index=INDEX, id="high")
+    assert read["saferank"]["blur"] is True
+    alias = alias_filter(blurring.decision_for("blurred"))
+    assert alias == alias_filter(blurring.decision_for("off"))
 
 
 def test_demoted_documents_come_after_equals(search: Search_) -> None:

@@ -205,9 +205,13 @@ def decisions(draw: st.DrawFn) -> Decision:
     thresholds = st.none() | st.floats(0, 1, width=32) | st.sampled_from([0.2, 0.5, 0.8])
     start, end = draw(thresholds), draw(thresholds)
     assume(start is None or end is None or np.float32(start) < np.float32(end))
-    treatments = st.sampled_from(["show", "demote", "hide"])
+    blur = draw(thresholds)
+    if None not in (blur, end) and np.float32(blur) >= np.float32(end):
+        blur = None
+    treatments = st.sampled_from(["show", "blur", "demote", "hide"])
     kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
-    rules = Level(demote_from=start, hide_from=end, **{kind: draw(treatments) for kind in kinds})
+    treated = {kind: draw(treatments) for kind in kinds}
+    rules = Level(blur_from=blur, demote_from=start, hide_from=end, **treated)
     curve = draw(st.sampled_from(sorted(CURVES)))
     floor = draw(st.floats(0.001, 1))
     demotion = Demotion(curve=curve, floor=floor)
@@ -253,7 +257,12 @@ def test_an_unknown_decision_blocks_at_every_level(node: Elasticsearch, policy: 
     assert set(ALL) - set(found) == {"blocked", "both", "BLOCK", "ALLOW", "decided_by_nothing"}
 
 
-HARDER = {"show": ("show", "demote", "hide"), "demote": ("demote", "hide"), "hide": ("hide",)}
+HARDER = {
+    "show": ("show", "blur", "demote", "hide"),
+    "blur": ("blur", "hide"),
+    "demote": ("demote", "hide"),
+    "hide": ("hide",),
+}
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])

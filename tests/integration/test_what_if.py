@@ -22,13 +22,13 @@ from saferank.mappings.override_index import install_overrides, override
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import Override
 from saferank.ranker import Policy, SafeSearch, load_policy
-from saferank.ranker.level.decision import explain
+from saferank.ranker.level.decision import Explanation, explain
 from saferank.ranker.level.verdicts import Action
 from saferank.settings import get_settings
 
 DOCUMENTS = 1500
 PARTS = [as_float32(number / 20) for number in range(21)]
-TREATMENTS = ("show", "demote", "hide")
+TREATMENTS = ("show", "blur", "demote", "hide")
 
 
 def a_document(draw: random.Random, *, several: bool) -> dict[str, Any]:
@@ -67,7 +67,8 @@ def a_policy(draw: random.Random, extra: str = "") -> Policy:
     low, middle, high = sorted(draw.sample(PARTS, 3))
 
     def treatments(*least: str) -> list[str]:
-        return ["hide" if one == "hide" else draw.choice(TREATMENTS) for one in least]
+        kept = ("hide", "blur")
+        return ["hide" if one in kept else draw.choice(TREATMENTS) for one in least]
 
     loose = treatments(*TREATMENTS[:1] * 3)
     strict = treatments(*loose)
@@ -81,8 +82,8 @@ version: 1
 {extra}
 levels:
   off: {{}}
-  moderate: {{demote_from: {low}, hide_from: {high}, {loose_keys}}}
-  strict: {{demote_from: {low}, hide_from: {middle}, {strict_keys}}}
+  moderate: {{demote_from: {low}, blur_from: {middle}, hide_from: {high}, {loose_keys}}}
+  strict: {{blur_from: {low}, hide_from: {middle}, {strict_keys}}}
 contexts:
   - {{when: {{audience: [child, pupil]}}, level: strict}}
   - {{when: {{audience: adult}}, level: off}}
@@ -90,12 +91,12 @@ contexts:
 """)
 
 
-def actions(client: Elasticsearch, index: str, policy: Policy, level: str) -> dict[str, Action]:
+def told(client: Elasticsearch, index: str, policy: Policy, level: str) -> dict[str, Explanation]:
     """What happens to each document, by looking at it."""
     hits = client.search(index=index, size=DOCUMENTS)["hits"]["hits"]
     records = [hit["_source"]["safety"] for hit in hits]
-    told = explain(records, policy.decision_for(level))
-    return {hit["_id"]: one.action for hit, one in zip(hits, told, strict=True)}
+    found = explain(records, policy.decision_for(level))
+    return {hit["_id"]: one for hit, one in zip(hits, found, strict=True)}
 
 
 def outcome_of(found: WhatIf, level: str) -> Outcome:
@@ -118,14 +119,15 @@ def test_counts_are_what_searches_return_and_what_becomes_of_each_document(
             .at_level(level)
             .search(index=filled, size=0, track_total_hits=True)
         )
-        shown = outcome.now[Action.SHOWN] + outcome.now[Action.DEMOTED]
-        assert searched["hits"]["total"]["value"] == shown
-        now = actions(client, filled, new, level)
-        assert Counter(now.values()) == +Counter(outcome.now)
+        assert searched["hits"]["total"]["value"] == DOCUMENTS - outcome.now[Action.HIDDEN]
+        now = told(client, filled, new, level)
+        assert Counter(one.action for one in now.values()) == +Counter(outcome.now)
         assert outcome.before == level
-        before = actions(client, filled, old, level)
-        changed = Counter((before[id], now[id]) for id in now if before[id] is not now[id])
-        assert outcome.changed == changed
+        before = told(client, filled, old, level)
+        actions = [(before[id].action, now[id].action) for id in now]
+        assert outcome.changed == Counter(pair for pair in actions if pair[0] is not pair[1])
+        assert outcome.blurred == sum(one.blur for one in now.values())
+        assert outcome.blurred_before == sum(one.blur for one in before.values())
 
 
 def test_states_and_the_histogram_are_counts(client: Elasticsearch, filled: str) -> None:
@@ -157,7 +159,7 @@ def test_blocks_outside_of_the_documents_count(
     for level in policy.levels:
         outcome = outcome_of(found, level)
         searched = SafeSearch(client, policy).at_level(level).count(index=filled)["count"]
-        assert outcome.now[Action.SHOWN] + outcome.now[Action.DEMOTED] == searched
+        assert found.documents - outcome.now[Action.HIDDEN] == searched
     assert found.states["overridden"] >= before.states["overridden"]
     without = a_policy(random.Random(3))
     compared = what_if(client, filled, policy, without)

@@ -70,9 +70,11 @@ def test_the_dictionary_has_short_numbers() -> None:
     (found,) = explain([{"probability": 0.3}], Decision(level_name="moderate", level=MIXED))
     assert found.to_dict() == {
         "action": "demoted",
+        "blur": False,
         "rule": "demote_from",
         "factor": pytest.approx(0.1 ** (1 / 6), rel=1e-6),
         "probability": 0.3,
+        "blur_from": None,
         "demote_from": 0.2,
         "hide_from": 0.8,
         "level": "moderate",

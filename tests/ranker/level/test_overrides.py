@@ -57,10 +57,11 @@ def test_a_level_that_shows_what_is_blocked_needs_none() -> None:
     assert stop.value.value is decision
 
 
-def test_a_level_that_demotes_what_is_blocked_is_refused() -> None:
-    with pytest.raises(PolicyError, match=r"line 4: .*can hide and not demote"):
+@pytest.mark.parametrize("treatment", ["blur", "demote"])
+def test_a_level_that_does_not_hide_what_is_blocked_is_refused(treatment: str) -> None:
+    with pytest.raises(PolicyError, match=r"line 4: .*can hide, not blur nor demote"):
         load_policy(
-            "version: 1\noverrides: kept\nlevels:\n  off: {blocked: demote}\n"
+            f"version: 1\noverrides: kept\nlevels:\n  off: {{blocked: {treatment}}}\n"
             "contexts: [{level: off}]\n"
         )
 

@@ -62,6 +62,24 @@ def test_numbers_and_intervals_agree(values: list[float], one: float, other: flo
         assert (found == Range.DEMOTE) == lies_in(demote_range(level), value)
 
 
+@given(
+    st.lists(st.floats(0, 1, width=32)),
+    st.none() | st.floats(0, 0.5, width=32),
+    st.none() | st.floats(0, 0.5, width=32),
+    st.none() | st.floats(0.75, 1, width=32),
+)
+def test_blur_and_demotion_are_told_apart(
+    values: list[float], blur: float | None, demote: float | None, hide: float | None
+) -> None:
+    level = Level(blur_from=blur, demote_from=demote, hide_from=hide, unscored="show")
+    values += [value for value in (blur, demote, hide) if value is not None]
+    for value, found in zip(values, map(Range, ranges_of(values, level)), strict=True):
+        hidden = hide is not None and value >= hide
+        assert (found is Range.HIDE) == hidden
+        assert found.blurs == (not hidden and blur is not None and value >= blur)
+        assert found.demotes == (not hidden and demote is not None and value >= demote)
+
+
 def test_the_condition_of_esql_is_the_opposite_of_the_interval() -> None:
     assert Interval(0.25).esql_outside("a.b") == "(a.b >= 0 AND a.b < 0.25)"
 

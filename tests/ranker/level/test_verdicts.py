@@ -107,8 +107,20 @@ def test_a_probability_of_another_model_does_not_count() -> None:
     assert judge(records, Level(hide_from=0.8, unscored="show"), model="new") == [SHOWN, HIDDEN]
 
 
-ACTIONS = {"show": Action.SHOWN, "demote": Action.DEMOTED, "hide": Action.HIDDEN}
+ACTIONS = {
+    "show": Action.SHOWN,
+    "blur": Action.BLURRED,
+    "demote": Action.DEMOTED,
+    "hide": Action.HIDDEN,
+}
 TREATMENTS = tuple(ACTIONS)
+HARDNESS = {
+    Range.BELOW: 0,
+    Range.BLUR: 1,
+    Range.DEMOTE: 2,
+    Range.DEMOTE_AND_BLUR: 2,
+    Range.HIDE: 3,
+}
 
 
 @pytest.mark.parametrize("kind", ["unscored", "failed", "not_read", "no_image"])
@@ -118,13 +130,52 @@ def test_of_a_state_and_a_probability_the_harder_holds(kind: str, treatment: str
     treatments = {**dict.fromkeys(others, "show"), kind: treatment}
     rules = Level(demote_from=0.2, hide_from=0.8, **treatments)
     actions = list(ACTIONS.values())
-    for probability in Range:
+    for probability, hardness in HARDNESS.items():
         found = verdict(rules, {kind}, probability)
-        assert found.action is actions[max(TREATMENTS.index(treatment), probability)]
+        state = TREATMENTS.index(treatment)
+        assert found.action is actions[max(state, hardness)]
         # The floor is the smallest factor, so it is the state that is named.
-        by_probability = probability is Range.HIDE or probability > TREATMENTS.index(treatment)
+        equal_by_probability = found.action in (Action.HIDDEN, Action.BLURRED)
+        by_probability = hardness > state or (hardness == state and equal_by_probability)
         assert (found.rule == kind) is not by_probability
         assert found.by_probability is (found.action is Action.DEMOTED and by_probability)
+
+
+def test_what_is_demoted_can_be_blurred_as_well_and_what_is_hidden_is_not() -> None:
+    rules = Level(blur_from=0.5, demote_from=0.2, hide_from=0.8, unscored="demote", not_read="blur")
+    records: list[dict[str, Any]] = [
+        {"probability": 0.3},
+        {"probability": 0.5},
+        {"probability": 0.8},
+        {"status": "failed"},
+        {"status": "failed", "probability": 0.6},
+        {"status": "not_read", "probability": 0.3},
+        {"status": "not_read", "probability": 0.1},
+        {"status": ["failed", "not_read"]},
+        {"probability": 0.6, "override": "allow"},
+    ]
+    told = [
+        (found.action, found.blur, found.rule)
+        for found in explain(records, Decision(level_name="x", level=rules))
+    ]
+    assert told == [
+        ("demoted", False, "demote_from"),
+        ("demoted", True, "demote_from"),
+        ("hidden", False, "hide_from"),
+        ("demoted", False, "failed"),
+        ("demoted", True, "failed"),
+        ("demoted", True, "demote_from"),
+        ("blurred", True, "not_read"),
+        ("demoted", True, "failed"),
+        ("shown", False, "override_allow"),
+    ]
+
+
+def test_what_is_blurred_keeps_its_relevance() -> None:
+    rules = Level(blur_from=0.2, demote_from=0.5, unscored="blur", blocked="blur")
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    records: list[dict[str, Any]] = [{"probability": below}, {}, {"override": "block"}]
+    assert judge(records, rules) == [(Action.BLURRED, 1)] * 3
 
 
 @pytest.mark.parametrize("treatments", list(product(TREATMENTS, repeat=2)))
@@ -146,3 +197,4 @@ def test_a_persons_decision_is_the_only_thing_that_counts() -> None:
         assert (allowed.action, allowed.rule) == (Action.SHOWN, Rule.ALLOWED)
         blocked = verdict(rules, {*state, "blocked"}, probability)
         assert (blocked.action, blocked.rule) == (ACTIONS[treatment], Rule.BLOCKED)
+        assert (allowed.blur, blocked.blur) == (False, treatment == "blur")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -350,10 +351,12 @@ def test_equal_requests_share_one_decision(policy: Policy) -> None:
 thresholds = st.none() | st.floats(0, 1, width=32)
 KINDS = ("unscored", "failed", "not_read", "no_image", "blocked")
 levels = st.builds(
-    lambda hide, treatments: Level(
+    lambda hide, blur, treatments: Level(
         hide_from=hide,
+        blur_from=None if None not in (blur, hide) and blur >= hide else blur,
         **dict(zip(KINDS, treatments, strict=True)),
     ),
+    thresholds,
     thresholds,
     st.tuples(*[st.sampled_from(Treatment)] * len(KINDS)),
 )
@@ -374,6 +377,26 @@ def test_levels_are_in_order_exactly_when_hiding_only_grows(looser: Level, stric
         for state in product(probabilities, kinds)
     )
     assert (stricter.hides_less_than(looser) is None) == grows
+
+
+@given(levels, levels)
+def test_levels_are_in_order_exactly_when_what_is_plain_only_shrinks(
+    looser: Level, stricter: Level
+) -> None:
+    def treated(level: Level, probability: float | None, kind: str | None, how: Treatment) -> bool:
+        start = level.hide_from if how is Treatment.HIDE else level.blur_from
+        over = None not in (probability, start) and probability >= start
+        return over or (kind is not None and getattr(level, kind) is how)
+
+    def covered(level: Level, *state: Any) -> bool:
+        return any(treated(level, *state, how) for how in (Treatment.BLUR, Treatment.HIDE))
+
+    bounds = {bound for level in (looser, stricter) for bound in level.thresholds.values()}
+    shrinks = all(
+        covered(stricter, *state) or not treated(looser, *state, Treatment.BLUR)
+        for state in product(bounds | {None, 1.0}, (None, *KINDS))
+    )
+    assert (stricter.blurs_less_than(looser) is None) == shrinks
 
 
 def test_a_rule_that_is_never_reached_does_not_hide_a_missing_last_one() -> None:

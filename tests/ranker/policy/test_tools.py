@@ -138,6 +138,7 @@ def test_the_schema_describes_what_the_file_may_hold() -> None:
     assert {option["type"] for option in rule["anyOf"]} == {"string", "array"}
     level = schema["$defs"]["Level"]["properties"]
     assert set(level) == {
-        *("demote_from", "hide_from", "unscored", "failed", "not_read", "no_image", "blocked"),
+        *("blur_from", "demote_from", "hide_from"),
+        *("unscored", "failed", "not_read", "no_image", "blocked"),
     }
-    assert schema["$defs"]["Treatment"]["enum"] == ["show", "demote", "hide"]
+    assert schema["$defs"]["Treatment"]["enum"] == ["show", "blur", "demote", "hide"]

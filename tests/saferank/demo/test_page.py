@@ -6,20 +6,23 @@ from PIL import Image
 
 from saferank.demo.page import Column, Credit, Row, render
 
-SHOWN = Row("b", "Second <title>", 0.01, "shown", "", 1.0, 4.0, 1, 2)
-DEMOTED = Row("a", "First", 0.05, "demoted", "probability 0.05 ≥ demote_from 0.02", 0.4, 2.0, 2, 1)
-HIDDEN = Row("c", "Third", 0.4, "hidden", "probability 0.4 ≥ hide_from 0.2", None, None, None, 3)
+SHOWN = Row("b", "Second <title>", 0.01, "shown", False, "", 1.0, 4.0, 1, 2)
+WHY = "probability 0.05 ≥ demote_from 0.02"
+DEMOTED = Row("a", "First", 0.05, "demoted", True, WHY, 0.4, 2.0, 2, 1)
+BLURRED = Row("d", "Fourth", 0.01, "blurred", True, "unscored", 1.0, 1.0, 3, 4)
+WHY_NOT = "probability 0.4 ≥ hide_from 0.2"
+HIDDEN = Row("c", "Third", 0.4, "hidden", False, WHY_NOT, None, None, None, 3)
 
 
 def _page() -> str:
     return render(
         query="red & warm",
-        columns=[Column("moderate", "rules", 0.02, 0.2, (SHOWN, DEMOTED), (HIDDEN,))],
+        columns=[Column("moderate", "rules", 0.02, 0.2, (SHOWN, DEMOTED, BLURRED), (HIDDEN,))],
         credits=[
             Credit(row.name, row.title, "somebody", "CC0", row.probability)
-            for row in (SHOWN, DEMOTED, HIDDEN)
+            for row in (SHOWN, DEMOTED, BLURRED, HIDDEN)
         ],
-        pictures={name: Image.new("RGB", (40, 30), "red") for name in "abc"},
+        pictures={name: Image.new("RGB", (40, 30), "red") for name in "abcd"},
         policy="levels: {}",
         facts={"Model": "m"},
     )
@@ -28,22 +31,23 @@ def _page() -> str:
 def test_it_needs_nothing_from_elsewhere() -> None:
     page = _page()
     assert not re.search(r"https?://|<script|<link|@import", page)
-    assert re.findall(r"url\(([^),]+)", page) == ["data:image/webp;base64"] * 3
+    assert re.findall(r"url\(([^),]+)", page) == ["data:image/webp;base64"] * 4
 
 
 def test_hits_are_in_ranked_order_and_say_what_happened() -> None:
-    hits = re.findall(r'<li class="hit (\w+)">\s*<span class="rank">(\d+)</span>', _page())
-    assert hits == [("shown", "1"), ("demoted", "2")]
+    hits = re.findall(r'<li class="hit ([\w ]+)">\s*<span class="rank">(\d+)</span>', _page())
+    assert hits == [("shown", "1"), ("demoted blur", "2"), ("blurred blur", "3")]
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", _page()))
-    assert "2 hits 1 demoted 1 hidden" in page
-    assert "demoted × 0.40 , was 1: probability 0.05 ≥ demote_from 0.02" in page
+    assert "3 hits 2 blurred 1 demoted 1 hidden" in page
+    assert "demoted × 0.40 , was 1, blurred: probability 0.05 ≥ demote_from 0.02" in page
+    assert "Fourth 0.0100 blurred: unscored" in page
     assert "Second &lt;title&gt; 0.0100 shown, up from 2" in page
     assert "Hidden at this level Third 0.4000 was 3: probability 0.4 ≥ hide_from 0.2" in page
 
 
 def test_bars_and_ticks_share_one_scale() -> None:
     bars = re.findall(r'<i style="width:([\d.]+)%"></i><b style="left:([\d.]+)%">', _page())
-    assert bars == [("2.50", "5.00"), ("12.50", "5.00"), ("100.00", "5.00")]
+    assert bars == [(width, "5.00") for width in ("2.50", "12.50", "2.50", "100.00")]
 
 
 def test_text_is_escaped() -> None:

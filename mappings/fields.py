@@ -20,6 +20,7 @@ class SafetyFields:
         override_root: the object field that holds the human decisions, when it is another one.
             During the roll-out of a new model, scores live in a second object while the
             decisions stay where people make them.
+        matches: whether a decision about a copy of a document's image counts for the document.
     """
 
     INDEXER_OWNED: ClassVar[tuple[str, ...]] = (
@@ -29,6 +30,9 @@ class SafetyFields:
         "error",
         "scored_at",
         "images",
+        "digests",
+        "matched",
+        "matched_by",
     )
     """Names that scoring writes, inside ``root``; all others belong to people.
 
@@ -38,6 +42,7 @@ class SafetyFields:
 
     root: str = "safety"
     override_root: str | None = None
+    matches: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> SafetyFields:
@@ -75,6 +80,16 @@ class SafetyFields:
         return f"{self.root}.images"
 
     @property
+    def digests(self) -> str:
+        """A ``keyword``, the SHA-256 of the bytes of each image."""
+        return f"{self.root}.digests"
+
+    @property
+    def matched(self) -> str:
+        """A ``keyword``, ``allow`` or ``block``: what was decided about copies of its images."""
+        return f"{self.root}.matched"
+
+    @property
     def override_object(self) -> str:
         """The object that holds people's decisions."""
         return self.override_root or self.root
@@ -90,6 +105,10 @@ class SafetyFields:
         return f"{self.override_object}.override"
 
     @property
-    def deciding(self) -> tuple[str, str, str, str]:
-        """Probability, model, status and override, which decide what a level does."""
-        return self.probability, self.model, self.status, self.override
+    def deciding(self) -> tuple[str, ...]:
+        """Probability, model, status, override and match, which decide what a level does.
+
+        The match is left out where matches do not count.
+        """
+        always = self.probability, self.model, self.status, self.override
+        return (*always, self.matched) if self.matches else always

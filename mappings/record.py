@@ -16,7 +16,7 @@ from saferank.mappings.float32 import as_probability
 _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
 _LONGEST_REFERENCE = 512
 # Of an image record; they are compared, and sent to servers.
-_TEXTS = ("sha256", "cause", "etag", "last_modified")
+_TEXTS = ("sha256", "cause", "etag", "last_modified", "pdq")
 
 
 class Status(StrEnum):
@@ -72,6 +72,8 @@ class ImageRecord:
         width: of the upright image, in pixels.
         height: of the upright image, in pixels.
         partial: the file ends early, and only what is there was scored.
+        pdq: PDQ hash of its first frame with enough in it to be told from others, 64 hex digits;
+            empty when no frame has, None when none was looked for.
         etag: the server's name for this version of the image, if it gave one.
         last_modified: the server's date of this version, as it was sent.
     """
@@ -88,6 +90,7 @@ class ImageRecord:
     partial: bool = False
     etag: str | None = None
     last_modified: str | None = None
+    pdq: str | None = None
 
     def to_document(self) -> dict[str, Any]:
         """Give the JSON object to store; absent values are left out."""
@@ -104,6 +107,7 @@ class ImageRecord:
             "partial": self.partial or None,
             "etag": self.etag,
             "last_modified": self.last_modified,
+            "pdq": self.pdq,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -136,7 +140,30 @@ class ImageRecord:
             partial=values.get("partial") is True,
             etag=values.get("etag"),
             last_modified=values.get("last_modified"),
+            pdq=values.get("pdq"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A decision that reaches a document because its images are copies of others.
+
+    Attributes:
+        decision: what was decided.
+        known: id of the known picture, or pictures, that it was decided about.
+        distance: bits of 256 in which the PDQ hashes differ; None when the bytes are the same.
+        origin: the list, or the document, by which the picture is known.
+    """
+
+    decision: Override
+    known: str
+    distance: int | None = None
+    origin: str | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object to store; absent values are left out."""
+        values = {"known": self.known, "distance": self.distance, "origin": self.origin}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +174,13 @@ class SafetyRecord:
         model: identity of the model and its preprocessing.
         scored_at: when the images were looked at, with a time zone.
         images: one entry an image, in the document's order.
+        match: what was decided about copies of its images, or None.
     """
 
     model: str
     scored_at: datetime
     images: tuple[ImageRecord, ...]
+    match: Match | None = None
 
     @property
     def statuses(self) -> tuple[Status, ...]:
@@ -196,7 +225,20 @@ class SafetyRecord:
             "error": None if self.error is None else self.error.value,
             "scored_at": self.scored_at.isoformat(timespec="milliseconds"),
             "images": [image.to_document() for image in self.images],
+            **copies_fields(self.images, self.match),
         }
+
+
+def copies_fields(images: Iterable[ImageRecord], match: Match | None) -> dict[str, Any]:
+    """The part of what is stored that finds copies of images, and says what came of it.
+
+    It follows from the images and from what is known by then, so it can be written alone.
+    """
+    return {
+        "digests": list(dict.fromkeys(image.sha256 for image in images if image.sha256)),
+        "matched": None if match is None else match.decision.value,
+        "matched_by": None if match is None else match.to_document(),
+    }
 
 
 @dataclass(frozen=True)

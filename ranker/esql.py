@@ -27,7 +27,8 @@ def where(decision: Decision) -> str:
             "overrides", "ES|QL cannot look at overrides outside of the documents; use a search"
         )
     level, fields = decision.level, decision.fields
-    probability, model, status, override = map(_name, fields.deciding)
+    probability, model, status, override, *matched = map(_name, fields.deciding)
+    decided = f"COALESCE({override}, {matched[0]})" if matched else override
     hides = set(level.treats(Treatment.HIDE))
     counts = f"{probability} IS NOT NULL"
     if decision.model is not None:
@@ -46,8 +47,8 @@ def where(decision: Decision) -> str:
         conditions.append(f"{known} NOT IN ({', '.join(map(json.dumps, statuses))})")
     visible = " AND ".join(conditions) or "true"
     if "blocked" not in hides:
-        return f"({override} IS NOT NULL OR ({visible}))"
-    return f'(COALESCE({override}, "") == "{ALLOW}" OR ({override} IS NULL AND {visible}))'
+        return f"({decided} IS NOT NULL OR ({visible}))"
+    return f'(COALESCE({decided}, "") == "{ALLOW}" OR ({decided} IS NULL AND {visible}))'
 
 
 def _name(path: str) -> str:

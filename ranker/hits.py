@@ -64,6 +64,7 @@ def states_of(
             and type(value := safety.get("probability")) is float
             and 0 <= value <= 1
             and "override" not in safety
+            and safety.get("matched") is None
             and safety.get("status", SCORED) == SCORED
             and (model is None or safety.get("model") == model)
             and (in_source or "fields" not in hit)
@@ -74,7 +75,8 @@ def states_of(
     for number, value in enumerate(values) if None in values else ():
         if value is None:
             hit, record = hits[number], sources[number].get(root, {})
-            if not simple or type(record) is not dict or not (in_source or "fields" not in hit):
+            by_source = simple and fields.matches and (in_source or "fields" not in hit)
+            if not by_source or type(record) is not dict:
                 record = deciding_values(_seen(hit, in_source), fields)
             values[number], codes[number] = state_of(record, model)
     return States(values, codes)
@@ -102,9 +104,12 @@ class _Layout(NamedTuple):
     one_object: bool
 
 
+_KEYS = ("probability", "model", "status", "override", "matched")
+
+
 @lru_cache(maxsize=64)
 def _layout(fields: SafetyFields) -> _Layout:
-    paths = dict(zip(("probability", "model", "status", "override"), fields.deciding, strict=True))
+    paths = dict(zip(_KEYS, fields.deciding, strict=False))
     one_object = "." not in fields.root and fields.override_root in (None, fields.root)
     return _Layout(paths, frozenset(fields.deciding), one_object)
 

@@ -75,6 +75,11 @@ def check_capabilities(answer: Json, fields: SafetyFields) -> frozenset[str]:
     types = types_of(fields.deciding)
     for path in wanted_fields(fields):
         found = answer["fields"].get(path)
+        if path == fields.matched:
+            # An index of an earlier mapping has none, and no document in it is matched.
+            found = {kind: of for kind, of in (found or {}).items() if kind != "unmapped"}
+            if not found:
+                continue
         if path in fields.deciding:
             _check_field(path, types[path], found, indices)
         elif found and "nested" in found:

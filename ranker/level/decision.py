@@ -241,6 +241,7 @@ class Decision:
         parts = [
             self.fields.probability,
             self.fields.override,
+            self.fields.matched if self.fields.matches else "",
             self.model or "",
             self.level.model_dump_json(),
             self.demotion.model_dump_json(),

@@ -3,6 +3,8 @@
 =========  =====================================================================================
 allowed    a person decided that it is shown; nothing else counts
 blocked    a person decided that it is not; nothing else but the level's ``blocked`` counts
+           (either may be said of the document, or of copies of its images, which is its match;
+           what is said of the document itself comes first)
 failed     an image of it has no probability (it may still have one, of its other images)
 not_read   an image of it has none because it is of a kind that is not read; may be failed as well
 no_image   it has no image
@@ -113,10 +115,32 @@ class StateQueries:
         return {"terms": {self.fields.status: list(values)}}
 
     @property
+    def allowed(self) -> list[Query]:
+        """Queries of which a document matches one if it is allowed; it may be blocked as well."""
+        return [self.override(ALLOW), *self._allowed_by_match]
+
+    @property
     def blocked(self) -> list[Query]:
         """Queries of which a document matches one if a person has decided and not allowed it."""
-        other = {"bool": {"filter": [self.decided], "must_not": [self.override(ALLOW)]}}
-        return [self.override(BLOCK), other]
+        overridden = _exists(self.fields.override)
+        other = {"bool": {"filter": [overridden], "must_not": [self.override(ALLOW)]}}
+        by_match: list[Query] = [
+            {"bool": {"filter": [self._matched()], "must_not": [overridden, allowed]}}
+            for allowed in self._allowed_by_match
+        ]
+        return [self.override(BLOCK), other, *by_match]
+
+    @property
+    def _allowed_by_match(self) -> list[Query]:
+        """One query for what copies alone allow, or none where matches do not count."""
+        if not self.fields.matches:
+            return []
+        unless = [self._matched(BLOCK), _exists(self.fields.override)]
+        return [{"bool": {"filter": [self._matched(ALLOW)], "must_not": unless}}]
+
+    def _matched(self, value: str | None = None) -> Query:
+        matched = self.fields.matched
+        return _exists(matched) if value is None else {"term": {matched: value}}
 
     @property
     def blocked_elsewhere(self) -> list[Query]:
@@ -163,11 +187,16 @@ class StateQueries:
     @property
     def decided(self) -> Query:
         """Documents that a person has decided about."""
-        return _exists(self.fields.override)
+        return any_of(self._decided)
+
+    @property
+    def _decided(self) -> list[Query]:
+        overridden = _exists(self.fields.override)
+        return [overridden, self._matched()] if self.fields.matches else [overridden]
 
     def undecided(self, *conditions: Query) -> Query:
         """Documents that meet one of the conditions and that no person has decided about."""
-        return {"bool": {"filter": [any_of(conditions)], "must_not": [self.decided]}}
+        return {"bool": {"filter": [any_of(conditions)], "must_not": self._decided}}
 
     def override(self, value: str) -> Query:
         """Documents with this decision, among others if there are several."""
@@ -198,7 +227,7 @@ class States:
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], model: str | None = None) -> States:
-        """Read states from records with the keys probability, model, status and override.
+        """Read states from records with the keys of ``deciding_values``.
 
         Args:
             records: one a document. A key may be missing, null, a value, or a list of values, as
@@ -221,7 +250,8 @@ def state_of(record: Mapping[str, Any], model: str | None) -> tuple[float | None
 
 
 def _code(row: Mapping[str, Any], *, scored: bool) -> int:
-    status, override = _values(row.get("status")), _values(row.get("override"))
+    status = _values(row.get("status"))
+    override = _values(row.get("override")) or _values(row.get("matched"))
     code = 0
     for name in UNUSUAL:
         if name in status:

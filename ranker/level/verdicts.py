@@ -26,7 +26,7 @@ from enum import StrEnum
 
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.level.states import ALLOW, BLOCK, STATES, StateQueries, any_of, none_of
+from saferank.ranker.level.states import BLOCK, STATES, StateQueries, any_of, none_of
 from saferank.ranker.level.thresholds import Range, hide_range
 
 
@@ -146,8 +146,7 @@ def visible(level: Level, queries: StateQueries) -> Query:
     if not conditions:
         return {"must_not": [*queries.blocked, *queries.blocked_elsewhere]}
     undecided = none_of([*conditions, queries.decided])
-    allowed, blocked = (queries.override(value) for value in (ALLOW, BLOCK))
     return {
-        "filter": [any_of([undecided, allowed])],
-        "must_not": [blocked, *queries.blocked_elsewhere],
+        "filter": [any_of([undecided, *queries.allowed])],
+        "must_not": [queries.override(BLOCK), *queries.blocked_elsewhere],
     }

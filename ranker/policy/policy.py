@@ -111,6 +111,14 @@ class Policy(BaseModel):
         str | None,
         Field(min_length=1, description="index of people's overrides outside of the documents"),
     ] = None
+    matched: Annotated[
+        bool,
+        Field(
+            strict=True,
+            description="whether a decision about a copy of a document's image counts for the "
+            "document, unless a person decided about the document itself",
+        ),
+    ] = True
     levels: Annotated[
         dict[LevelName, Level],
         Field(min_length=1, description="the levels, from loosest to strictest"),
@@ -227,7 +235,7 @@ class Policy(BaseModel):
     @cached_property
     def fields(self) -> SafetyFields:
         """Names of the safety fields."""
-        return SafetyFields(self.field, self.override_field)
+        return SafetyFields(self.field, self.override_field, self.matched)
 
     @cached_property
     def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:

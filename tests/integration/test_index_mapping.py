@@ -31,7 +31,7 @@ def test_add_to_a_live_index_touches_nothing_else(client: Elasticsearch, index_n
     check_index(client, index_name, fields)
     after = client.indices.get_mapping(index=index_name)[index_name]["mappings"]
     assert after["properties"]["media"]["properties"].pop("safety")
-    assert after["_meta"].pop("saferank") == {"version": 2}
+    assert after["_meta"].pop("saferank") == {"version": 3}
     assert after == mappings
 
 
@@ -71,7 +71,7 @@ def test_the_component_template_gives_new_indices_strict_fields(
     install(client, name=name)
     try:
         stored = client.cluster.get_component_template(name=name)["component_templates"][0]
-        assert stored["component_template"]["_meta"]["saferank"] == {"version": 2}
+        assert stored["component_template"]["_meta"]["saferank"] == {"version": 3}
         client.indices.put_index_template(
             name=name, index_patterns=[index_name], composed_of=[name], priority=900
         )
@@ -269,7 +269,7 @@ def test_what_a_reindex_noted_in_the_mapping_stays(client: Elasticsearch, index_
     )
     add_to_index(client, index_name)
     meta = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]
-    assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 2}}
+    assert meta == {"a": 1, "saferank": {"copied_from": "uuid", "version": 3}}
 
 
 def test_an_older_version_leaves_the_fields_of_a_newer_one_alone(
@@ -279,7 +279,7 @@ def test_an_older_version_leaves_the_fields_of_a_newer_one_alone(
     newer = {"mappings": {"_meta": {"saferank": {"version": 9}}}}
     client.cluster.put_component_template(name=name, template=newer, version=9)
     try:
-        with pytest.raises(MappingError, match=r"has version 9 .* knows version 2; update it"):
+        with pytest.raises(MappingError, match=r"has version 9 .* knows version 3; update it"):
             install(client, name=name)
         kept = client.cluster.get_component_template(name=name)["component_templates"][0]
     finally:

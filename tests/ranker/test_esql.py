@@ -18,16 +18,18 @@ PROBABILITIES = (None, 0.0, -0.0, 0.1999999, 0.2, 0.5, 1.0, -1.0, 2.0, -1e-30)
 MODELS = (None, "m", 'other "one"')
 STATUSES = (None, "scored", "failed", "not_read", "no_image", "FAILED", "")
 OVERRIDES = (None, "allow", "block", "BLOCK", "")
+MATCHES = (None, "allow", "block")
 ROWS = [
-    {"probability": p, "model": m, "status": s, "override": o}
-    for p, m, s, o in product(PROBABILITIES, MODELS, STATUSES, OVERRIDES)
+    {"probability": p, "model": m, "status": s, "override": o, "matched": c}
+    for p, m, s, o, c in product(PROBABILITIES, MODELS, STATUSES, OVERRIDES, MATCHES)
 ]
 
 
 def test_the_condition() -> None:
     rules = Level(hide_from=0.5, unscored="hide", failed="show", not_read="hide", no_image="hide")
     assert where(Decision(level_name="x", level=rules)) == (
-        '(COALESCE(safety.override, "") == "allow" OR (safety.override IS NULL AND '
+        '(COALESCE(COALESCE(safety.override, safety.matched), "") == "allow" OR '
+        "(COALESCE(safety.override, safety.matched) IS NULL AND "
         "(NOT (safety.probability IS NOT NULL)"
         " OR (safety.probability >= 0 AND safety.probability < 0.5))"
         " AND (safety.probability IS NOT NULL"
@@ -66,7 +68,7 @@ def test_it_hides_what_the_level_hides(rules: Level, model: str | None) -> None:
         tuple(float(np.float32(v)) if isinstance(v, float) else v for v in row.values())
         for row in ROWS
     ]
-    database.execute("CREATE TABLE rows (probability, model, status, override)")
-    database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", stored)
+    database.execute("CREATE TABLE rows (probability, model, status, override, matched)")
+    database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", stored)
     found = [bool(value) for (value,) in database.execute(f"SELECT {condition} FROM rows")]
     assert found == [item.action != "hidden" for item in explain(ROWS, decision)]

@@ -35,8 +35,13 @@ OWN = {
 
 def test_what_the_application_asks_for_stays_in_the_hits() -> None:
     reader = HitReader.of({**OWN, "docvalue_fields": ["safety.status"]}, SafetyFields())
-    assert reader.asked == ("safety.probability", "safety.model", "safety.override")
-    assert reader.added == ("safety.override",)
+    assert reader.asked == (
+        "safety.probability",
+        "safety.model",
+        "safety.override",
+        "safety.matched",
+    )
+    assert reader.added == ("safety.override", "safety.matched")
     hits = [{"fields": {"safety.probability": [0.5], "safety.override": ["allow"]}}]
     reader.clean(hits)
     assert hits == [{"fields": {"safety.probability": [0.5]}}]
@@ -65,7 +70,9 @@ def test_doc_values_are_read_without_a_look_at_the_source() -> None:
     assert (told["action"], told["rule"]) == ("demoted", "unscored")
 
 
-NOTHING: dict[str, list[Any]] = {"probability": [], "model": [], "status": [], "override": []}
+NOTHING: dict[str, list[Any]] = {
+    key: [] for key in ("probability", "model", "status", "override", "matched")
+}
 
 
 @pytest.mark.parametrize(
@@ -111,10 +118,9 @@ values = st.sampled_from([0.0, 0.5, 1, float("nan"), "0.7", None, [0.2, [0.9]], 
 texts = st.sampled_from(
     [None, "scored", "failed", "not_read", "no_image", "allow", "block", "m", ["m"]]
 )
-parts = st.fixed_dictionaries(
-    {}, optional={"probability": values, "status": texts, "override": texts, "model": texts}
-)
-PATHS = {key: f"safety.{key}" for key in ("probability", "status", "override", "model")}
+TEXTS = ("status", "override", "matched", "model")
+parts = st.fixed_dictionaries({}, optional={"probability": values, **dict.fromkeys(TEXTS, texts)})
+PATHS = {key: f"safety.{key}" for key in ("probability", *TEXTS)}
 sources = st.builds(
     lambda part, dotted: {"safety": part, **{PATHS[key]: value for key, value in dotted.items()}},
     parts | st.just("gone") | st.none() | st.lists(parts, max_size=2),
@@ -126,11 +132,13 @@ doc_values = st.dictionaries(
 hits = st.fixed_dictionaries({}, optional={"_source": sources, "fields": doc_values})
 
 
-@given(st.lists(hits, max_size=5), st.none() | st.just("m"), st.none() | st.booleans())
+@given(
+    st.lists(hits, max_size=5), st.none() | st.just("m"), st.none() | st.booleans(), st.booleans()
+)
 def test_many_hits_are_read_as_one_by_one(
-    found: list[dict[str, Any]], model: str | None, in_source: bool | None
+    found: list[dict[str, Any]], model: str | None, in_source: bool | None, matches: bool
 ) -> None:
-    fields, seen = SafetyFields(), found
+    fields, seen = SafetyFields(matches=matches), found
     if in_source is not None:
         part = "_source" if in_source else "fields"
         seen = [{part: hit.get(part)} for hit in found]

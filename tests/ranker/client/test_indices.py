@@ -42,11 +42,22 @@ def test_the_objects_around_the_fields_are_asked_for_too() -> None:
     fields = SafetyFields("media.safety", "people")
     paths = [f"media.safety.{name}" for name in ("probability", "model", "status")]
     objects = ["media", "media.safety", "people"]
-    assert wanted_fields(fields) == [*paths, "people.override", *objects]
+    deciding = [*paths, "people.override", "media.safety.matched"]
+    assert wanted_fields(fields) == [*deciding, *objects]
     assert definition_parts(fields)[-2:] == [
         "*.mappings.properties.media*",
         "*.mappings.properties.people*",
     ]
+
+
+def test_an_index_of_an_earlier_mapping_needs_no_matches() -> None:
+    capabilities = {path: found for path, found in CAPABILITIES.items() if path != FIELDS.matched}
+    answer = {"indices": ["a"], "fields": capabilities}
+    assert check_capabilities(answer, FIELDS) == {"a"}
+    keyword = CAPABILITIES[FIELDS.override]
+    mixed = {**keyword, "unmapped": {"type": "unmapped", "indices": ["a"]}}
+    answer = {"indices": ["a", "b"], "fields": {**capabilities, FIELDS.matched: mixed}}
+    assert check_capabilities(answer, FIELDS) == {"a", "b"}
 
 
 def test_indices_that_have_the_fields_are_named() -> None:

@@ -21,6 +21,7 @@ FIELDS = {
     "safety.model": KEYWORD,
     "safety.status": KEYWORD,
     "safety.override": KEYWORD,
+    "safety.matched": KEYWORD,
 }
 
 

@@ -17,10 +17,22 @@ from saferank.ranker.level.thresholds import Interval
 from saferank.ranker.level.verdicts import hidden
 
 QUERIES = StateQueries(SafetyFields())
-DECIDED = {"exists": {"field": "safety.override"}}
+OVERRIDDEN = {"exists": {"field": "safety.override"}}
+MATCHED = {"exists": {"field": "safety.matched"}}
+DECIDED = {"bool": {"should": [OVERRIDDEN, MATCHED]}}
 ALLOW = {"term": {"safety.override": "allow"}}
 BLOCK = {"term": {"safety.override": "block"}}
-BLOCKED = [BLOCK, {"bool": {"filter": [DECIDED], "must_not": [ALLOW]}}]
+ALLOW_BY_MATCH = {
+    "bool": {
+        "filter": [{"term": {"safety.matched": "allow"}}],
+        "must_not": [{"term": {"safety.matched": "block"}}, OVERRIDDEN],
+    }
+}
+BLOCKED = [
+    BLOCK,
+    {"bool": {"filter": [OVERRIDDEN], "must_not": [ALLOW]}},
+    {"bool": {"filter": [MATCHED], "must_not": [OVERRIDDEN, ALLOW_BY_MATCH]}},
+]
 EXISTS = {"exists": {"field": "safety.probability"}}
 NEGATIVE = {"range": {"safety.probability": {"lt": -0.0}}}
 BEYOND = {"bool": {"should": [{"range": {"safety.probability": {"gt": 1}}}, NEGATIVE]}}
@@ -57,7 +69,7 @@ UNMAPPED_FAILS = {"terms_set": {"safety.status": NOTHING}}
 
 
 def undecided(condition: dict[str, Any]) -> dict[str, Any]:
-    return {"bool": {"filter": [condition], "must_not": [DECIDED]}}
+    return {"bool": {"filter": [condition], "must_not": [OVERRIDDEN, MATCHED]}}
 
 
 def probability(**bounds: float) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def test_bounds_on_the_probability() -> None:
 
 
 def test_only_scores_of_the_named_model_count() -> None:
-    queries = StateQueries(SafetyFields("a", "people"), "m")
+    queries = StateQueries(SafetyFields("a", "people", matches=False), "m")
     model = {"term": {"a.model": "m"}}
     bounds = [{"range": {"a.probability": bound}} for bound in ({"gte": 0.5}, {"lt": -0.0})]
     counting = [{"bool": {"filter": [bound, model]}} for bound in bounds]
@@ -169,8 +181,9 @@ def test_the_hidden_and_the_visible() -> None:
     conditions = [probability(gte=0.5), NEGATIVE, FAILING]
     decision = Decision(level_name="x", level=rules)
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
+    undecided_or = [*flat(*conditions), OVERRIDDEN, MATCHED]
     assert decision.visible == {
-        "filter": [either({"bool": {"must_not": [*flat(*conditions), DECIDED]}}, ALLOW)],
+        "filter": [either({"bool": {"must_not": undecided_or}}, ALLOW, ALLOW_BY_MATCH)],
         "must_not": [BLOCK, UNMAPPED_FAILS],
     }
 
@@ -267,6 +280,32 @@ def test_an_unknown_status_counts_as_failed(status: object, state: str | None) -
 def test_a_decision_that_is_not_allow_blocks(override: object, state: str | None) -> None:
     states = States.of([{"probability": 0.01, "override": override}])
     assert list(states.codes) == [STATES[state] if state else 0]
+
+
+@pytest.mark.parametrize(
+    ("override", "matched", "state"),
+    [
+        (None, "block", "blocked"),
+        (None, "allow", "allowed"),
+        ("allow", "block", "allowed"),
+        ("block", "allow", "blocked"),
+        (None, ["allow", "block"], "blocked"),
+        (None, "else", "blocked"),
+        ([None], "block", "blocked"),
+        (None, [None], None),
+    ],
+)
+def test_what_is_said_of_the_document_comes_before_its_match(
+    override: object, matched: object, state: str | None
+) -> None:
+    record = {"probability": 0.01, "override": override, "matched": matched}
+    assert list(States.of([record]).codes) == [STATES[state] if state else 0]
+
+
+def test_matches_need_not_count() -> None:
+    fields = SafetyFields(matches=False)
+    assert "safety.matched" not in str(hidden(Level(), StateQueries(fields)))
+    assert fields.deciding == SafetyFields().deciding[:-1]
 
 
 def test_of_several_probabilities_the_highest_counts() -> None:

@@ -41,10 +41,20 @@ def test_hidden_documents_are_excluded_beside_the_query(hiding: Decision) -> Non
                                         {"range": {"safety.probability": {"gte": 0.5}}},
                                         {"range": {"safety.probability": {"lt": -0.0}}},
                                         {"exists": {"field": "safety.override"}},
+                                        {"exists": {"field": "safety.matched"}},
                                     ]
                                 }
                             },
                             {"term": {"safety.override": "allow"}},
+                            {
+                                "bool": {
+                                    "filter": [{"term": {"safety.matched": "allow"}}],
+                                    "must_not": [
+                                        {"term": {"safety.matched": "block"}},
+                                        {"exists": {"field": "safety.override"}},
+                                    ],
+                                }
+                            },
                         ],
                     }
                 }

@@ -13,14 +13,13 @@ it changes, so who is taken out of it is out at once.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import re
 import secrets
 import threading
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +27,6 @@ from pathlib import Path
 from saferank.errors import ConfigurationError
 
 _NAME = re.compile(r"[\w.@+ -]{1,100}")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Role(StrEnum):
@@ -156,15 +154,3 @@ def add_person(path: Path, name: str, role: Role, *, with_token: bool = True) ->
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
     return token
-
-
-def comes_from(address: str | None, networks: Sequence[Network]) -> bool:
-    """Whether a request comes from one of these networks."""
-    if address is None:
-        return False
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return any((mapped or parsed) in network for network in networks)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import (
+    AsyncElasticsearch,
     AuthenticationException,
     AuthorizationException,
     BadRequestError,
@@ -21,6 +22,8 @@ from elasticsearch import (
 
 from saferank.errors import ConfigurationError, ServiceUnavailable
 from saferank.settings import Settings, shown
+
+Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 
 
 def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
@@ -33,6 +36,24 @@ def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
     Raises:
         ConfigurationError: they cannot be used, or not together.
     """
+    return _connected(Elasticsearch, settings, timeout)
+
+
+def connect_async(settings: Settings, *, timeout: float, connections: int) -> AsyncElasticsearch:
+    """The same for an asynchronous client; it needs the extra ``async``.
+
+    Args:
+        settings: see ``connect``.
+        timeout: see ``connect``.
+        connections: most that are open at once.
+
+    Raises:
+        ConfigurationError: see ``connect``.
+    """
+    return _connected(AsyncElasticsearch, settings, timeout, connections_per_node=connections)
+
+
+def _connected(kind: type[Client], settings: Settings, timeout: float, **more: Any) -> Client:
     key, password = settings.elasticsearch_api_key, settings.elasticsearch_password
     user, authorities = settings.elasticsearch_user, settings.elasticsearch_ca_certs
     if (user is None) is not (password is None):
@@ -41,13 +62,14 @@ def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
             "both, or an API key instead"
         )
     try:
-        return Elasticsearch(
+        return kind(
             settings.elasticsearch_url,
             api_key=None if key is None else key.get_secret_value(),
             basic_auth=(user, password.get_secret_value()) if user and password else None,
             ca_certs=DEFAULT if authorities is None else str(authorities),
             request_timeout=timeout,
             max_retries=0,
+            **more,
         )
     except (ValueError, OSError) as error:
         raise ConfigurationError(

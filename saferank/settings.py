@@ -272,6 +272,62 @@ class ReviewSettings(BaseModel):
         return self
 
 
+class GatewaySettings(BaseModel):
+    """Who may ask the gateway, and how much at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    callers: Annotated[
+        Path | None,
+        Field(description="file of the callers that it knows; without it, it knows nobody"),
+    ] = None
+    require_caller: Annotated[
+        bool,
+        Field(
+            description="refuse callers that it does not know, instead of answering them at the "
+            "strictest level that a rule of the policy gives"
+        ),
+    ] = False
+    max_body: Annotated[
+        PositiveInt, Field(description="most bytes of a request's body, also once unpacked")
+    ] = 10 * 1024 * 1024
+    timeout: Annotated[
+        PositiveFloat,
+        Field(description="seconds for a call, all its requests to Elasticsearch together"),
+    ] = 30.0
+    read_timeout: Annotated[
+        PositiveFloat, Field(description="seconds for a request's head, and for its body")
+    ] = 10.0
+    write_timeout: Annotated[
+        PositiveFloat, Field(description="seconds for which a client may take nothing of an answer")
+    ] = 30.0
+    concurrency: Annotated[
+        PositiveInt, Field(description="calls worked on at once, each on a connection of its own")
+    ] = 64
+    waiting: Annotated[
+        NonNegativeInt, Field(description="calls that wait for their turn; more get status 429")
+    ] = 512
+    per_caller: Annotated[
+        PositiveInt,
+        Field(description="calls of one caller worked on or waiting; more get status 429"),
+    ] = 256
+    connections: Annotated[
+        PositiveInt, Field(description="open connections; more get status 503")
+    ] = 4096
+    origins: Annotated[
+        tuple[str, ...],
+        Field(description="origins of pages whose scripts may ask, such as `https://example.com`"),
+    ] = ()
+    scroll_secret: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=1,
+            description="signs scroll ids; the same long random text for all gateways behind one "
+            "address. Without it each knows only its own scrolls",
+        ),
+    ] = None
+
+
 class Settings(BaseSettings):
     """Everything an operator can set, with the defaults."""
 
@@ -343,6 +399,7 @@ class Settings(BaseSettings):
     decode: DecodeSettings = DecodeSettings()
     indexer: IndexerSettings = IndexerSettings()
     review: ReviewSettings = ReviewSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @model_validator(mode="after")
     def _an_image_fits_into_a_task(self) -> Self:

@@ -27,6 +27,7 @@ from saferank.ranker.policy.policy import ContextRule, Policy
 from saferank.settings import (
     DecodeSettings,
     FetchSettings,
+    GatewaySettings,
     IndexerSettings,
     ReviewSettings,
     Settings,
@@ -89,6 +90,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings.decode": lambda: settings(DecodeSettings, "decode."),
     "settings.indexer": lambda: settings(IndexerSettings, "indexer."),
     "settings.review": lambda: settings(ReviewSettings, "review."),
+    "settings.gateway": lambda: settings(GatewaySettings, "gateway."),
     "policy": lambda: policy(Policy),
     "policy.levels": lambda: policy(Level),
     "policy.demotion": lambda: policy(Demotion),

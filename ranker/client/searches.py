@@ -176,10 +176,10 @@ def _parts(arguments: Mapping[str, Any]) -> tuple[Json, list[Json], list[Request
     ]
     requests = []
     for number, (header, body) in enumerate(zip(headers, searches[1::2], strict=True)):
-        request = parse_request({**common.parameters, **header, "body": body})
-        if request.body.keys() - an_object(body, f"searches.{2 * number + 1}").keys():
+        if parse_request(header).body:
             raise UnsafeRequest(f"searches.{2 * number}", "a header has no part of the body")
-        requests.append(request)
+        an_object(body, f"searches.{2 * number + 1}")
+        requests.append(parse_request({**common.parameters, **header, "body": body}))
     return common.parameters, headers, requests
 
 

@@ -280,7 +280,10 @@ class Policy(BaseModel):
         """
         if not isinstance(level, str) or level not in self.levels:
             raise ContextError(f"there is no level {level!r}; {self._known_levels()}")
-        return self._decide(level, None, False, None)
+        key = (0, level)  # The context rules have numbers from 1.
+        if key not in self._decisions:
+            self._decisions[key] = self._decide(level, None, False, None)
+        return self._decisions[key]
 
     def cache_key(self, context: Mapping[str, str] | None = None) -> str:
         """A part of the key for any cache of results: equal keys mean equal hits.

@@ -12,7 +12,8 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from saferank.review.people import People, Person, Role, comes_from
+from saferank.networks import comes_from
+from saferank.review.people import People, Person, Role
 from saferank.settings import ReviewSettings
 
 TOKEN_COOKIE, FORM_COOKIE = "saferank_token", "saferank_form"

@@ -44,6 +44,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "calibrate",
     "review",
     "review_log",
+    "gateway",
     "health",
 )
 

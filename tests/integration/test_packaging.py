@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "saferank": "saferank",
     "calibration": "saferank/calibration",
+    "gateway": "saferank/gateway",
     "indexer": "saferank/indexer",
     "mappings": "saferank/mappings",
     "models": "saferank/models",

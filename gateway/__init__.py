@@ -1,0 +1,1 @@
+"""Safe search for clients in any language: Elasticsearch's own HTTP, in front of it."""

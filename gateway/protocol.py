@@ -1,0 +1,74 @@
+"""HTTP as uvicorn speaks it, with an end to connections that are slow on purpose or stuck.
+
+uvicorn waits for ever for the head of a request, and for a client to read its answer. Each such
+connection would keep its memory, and one of the places that ``connections`` allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_BYTES_OF_HEAD = 64 * 1024
+
+
+def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[HttpToolsProtocol]:
+    """A protocol for ``uvicorn.Config``.
+
+    Args:
+        read_seconds: for the head of a request, from the first byte or the beginning of the
+            connection on.
+        write_seconds: for which a client may take nothing of an answer.
+    """
+
+    class Protocol(HttpToolsProtocol):
+        _reading: asyncio.TimerHandle | None = None
+        _writing: asyncio.TimerHandle | None = None
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._reading = _stopped(self._reading)
+            self._writing = _stopped(self._writing)
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._reading is not None:
+                self._head += len(data)
+                if self._head > MOST_BYTES_OF_HEAD and not self.transport.is_closing():
+                    self.send_400_response("The head of the request is too long.")
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._expect_head()
+
+        def on_headers_complete(self) -> None:
+            self._reading = _stopped(self._reading)
+            super().on_headers_complete()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._writing = self.loop.call_later(write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._writing = _stopped(self._writing)
+
+        def _expect_head(self) -> None:
+            _stopped(self._reading)
+            self._head = 0
+            self._reading = self.loop.call_later(read_seconds, self.transport.abort)
+
+    return Protocol
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> Any:
+    if timer is not None:
+        timer.cancel()
+    return None

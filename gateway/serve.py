@@ -1,0 +1,87 @@
+"""Running the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import uvicorn
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from saferank.connection import connect_async
+from saferank.gateway.app import LEVEL_HEADER, Gateway
+from saferank.gateway.callers import CONTEXT_HEADER, Callers
+from saferank.gateway.protocol import protocol_with_limits
+from saferank.ranker.policy.policy import Policy
+from saferank.settings import GatewaySettings, Settings
+
+
+def make_gateway(settings: Settings, policy: Policy) -> Gateway:
+    """The gateway that settings describe.
+
+    Raises:
+        ConfigurationError: the callers' file, or how to reach Elasticsearch, cannot be used.
+    """
+    own = settings.gateway
+    callers = Callers(own.callers, policy, required=own.require_caller)
+    client = connect_async(settings, timeout=own.timeout, connections=own.concurrency)
+    return Gateway(client, policy, callers, own)
+
+
+def with_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """The same application, for scripts in pages of these origins."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["DELETE", "GET", "HEAD", "POST", "PUT"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "X-Elastic-Client-Meta",
+            "X-Opaque-Id",
+            CONTEXT_HEADER,
+        ],
+        expose_headers=["X-Elastic-Product", LEVEL_HEADER],
+    )
+
+
+def server_config(
+    gateway: Gateway,
+    own: GatewaySettings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> uvicorn.Config:
+    """How uvicorn is to serve a gateway.
+
+    Args:
+        gateway: the application.
+        own: its settings.
+        host: address to listen at.
+        port: port there.
+        certificate: PEM file, to speak TLS.
+        key: PEM file of its key.
+    """
+    return uvicorn.Config(
+        with_origins(gateway, own.origins) if own.origins else gateway,
+        host=host,
+        port=port,
+        http=protocol_with_limits(read_seconds=own.read_timeout, write_seconds=own.write_timeout),
+        ws="none",
+        # Proxy headers can be forged: the address of a caller is that of its connection.
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        limit_concurrency=own.connections,
+        timeout_graceful_shutdown=int(own.timeout) + 1,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+
+
+def serve(config: uvicorn.Config) -> None:
+    """Answer until the process is asked to end; what is being answered is finished then."""
+    uvicorn.Server(config).run()

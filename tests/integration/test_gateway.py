@@ -1,0 +1,341 @@
+"""The gateway over HTTP, before a real node: what it answers, to whom, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from elasticsearch import Elasticsearch
+from gateways import SAFETY, SHOWN, Served, fill, marker, served
+
+LEVELS = tuple(SHOWN)
+JSON = {"Content-Type": "application/json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture(scope="module")
+def index(elasticsearch_url: str) -> Iterator[str]:
+    name = "test-gateway"
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
+        client.indices.delete(index=name, ignore_unavailable=True)
+        fill(client, name)
+        yield name
+        client.indices.delete(index=name, ignore_unavailable=True)
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    elasticsearch_url: str, index: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    with served(elasticsearch_url, tmp_path_factory.mktemp("gateway"), index) as made:
+        yield made
+
+
+def ask(
+    gateway: Served, caller: str | None, method: str, path: str, body: Any = None, **more: Any
+) -> httpx.Response:
+    headers = {} if caller is None else gateway.authorization(caller)
+    headers |= more.pop("headers", {})
+    if isinstance(body, list):
+        more["content"] = "".join(json.dumps(line) + "\n" for line in body)
+        headers = {**NDJSON, **headers}
+    elif body is not None:
+        more["content"] = json.dumps(body)
+        headers = {**JSON, **headers}
+    return httpx.request(method, gateway.url + path, headers=headers, timeout=30, **more)
+
+
+def ids(answer: Any) -> set[str]:
+    return {hit["_id"] for hit in answer["hits"]["hits"]}
+
+
+def check_no_marker(text: str, level: str) -> None:
+    for name in SAFETY.keys() - SHOWN[level]:
+        assert marker(name) not in text, name
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_each_call_shows_what_the_level_shows(gateway: Served, level: str) -> None:
+    shown, index = SHOWN[level], gateway.index
+    found = ask(gateway, level, "POST", f"/{index}/_search", {"query": {"match": {"title": "cat"}}})
+    assert found.status_code == 200
+    assert ids(found.json()) == shown
+    assert found.json()["hits"]["total"]["value"] == len(shown)
+    assert found.headers["x-elastic-product"] == "Elasticsearch"
+    assert found.headers["x-saferank-level"] == level
+    check_no_marker(found.text, level)
+
+    several = ask(
+        gateway,
+        level,
+        "POST",
+        f"/{index}/_msearch",
+        [{}, {"query": {"match_all": {}}}, {"index": index}, {"size": 0, "aggs": AGGS}],
+    )
+    first, second = several.json()["responses"]
+    assert ids(first) == shown
+    words = {bucket["key"] for bucket in second["aggregations"]["words"]["buckets"]}
+    assert words == {marker(name) for name in shown}
+
+    counted = ask(gateway, level, "GET", f"/{index}/_count", {"query": {"match_all": {}}})
+    assert counted.json()["count"] == len(shown)
+
+    for name in SAFETY:
+        read = ask(gateway, level, "GET", f"/{index}/_doc/{name}")
+        source = ask(gateway, level, "GET", f"/{index}/_source/{name}")
+        head = ask(gateway, level, "HEAD", f"/{index}/_doc/{name}")
+        status = 200 if name in shown else 404
+        assert (read.status_code, source.status_code, head.status_code) == (status,) * 3
+        assert (marker(name) in read.text) is (name in shown)
+
+    read = ask(gateway, level, "POST", f"/{index}/_mget", {"ids": list(SAFETY)})
+    assert {doc["_id"] for doc in read.json()["docs"] if doc["found"]} == shown
+
+
+AGGS = {"words": {"terms": {"field": "word", "size": 20}}}
+
+
+def test_a_hidden_document_answers_as_a_missing_one(gateway: Served) -> None:
+    hidden = ask(gateway, "strict", "GET", f"/{gateway.index}/_doc/high")
+    missing = ask(gateway, "strict", "GET", f"/{gateway.index}/_doc/none")
+    assert hidden.status_code == missing.status_code == 404
+    assert hidden.json() == {**missing.json(), "_id": "high"}
+    assert hidden.headers.keys() == missing.headers.keys()
+
+
+def test_nobody_gets_the_strictest_level_that_a_rule_gives(gateway: Served) -> None:
+    found = ask(gateway, None, "GET", f"/{gateway.index}/_search")
+    assert ids(found.json()) == SHOWN["strict"]
+    assert found.headers["x-saferank-level"] == "strict"
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("audience=adult", "moderate"),
+        ("audience=adult&requested=off", "off"),
+        ("audience=child&requested=off", "strict"),
+        ("region=DE&requested=off", "moderate"),
+        (None, "strict"),
+        ("", "strict"),
+    ],
+)
+def test_a_trusted_caller_says_what_it_knows_of_each_request(
+    gateway: Served, said: str | None, level: str
+) -> None:
+    headers = {} if said is None else {"X-Saferank-Context": said}
+    found = ask(gateway, "teller", "GET", f"/{gateway.index}/_search", headers=headers)
+    assert ids(found.json()) == SHOWN[level]
+
+
+@pytest.mark.parametrize("caller", [None, "strict", "moderate"])
+def test_others_may_not_say_it(gateway: Served, caller: str | None) -> None:
+    headers = {"X-Saferank-Context": "audience=adult&requested=off"}
+    found = ask(gateway, caller, "GET", f"/{gateway.index}/_search", headers=headers)
+    assert found.status_code == 403
+    assert found.json()["error"]["type"] == "security_exception"
+
+
+@pytest.mark.parametrize(
+    "said", ["audience", "audience=adult&audience=child", "colour=red", "audience=%ff"]
+)
+def test_what_cannot_be_read_as_a_context_is_refused(gateway: Served, said: str) -> None:
+    headers = {"X-Saferank-Context": said}
+    found = ask(gateway, "teller", "GET", f"/{gateway.index}/_search", headers=headers)
+    assert found.status_code in (400, 403)
+    assert "hits" not in found.json()
+
+
+def test_only_who_may_is_told_what_was_done(gateway: Served) -> None:
+    path = f"/{gateway.index}/_search"
+    plain = ask(gateway, "moderate", "GET", path).json()
+    assert "saferank" not in plain
+    assert all("saferank" not in hit for hit in plain["hits"]["hits"])
+    headers = {"X-Saferank-Context": "audience=adult"}
+    told = ask(gateway, "teller", "GET", path, headers=headers).json()
+    assert told["saferank"]["level"] == "moderate"
+    actions = {hit["_id"]: hit["saferank"]["action"] for hit in told["hits"]["hits"]}
+    assert actions["medium"] == "demoted"
+    assert actions["plain"] == "shown"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "ApiKey none",
+        "ApiKey " + base64.b64encode(b"off:wrong").decode(),
+        "Basic " + base64.b64encode(b"elastic:changeme").decode(),
+        "Bearer eyJhbGciOiJub25lIn0.e30.",
+        "Negotiate abc",
+        "",
+    ],
+)
+def test_a_wrong_proof_is_refused_and_not_taken_for_none(
+    gateway: Served, authorization: str
+) -> None:
+    path = gateway.url + f"/{gateway.index}/_search"
+    found = httpx.get(path, headers={"Authorization": authorization})
+    assert found.status_code == 401
+    assert found.json()["error"]["type"] == "security_exception"
+    assert found.headers["www-authenticate"]
+
+
+def test_a_key_also_works_as_user_and_password(gateway: Served) -> None:
+    name, _, secret = base64.b64decode(gateway.keys["off"]).decode().partition(":")
+    found = httpx.get(gateway.url + f"/{gateway.index}/_search", auth=(name, secret))
+    assert ids(found.json()) == SHOWN["off"]
+
+
+def test_parameters_of_the_address_hold_over_the_body(gateway: Served) -> None:
+    path = f"/{gateway.index}/_search?size=1&from=1&_source=word,title&sort=word:desc&q=word:mark*"
+    found = ask(gateway, "off", "POST", path, {"size": 5, "query": {"match_none": {}}}).json()
+    (hit,) = found["hits"]["hits"]
+    assert set(hit["_source"]) == {"word", "title"}
+    assert hit["_id"] == sorted(SHOWN["off"], key=marker)[-2]
+
+
+def test_a_body_in_the_address_is_taken(gateway: Served) -> None:
+    found = ask(
+        gateway,
+        "strict",
+        "GET",
+        f"/{gateway.index}/_search",
+        params={
+            "source": json.dumps({"query": {"match_all": {}}, "size": 1}),
+            "source_content_type": "application/json",
+        },
+    ).json()
+    assert len(found["hits"]["hits"]) == 1
+    assert found["hits"]["total"]["value"] == len(SHOWN["strict"])
+
+
+def test_a_packed_body_is_taken_and_a_bomb_is_not(gateway: Served) -> None:
+    path = f"{gateway.url}/{gateway.index}/_search"
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    body = gzip.compress(json.dumps({"size": 1}).encode())
+    assert len(httpx.post(path, content=body, headers=headers).json()["hits"]["hits"]) == 1
+    bomb = gzip.compress(b" " * 20_000_000)
+    assert len(bomb) < 100_000
+    answer = httpx.post(path, content=bomb, headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["type"] == "content_too_long_exception"
+
+
+def test_pages_go_on_by_scroll_cursor_and_point_in_time(gateway: Served) -> None:
+    index = gateway.index
+    begun = ask(gateway, "moderate", "POST", f"/{index}/_search?scroll=1m&size=3", {}).json()
+    again = {"scroll_id": begun["_scroll_id"], "scroll": "1m"}
+    rest = ask(gateway, "moderate", "POST", "/_search/scroll", again).json()
+    assert ids(begun) | ids(rest) == SHOWN["moderate"]
+    assert ask(gateway, "off", "POST", "/_search/scroll", again).status_code == 403
+    ended = ask(gateway, "off", "DELETE", "/_search/scroll", {"scroll_id": "_all"})
+    assert ended.status_code == 403
+    mine = {"scroll_id": [rest["_scroll_id"]]}
+    assert ask(gateway, "moderate", "DELETE", "/_search/scroll", mine).json()["succeeded"]
+
+    opened = ask(gateway, "moderate", "POST", f"/{index}/_pit?keep_alive=1m").json()
+    seen: set[str] = set()
+    after: dict[str, Any] = {}
+    for _ in range(3):
+        body = {"pit": {"id": opened["id"]}, "size": 2, "sort": [{"word": "asc"}], **after}
+        page = ask(gateway, "moderate", "POST", "/_search", body).json()
+        seen |= ids(page)
+        if page["hits"]["hits"]:
+            after = {"search_after": page["hits"]["hits"][-1]["sort"]}
+    assert seen == SHOWN["moderate"]
+    closed = ask(gateway, "moderate", "DELETE", "/_pit", {"id": opened["id"]}).json()
+    assert closed["succeeded"]
+
+
+@pytest.mark.parametrize("caller", ["off", None])
+def test_who_may_not_write_does_not(gateway: Served, caller: str | None) -> None:
+    index = gateway.index
+    for method, path, body in (
+        ("PUT", f"/{index}/_doc/new", {"title": "x"}),
+        ("POST", f"/{index}/_doc", {"title": "x"}),
+        ("PUT", f"/{index}/_create/new", {"title": "x"}),
+        ("POST", f"/{index}/_update/plain", {"doc": {"title": "x"}}),
+        ("DELETE", f"/{index}/_doc/plain", None),
+        ("POST", "/_bulk", [{"delete": {"_index": index, "_id": "plain"}}]),
+        ("POST", f"/{index}/_refresh", None),
+        ("POST", f"/{index}/_delete_by_query", {"query": {"match_all": {}}}),
+        ("DELETE", f"/{index}", None),
+    ):
+        answer = ask(gateway, caller, method, path, body)
+        assert answer.status_code == 403, path
+        assert answer.json()["error"]["type"] == "security_exception"
+
+
+def test_who_may_write_does(gateway: Served) -> None:
+    index = gateway.index
+    document = {"title": "new", "safety": {"probability": 0.0}}
+    made = ask(gateway, "writer", "PUT", f"/{index}/_doc/a%2Fb?refresh=true", document)
+    assert (made.status_code, made.json()["_id"]) == (201, "a/b")
+    assert ask(gateway, "writer", "GET", f"/{index}/_doc/a%2Fb").json()["_source"] == document
+    changed = ask(gateway, "writer", "POST", f"/{index}/_update/a%2Fb", {"doc": {"title": "newer"}})
+    assert changed.json()["result"] == "updated"
+    back = ask(
+        gateway, "writer", "POST", f"/{index}/_update/high", {"doc": {"a": 1}, "_source": True}
+    )
+    assert back.status_code == 403
+    lines = [
+        {"index": {"_index": index, "_id": "c"}},
+        document,
+        {"delete": {"_index": index, "_id": "c"}},
+        {"delete": {"_index": index, "_id": "a/b"}},
+    ]
+    bulk = ask(gateway, "writer", "POST", "/_bulk?refresh=true", lines).json()
+    assert [next(iter(item.values()))["status"] for item in bulk["items"]] == [201, 200, 200]
+
+
+def test_what_the_engine_refuses_is_told_in_its_words(gateway: Served) -> None:
+    path = f"/{gateway.index}/_search"
+    wrong = {"query": {"range": {"title": {"gte": 1, "format": 7, "wrong": 1}}}}
+    answer = ask(gateway, "strict", "POST", path, wrong)
+    assert answer.status_code in (400, 403)
+    assert answer.json()["error"]["reason"]
+    assert "safety" not in answer.text
+    missing = ask(gateway, "strict", "GET", "/test-gateway-none/_search")
+    assert missing.status_code == 404
+    assert missing.json()["error"]["type"] == "index_not_found_exception"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/vnd.elasticsearch+json; compatible-with=8",
+         "application/vnd.elasticsearch+json;compatible-with=8"),
+        ("application/json", "application/json"),
+        ("text/html, */*;q=0.8", "application/json"),
+    ],
+)  # fmt: skip
+def test_the_content_type_is_the_clients(gateway: Served, accept: str, kind: str) -> None:
+    answer = ask(gateway, None, "GET", f"/{gateway.index}/_count", headers={"Accept": accept})
+    assert answer.headers["content-type"] == kind
+
+
+def test_it_says_that_it_lives_and_what_is_behind_it(
+    gateway: Served, elasticsearch_url: str
+) -> None:
+    assert httpx.get(gateway.url + "/_saferank/live").status_code == 200
+    assert httpx.get(gateway.url + "/_saferank/ready").status_code == 200
+    # The node of the tests lacks this call; what it says is what comes.
+    for method in ("GET", "HEAD"):
+        through, direct = (httpx.request(method, url) for url in (gateway.url, elasticsearch_url))
+        assert through.status_code == direct.status_code
+    assert httpx.get(gateway.url + "/_cluster/health").json()["status"] in ("green", "yellow")
+
+
+def test_without_elasticsearch_it_says_so(index: str, tmp_path: Path) -> None:
+    with served("http://127.0.0.1:9", tmp_path, index) as gateway:
+        answer = ask(gateway, None, "GET", f"/{index}/_search")
+        assert answer.status_code == 502
+        assert answer.json()["error"]["type"] == "connect_transport_exception"
+        assert httpx.get(gateway.url + "/_saferank/live").status_code == 200
+        assert httpx.get(gateway.url + "/_saferank/ready").status_code == 503

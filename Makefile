@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat fuzz bench bench-ranker bench-score clean
+.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-engines fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ test-review: $(READY)  ## Review documents in Chromium (Debian: chromium; npm), 
 
 test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
 	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)
+
+test-engines: $(READY)  ## Run the tests of safe clients on OpenSearch's own client, on a real node.
+	SAFERANK_ENGINE=opensearch $(BIN)/pytest tests/engines/opensearch_client.py
 
 fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).

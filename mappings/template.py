@@ -200,7 +200,7 @@ def lacking(client: Elasticsearch, index: str, path: str) -> list[str]:
     suspects = [
         name for name, found in _indices(client, index).items() if not may_have(found.mapping, path)
     ]
-    return [name for name in suspects if client.count(index=name, terminate_after=1)["count"]]
+    return [name for name in suspects if client.count(index=name)["count"]]
 
 
 def _as_there(wanted: Json, have: Json) -> Json:

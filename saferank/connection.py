@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from elastic_transport import AsyncTransport, ConnectionTimeout, TlsError, Transport
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, TlsError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import (
     AsyncElasticsearch,
@@ -20,6 +20,7 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
+from saferank.engines.transports import AsyncOpenSearchTransport, OpenSearchTransport
 from saferank.errors import ConfigurationError, ServiceUnavailable
 from saferank.settings import Settings, shown
 
@@ -30,13 +31,13 @@ def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
     """Make a client. Nothing is sent yet, and ``GET /`` is never needed.
 
     Args:
-        settings: the address, credentials and certificates are used.
+        settings: the engine, its address, credentials and certificates are used.
         timeout: seconds for one request.
 
     Raises:
         ConfigurationError: they cannot be used, or not together.
     """
-    return _connected(Elasticsearch, settings, timeout)
+    return _connected(Elasticsearch, OpenSearchTransport, settings, timeout)
 
 
 def connect_async(settings: Settings, *, timeout: float, connections: int) -> AsyncElasticsearch:
@@ -50,10 +51,24 @@ def connect_async(settings: Settings, *, timeout: float, connections: int) -> As
     Raises:
         ConfigurationError: see ``connect``.
     """
-    return _connected(AsyncElasticsearch, settings, timeout, connections_per_node=connections)
+    return _connected(
+        AsyncElasticsearch,
+        AsyncOpenSearchTransport,
+        settings,
+        timeout,
+        connections_per_node=connections,
+    )
 
 
-def _connected(kind: type[Client], settings: Settings, timeout: float, **more: Any) -> Client:
+def _connected(
+    kind: type[Client],
+    to_opensearch: type[Transport] | type[AsyncTransport],
+    settings: Settings,
+    timeout: float,
+    **more: Any,
+) -> Client:
+    if settings.engine == "opensearch":
+        more["transport_class"] = to_opensearch
     key, password = settings.elasticsearch_api_key, settings.elasticsearch_password
     user, authorities = settings.elasticsearch_user, settings.elasticsearch_ca_certs
     if (user is None) is not (password is None):

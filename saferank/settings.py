@@ -339,6 +339,10 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
+    engine: Annotated[
+        Literal["elasticsearch", "opensearch"],
+        Field(description="what answers there; what names Elasticsearch means OpenSearch, then"),
+    ] = "elasticsearch"
     elasticsearch_url: Annotated[Address, Field(description="where Elasticsearch answers")] = (
         "http://127.0.0.1:9200"
     )

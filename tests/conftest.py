@@ -1,6 +1,8 @@
 """Real services for the tests, started once per run and only when a test asks for them.
 
 ``SAFERANK_TEST_ELASTICSEARCH_URL`` and ``SAFERANK_TEST_BROKER_URL`` name running ones instead.
+With ``SAFERANK_ENGINE=opensearch`` the engine is an OpenSearch, and ``SAFERANK_TEST_VERSION`` names
+another version of Elasticsearch; ``make test-engines`` runs some of the tests on each.
 A service that cannot be started fails the tests that need it; nothing is skipped.
 """
 
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from engines import ENGINE, use_engine
 from hypothesis import settings
 
-from saferank.local.elasticsearch import start_node
+from saferank.local import elasticsearch as local_elasticsearch
+from saferank.local import opensearch as local_opensearch
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
 
@@ -25,6 +29,8 @@ os.environ.setdefault("SAFERANK_INDEXER__DIGESTS", "0")
 # A busy machine is no wrong answer.
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
+
+use_engine()
 
 _INTEGRATION_TESTS = Path(__file__).parent / "integration"
 
@@ -37,12 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def elasticsearch_url() -> Iterator[str]:
-    """Address of a real Elasticsearch node without security."""
+    """Address of a real node of the engine under test, without security."""
     if url := os.environ.get("SAFERANK_TEST_ELASTICSEARCH_URL"):
         yield url
         return
     with temporary_folder() as folder:
-        node = start_node(folder / "elasticsearch")
+        if ENGINE == "opensearch":
+            node = local_opensearch.start_node(folder)
+        else:
+            version = os.environ.get("SAFERANK_TEST_VERSION", local_elasticsearch.VERSION)
+            node = local_elasticsearch.start_node(folder, version=version)
         try:
             yield node.url
         finally:

@@ -9,14 +9,13 @@ or refused. Calls that write or administer are passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
-from elastic_transport.client_utils import DefaultType
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
+from saferank.engines.engine import Engine, OpenSearchClient, engine_of
 from saferank.errors import ConfigurationError, ContextError
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
@@ -58,6 +57,7 @@ class _SafeClient(Generic[Client]):
 
     bulk = Planned(reads.bulk)
     clear_scroll = Planned(searches.clear_scroll)
+    create_pit = Planned(searches.open_point_in_time)
     count = Planned(reading_documents(searches.count), searches=True)
     exists = Planned(reads.exists)
     exists_source = Planned(reads.exists_source)
@@ -74,7 +74,7 @@ class _SafeClient(Generic[Client]):
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)
 
-    # Calls that return nothing of any document.
+    # Calls that return nothing of any document. (Those with "pit" are OpenSearch's names.)
     cluster: Group[ClusterClient, AsyncClusterClient] = Group(
         administration.CLUSTER, administration.CLUSTER_LEFT_OUT
     )
@@ -88,6 +88,9 @@ class _SafeClient(Generic[Client]):
     )
     create = Passed(Elasticsearch.create, AsyncElasticsearch.create)
     delete = Passed(Elasticsearch.delete, AsyncElasticsearch.delete)
+    delete_pit = Passed(
+        Elasticsearch.close_point_in_time, AsyncElasticsearch.close_point_in_time, "delete_pit"
+    )
     delete_by_query = Passed(Elasticsearch.delete_by_query, AsyncElasticsearch.delete_by_query)
     index = Passed(Elasticsearch.index, AsyncElasticsearch.index)
     info = Passed(Elasticsearch.info, AsyncElasticsearch.info)
@@ -97,7 +100,7 @@ class _SafeClient(Generic[Client]):
 
     def __init__(
         self,
-        client: Client,
+        client: Client | OpenSearchClient,
         policy: Policy,
         *,
         require_context: bool = False,
@@ -106,10 +109,9 @@ class _SafeClient(Generic[Client]):
         level: str | None = None,
         secret: str | bytes | None = None,
     ) -> None:
-        self.client: Client = client
+        self._engine = engine_of(client)
+        self.client: Client = self._engine.client
         self.policy = policy
-        self._ignored = _ignored_by(client)
-        self._sender: Client = client.options(ignore_status=()) if self._ignored else client
         self._require_context = require_context
         self._check_all_levels = check_all_levels
         self._context = context
@@ -131,7 +133,7 @@ class _SafeClient(Generic[Client]):
 
     def options(self, **options: Unpack[Options]) -> Self:
         """The same client with other transport options; see ``Elasticsearch.options``."""
-        return self._copy(client=self.client.options(**options))
+        return self._copy(engine=self._engine.options(**options))
 
     def decision(self, context: Context | None = None) -> Decision:
         """What holds for a request.
@@ -174,26 +176,27 @@ class _SafeClient(Generic[Client]):
     def _copy(
         self,
         *,
-        client: Client | None = None,
+        engine: Engine | None = None,
         context: Context | None = None,
         level: str | None = None,
     ) -> Self:
         fixed = None if self._fixed is None else self._fixed.level_name
+        engine = engine or self._engine
         copy = type(self)(
-            client or self.client,
+            engine.client,
             self.policy,
             require_context=self._require_context,
             check_all_levels=self._check_all_levels,
             context=self._context if context is None else context,
             level=fixed if level is None else level,
         )
-        copy._knowledge = self._knowledge
+        copy._engine, copy._knowledge = engine, self._knowledge
         return copy
 
     @property
     def transport(self) -> Any:
         """As much of the client's transport as its bulk helpers need; it can send nothing."""
-        return SimpleNamespace(serializers=self.client.transport.serializers)
+        return self._engine.serializing
 
     if not TYPE_CHECKING:  # A checker is to know the names that are not there.
 
@@ -214,14 +217,11 @@ def _key(secret: str | bytes) -> bytes:
     return secret.encode(errors="backslashreplace") if isinstance(secret, str) else secret
 
 
-def _ignored_by(client: Elasticsearch | AsyncElasticsearch) -> Collection[int]:
-    """Statuses that the client's options say are no errors."""
-    ignored = client._ignore_status
-    return () if ignored is None or isinstance(ignored, DefaultType) else ignored
-
-
 class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
-    """A safe client over ``elasticsearch.Elasticsearch``.
+    """A safe client over ``elasticsearch.Elasticsearch`` or ``opensearchpy.OpenSearch``.
+
+    Over the latter, answers and errors are those of that client: dictionaries, truths, and
+    ``opensearchpy`` exceptions.
 
     Args:
         client: does the work; any options on it (retries, headers, timeouts) hold.
@@ -236,13 +236,13 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
     Raises:
         ContextError: there is no such level.
-        ConfigurationError: the secret is empty.
+        ConfigurationError: the secret is empty, or the client is of no engine that is known.
     """
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
         """The class that it is taken for by libraries that insist on a client, as pydantic does."""
-        return Elasticsearch
+        return type(self.client)
 
     def rerank(
         self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
@@ -263,7 +263,9 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
 
 class AsyncSafeSearch(_SafeClient[AsyncElasticsearch], AsyncRunner):
-    """A safe client over ``elasticsearch.AsyncElasticsearch``; its calls are awaited.
+    """A safe client over ``elasticsearch.AsyncElasticsearch`` or ``opensearchpy.AsyncOpenSearch``.
+
+    Its calls are awaited.
 
     It is made like ``SafeSearch`` and has the same methods.
     """
@@ -271,7 +273,7 @@ class AsyncSafeSearch(_SafeClient[AsyncElasticsearch], AsyncRunner):
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
         """The class that it is taken for by libraries that insist on a client, as pydantic does."""
-        return AsyncElasticsearch
+        return type(self.client)
 
     async def __aenter__(self) -> Self:
         return self

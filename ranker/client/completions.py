@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from elastic_transport import ObjectApiResponse
 
+from saferank.engines.opensearch import LEAST_TERMINATE_AFTER
 from saferank.ranker.bodies import LISTS, Json, a_count, names
 from saferank.ranker.client.arguments import Request, parse_request
 from saferank.ranker.client.flow import (
@@ -135,7 +136,7 @@ def _with_completions(
     body: Json = {
         "size": 0,
         "query": {"bool": {"must_not": [decision.queries.unmapped_fails]}},
-        "terminate_after": 1,
+        "terminate_after": LEAST_TERMINATE_AFTER,
         "_source": request.body.get("_source", True),
         "docvalue_fields": list(decision.fields.deciding),
         **{key: request.body[key] for key in ("pit",) if key in request.body},

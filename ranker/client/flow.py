@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, NotFoundError
 
+from saferank.engines.opensearch import LEAST_TERMINATE_AFTER
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import DOCUMENT, HOLDS, Overrides, no_overrides
 from saferank.ranker.bodies import Json
@@ -290,7 +291,8 @@ def _indices_in(point_in_time: str) -> Plan[list[str]]:
     """The indices of a point in time that have a document."""
     names = {"terms": {"field": "_index", "size": _REMEMBERED}}
     body = {"pit": {"id": point_in_time}, "size": 0, "track_total_hits": False}
-    first = {"terminate_after": 1, "aggs": {"names": names}}  # One document of each shard will do.
+    # A few documents of each shard will do.
+    first = {"terminate_after": LEAST_TERMINATE_AFTER, "aggs": {"names": names}}
     answer = yield Call(
         "search", {"body": {**body, **first}, "allow_partial_search_results": False}
     )

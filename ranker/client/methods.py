@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
@@ -19,9 +19,11 @@ from elastic_transport import (
     HeadApiResponse,
     ObjectApiResponse,
     SerializationError,
+    TransportError,
 )
 from elasticsearch import ApiError
 
+from saferank.engines.engine import Engine
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.every_level import TOO_DEEP, check_arguments
 from saferank.ranker.client.filter_path import cut
@@ -43,53 +45,51 @@ class PlainRunner:
     """Runs plans and waits for the answers."""
 
     client: Any
-    _sender: Any
-    _ignored: Collection[int]
+    _engine: Engine
 
     def _run(self, plan: Plan[R]) -> R:
         try:
             call = next(plan)
             while True:
                 try:
-                    response = _method(self._sender, call)(**call.arguments)
+                    response = _method(self._engine.sender, call)(**call.arguments)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
-            return _returned(stop.value)  # type: ignore[no-any-return]
-        except (ApiError, SerializationError, RecursionError) as error:
-            return _ended(error, self._ignored)  # type: ignore[no-any-return]
+            return _returned(stop.value, self._engine)  # type: ignore[no-any-return]
+        except (ApiError, TransportError, RecursionError) as error:
+            return _ended(error, self._engine)  # type: ignore[no-any-return]
 
 
 class AsyncRunner:
     """Runs plans and awaits the answers."""
 
     client: Any
-    _sender: Any
-    _ignored: Collection[int]
+    _engine: Engine
 
     async def _run(self, plan: Plan[R]) -> R:
         try:
             call = next(plan)
             while True:
                 try:
-                    response = await _method(self._sender, call)(**call.arguments)
+                    response = await _method(self._engine.sender, call)(**call.arguments)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
                     call = plan.send(response)
         except StopIteration as stop:
-            return _returned(stop.value)  # type: ignore[no-any-return]
-        except (ApiError, SerializationError, RecursionError) as error:
-            return _ended(error, self._ignored)  # type: ignore[no-any-return]
+            return _returned(stop.value, self._engine)  # type: ignore[no-any-return]
+        except (ApiError, TransportError, RecursionError) as error:
+            return _ended(error, self._engine)  # type: ignore[no-any-return]
 
 
-def _returned(answer: Any) -> Any:
+def _returned(answer: Any, engine: Engine) -> Any:
     """What a plan returned, without what tells how long the answer was that it was made from."""
     if isinstance(answer, ApiResponse):
         _forget_length(answer)
-    return answer
+    return engine.answer(answer)
 
 
 def _forget_length(answer: ApiResponse[Any] | ApiError) -> None:
@@ -100,22 +100,25 @@ def _forget_length(answer: ApiResponse[Any] | ApiError) -> None:
 _OF_LENGTH = ("content-length", "content-encoding", "transfer-encoding")
 
 
-_Ending = ApiError | SerializationError | RecursionError
+_Ending = ApiError | TransportError | RecursionError
 
 
-def _ended(error: _Ending, ignored: Collection[int]) -> Any:
+def _ended(error: _Ending, engine: Engine) -> Any:
     """What a plan that ended in an error gives: a response if it is to be ignored.
 
     Raises:
-        ApiError: it is not.
+        Exception: it is not; as the application's client raises it.
         UnsafeRequest: the request cannot be read or written.
     """
     told = _without_request(error)
     if isinstance(told, ApiError):
         _forget_length(told)
-    if isinstance(told, ApiError) and told.status_code in ignored:
-        return _as_response(told)
-    raise told from None
+        if told.status_code in engine.ignored:
+            return engine.answer(_as_response(told))
+    raised = engine.error(told)
+    if isinstance(raised, TransportError):
+        raise raised  # With what it came from, the operating system's word for one.
+    raise raised from None
 
 
 def _without_request(error: _Ending) -> Exception:
@@ -126,6 +129,8 @@ def _without_request(error: _Ending) -> Exception:
         return UnsafeRequest(
             "body", "it has a value that JSON has no form for, a set or bytes for instance"
         )
+    if not isinstance(error, ApiError):
+        return error
     body, message = without_request(error.body), without_request(error.message)
     if (body, message) == (error.body, error.message):
         return error
@@ -170,8 +175,9 @@ class Planned(Generic[P, R]):
         outside = (_PER_CALL | {"params"}) - signature.parameters.keys()
 
         def method(
-            client: Any, *, context: Any = None, filter_path: Any = None, **arguments: Any
+            client: Any, *given: Any, context: Any = None, filter_path: Any = None, **named: Any
         ) -> Any:
+            arguments = client._engine.keywords(method.__name__, given, named)
             if not outside.isdisjoint(arguments):
                 client, arguments = _travelling(client, arguments, outside)
                 filter_path = arguments.pop("filter_path", filter_path)
@@ -212,12 +218,16 @@ class Passed(Generic[P, R, A]):
     Args:
         plain: the method of the plain Elasticsearch client.
         asynchronous: that of the asynchronous one, with the same keywords.
+        name: what the client calls it; None for the same as Elasticsearch's.
     """
 
     def __init__(
-        self, plain: Callable[Concatenate[Any, P], R], asynchronous: Callable[..., A]
+        self,
+        plain: Callable[Concatenate[Any, P], R],
+        asynchronous: Callable[..., A],
+        name: str | None = None,
     ) -> None:
-        self._name = plain.__name__
+        self._name = name or plain.__name__
         self.__doc__ = plain.__doc__
 
     @overload
@@ -302,7 +312,8 @@ def _travelling(
 ) -> tuple[Any, dict[str, Any]]:
     """The client with the options that a call gives for itself, and the call's other arguments.
 
-    The Elasticsearch client takes them on every call and warns that ``options`` is the place.
+    The Elasticsearch client takes them on every call and warns that ``options`` is the place; for
+    that of OpenSearch there is no other.
     """
     arguments = dict(given)
     if "params" in outside:
@@ -313,11 +324,12 @@ def _travelling(
     options = {name: arguments.pop(name) for name in _PER_CALL & outside & arguments.keys()}
     if "ignore" in options:
         options["ignore_status"] = options.pop("ignore")
-    warnings.warn(
-        "'params' and transport options in a call are deprecated; use '.options()' instead",
-        category=DeprecationWarning,
-        stacklevel=3,
-    )
+    if not client._engine.options_in_calls:
+        warnings.warn(
+            "'params' and transport options in a call are deprecated; use '.options()' instead",
+            category=DeprecationWarning,
+            stacklevel=3,
+        )
     return client.options(**options) if options else client, arguments
 
 

@@ -9,28 +9,26 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import subprocess
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from saferank.errors import ServiceUnavailable
-from saferank.local.folders import cache_folder, give_to, unprivileged_user
+from saferank.local import maven
+from saferank.local.folders import give_to, unprivileged_user
 from saferank.local.java import find_java_home
 from saferank.local.processes import Service, base_environment, free_port
 
 VERSION = "9.5.0"
 DEFAULT_HEAP = "512m"
 
-_ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
-_DOWNLOAD_TIMEOUT = 1800
+_ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch"
 _START_TIMEOUT = 240
 
 
 def start_node(
     folder: Path,
     *,
+    version: str = VERSION,
     heap: str = DEFAULT_HEAP,
     report: Callable[[str], None] = lambda _: None,
 ) -> Service:
@@ -38,6 +36,7 @@ def start_node(
 
     Args:
         folder: made when missing; data found there are kept.
+        version: one that is published, from 8.18 on.
         heap: Java heap, for example ``512m`` or ``1g``.
         report: called with what is being done, for progress display.
 
@@ -45,13 +44,13 @@ def start_node(
         ServiceUnavailable: Java or Maven is missing, or the node did not start.
     """
     java_home = find_java_home()
-    home = _distribution(report)
+    home = _distribution(version, report)
     port = free_port()
     _configure(folder, home, port=port, heap=heap)
     user = unprivileged_user()
     if user is not None:
         give_to(user, folder)
-    report(f"starting Elasticsearch {VERSION}")
+    report(f"starting Elasticsearch {version}")
     return Service.start(
         "Elasticsearch",
         [home / "bin" / "elasticsearch"],
@@ -62,7 +61,7 @@ def start_node(
             "ES_PATH_CONF": str(folder / "config"),
             "ES_TMPDIR": str(folder / "tmp"),
         },
-        find_url=lambda: f"http://127.0.0.1:{port}" if _is_healthy(port) else None,
+        find_url=lambda: f"http://127.0.0.1:{port}" if is_healthy(port) else None,
         timeout=_START_TIMEOUT,
         user=user,
     )
@@ -90,60 +89,21 @@ def _configure(folder: Path, home: Path, *, port: int, heap: str) -> None:
     (config / "jvm.options.d" / "heap.options").write_text(f"-Xms{heap}\n-Xmx{heap}\n")
 
 
-def _distribution(report: Callable[[str], None]) -> Path:
-    """Return the unpacked server, downloaded with Maven the first time."""
-    home = cache_folder() / f"elasticsearch-{VERSION}"
-    if home.is_dir():
-        return home
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ServiceUnavailable(
-            "the local Elasticsearch is downloaded with Maven, and there is no mvn on the path: "
-            "install it, for example Debian's maven package"
-        )
-    # Unpacked beside its final place and moved there whole, so that a second start at the same
-    # time, or one that was interrupted, never sees half of it.
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch_name:
-        scratch = Path(scratch_name)
-        report(f"downloading Elasticsearch {VERSION} (130 MB, once)")
-        _download(maven, scratch)
+def _distribution(version: str, report: Callable[[str], None]) -> Path:
+    """The unpacked server, downloaded with Maven the first time."""
+    name = f"elasticsearch-{version}"
+
+    def fetch(scratch: Path) -> Path:
+        report(f"downloading Elasticsearch {version} (130 MB, once)")
+        artifact = f"-Dartifact={_ARTIFACT}:{version}:zip"
+        target = f"-DoutputDirectory={scratch}"
+        maven.run("the local Elasticsearch", scratch, "dependency:copy", artifact, target)
         report("unpacking Elasticsearch")
         (archive,) = scratch.glob("*.zip")
         _unpack(archive, scratch)
-        unpacked = scratch / home.name
-        try:
-            unpacked.rename(home)
-        except OSError:
-            if not home.is_dir():
-                raise
-    return home
+        return scratch / name
 
-
-def _download(maven: str, folder: Path) -> None:
-    command = [
-        maven,
-        "--quiet",
-        "--batch-mode",
-        "dependency:copy",
-        f"-Dartifact={_ARTIFACT}",
-        f"-DoutputDirectory={folder}",
-    ]
-    try:
-        subprocess.run(  # noqa: S603
-            command,
-            cwd=folder,
-            check=True,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_DOWNLOAD_TIMEOUT,
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        said = str(error.stdout or "").strip().splitlines()
-        raise ServiceUnavailable(
-            f"Maven could not download {_ARTIFACT}: {said[0] if said else error}; "
-            "check the network and Maven's settings, then try again"
-        ) from error
+    return maven.kept(name, fetch)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -155,7 +115,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                 path.chmod(mode | 0o444)
 
 
-def _is_healthy(port: int) -> bool:
+def is_healthy(port: int) -> bool:
+    """Whether an engine of either kind answers on a local port, and can search."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/_cluster/health?wait_for_status=yellow&timeout=1s")

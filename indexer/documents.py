@@ -21,14 +21,16 @@ class Document:
     Attributes:
         key: id and routing.
         references: the images it refers to; anything but text is kept as it is, to be refused.
-        stored: the indexer's own fields as they are stored; empty when it was never scored.
-        override: people's fields as they are stored.
+        stored: the indexer's own fields as they are stored; empty when it was never scored. Of
+            several categories, those of the first.
+        override: people's fields as they are stored, of the same category.
         seq_no: the version that was read; a write is conditional on it.
         primary_term: as ``seq_no``.
         index: the concrete index that it was read from.
         uuid: of that index, which tells it from a later one of the same name.
         list_at: where it has a list on the way to the object for the score, if it has one; it
             is not to be written then, since that would replace the list.
+        others: the indexer's own fields of further categories, by their object field.
     """
 
     key: DocumentKey
@@ -40,6 +42,7 @@ class Document:
     index: str = ""
     uuid: str = ""
     list_at: str | None = None
+    others: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[str, DocumentKey]:
@@ -55,3 +58,8 @@ class Document:
     def record(self) -> StoredRecord:
         """What is stored, to be read by name; read once, since it is asked often."""
         return StoredRecord(self.stored)
+
+    @cached_property
+    def other_records(self) -> Mapping[str, StoredRecord]:
+        """What is stored for further categories, by their object field."""
+        return {name: StoredRecord(stored) for name, stored in self.others.items()}

@@ -5,6 +5,7 @@ It needs Celery and saferank's settings, and none of a worker's packages: the ex
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -62,19 +63,37 @@ def queue_documents(
     return len(chunks)
 
 
-_DECIDING = {"field", "image_field", "model"}
-
-
 def stated_settings(settings: Settings) -> dict[str, str]:
     """What a sender was told of the settings that scores depend on; workers must agree with it.
 
     Defaults are not among them: an application need not know what its workers are told. Nor is the
     path of a model, which may be another on another machine.
     """
-    stated = {name: getattr(settings, name) for name in _DECIDING & settings.model_fields_set}
-    if settings.model.endswith(".toml"):
-        stated.pop("model", None)
-    return stated
+    known = known_settings(settings)
+    told = {name for name in known if name in settings.model_fields_set}
+    if settings.categories:
+        told -= {"field", "model"}
+    elif _is_path(settings.model):
+        told -= {"model"}
+    return {name: known[name] for name in known if name in told}
+
+
+def known_settings(settings: Settings) -> dict[str, str]:
+    """The settings that scores depend on, as ``stated_settings`` gives some of them."""
+    categories = {
+        name: {"field": each.field, "model": "" if _is_path(each.model) else each.model}
+        for name, each in settings.categories.items()
+    }
+    return {
+        "field": settings.field,
+        "image_field": settings.image_field,
+        "model": settings.model,
+        "categories": json.dumps(categories),
+    }
+
+
+def _is_path(model: str) -> bool:
+    return model.partition("#")[0].endswith(".toml")
 
 
 def send(
@@ -85,7 +104,7 @@ def send(
     *,
     installation: str | None,
     countdown: float | None = None,
-    job: dict[str, str] | None = None,
+    job: dict[str, Any] | None = None,
     stated: Mapping[str, str] | None = None,
     **arguments: Any,
 ) -> None:

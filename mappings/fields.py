@@ -46,8 +46,16 @@ class SafetyFields:
 
     @classmethod
     def of(cls, settings: Settings) -> SafetyFields:
-        """The names under an operator's settings."""
+        """The names under an operator's settings; of several categories, the first one's."""
         return cls(settings.field, settings.override_field)
+
+    @classmethod
+    def each(cls, settings: Settings) -> tuple[SafetyFields, ...]:
+        """The names of every category's fields under an operator's settings, the first one first.
+
+        With ``override_field`` all have their people's decisions in the same object.
+        """
+        return tuple(cls(field, settings.override_field) for field in settings.model_by_field)
 
     @property
     def probability(self) -> str:

@@ -25,8 +25,8 @@ TEMPLATE_FILE = "safety.component_template.json"
 Json = dict[str, Any]
 
 
-def component_template(fields: SafetyFields | None = None) -> Json:
-    """Build the component template for the given field names.
+def component_template(fields: SafetyFields | None = None, *others: SafetyFields) -> Json:
+    """Build the component template for the given field names, and those of further categories.
 
     Returns:
         The body of ``PUT _component_template``: ``version``, ``_meta`` and ``template``.
@@ -36,9 +36,10 @@ def component_template(fields: SafetyFields | None = None) -> Json:
     )
     safety = body["template"]["mappings"]["properties"].pop("safety")
     properties: Json = {}
-    for root, names in _roots(fields or SafetyFields(), list(safety["properties"])).items():
-        chosen = {name: safety["properties"][name] for name in names}
-        _nest(properties, root, {**safety, "properties": chosen})
+    for each in (fields or SafetyFields(), *others):
+        for root, names in _roots(each, list(safety["properties"])).items():
+            chosen = {name: safety["properties"][name] for name in names}
+            _nest(properties, root, {**safety, "properties": chosen})
     body["template"]["mappings"]["properties"] = properties
     return body
 
@@ -56,14 +57,23 @@ def version_of(mapping: Json) -> int:
 
 
 def install(
-    client: Elasticsearch, fields: SafetyFields | None = None, *, name: str = TEMPLATE_NAME
+    client: Elasticsearch,
+    fields: SafetyFields | None = None,
+    *others: SafetyFields,
+    name: str = TEMPLATE_NAME,
 ) -> None:
     """Put the component template on a cluster, for use in ``composed_of`` of index templates.
+
+    Args:
+        client: connected.
+        fields: names of the safety fields.
+        others: names of the fields of further categories.
+        name: of the template.
 
     Raises:
         MappingError: a newer version of saferank put it there.
     """
-    body = component_template(fields)
+    body = component_template(fields, *others)
     with suppress(NotFoundError):
         answer = client.cluster.get_component_template(name=name)
         there = answer["component_templates"][0]["component_template"].get("version", 0)

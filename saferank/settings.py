@@ -328,6 +328,18 @@ class GatewaySettings(BaseModel):
     ] = None
 
 
+class CategorySettings(BaseModel):
+    """One kind of content that images are scored for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)]
+
+
+CategoryName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
 class Settings(BaseSettings):
     """Everything an operator can set, with the defaults."""
 
@@ -385,6 +397,13 @@ class Settings(BaseSettings):
         ),
     ] = "open_nsfw"
     field: Annotated[str, Field(description="object field that holds the scores")] = "safety"
+    categories: Annotated[
+        dict[CategoryName, CategorySettings],
+        Field(
+            description="kinds of content, each with its `field` and `model`, when there are "
+            "several; `field` and `model` above are then the first one's and left out"
+        ),
+    ] = {}
     override_field: Annotated[
         str | None, Field(description="object field of human decisions, when it is another one")
     ] = None
@@ -405,6 +424,37 @@ class Settings(BaseSettings):
     review: ReviewSettings = ReviewSettings()
     gateway: GatewaySettings = GatewaySettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_category(cls, values: Any) -> Any:
+        """Have what knows one category alone work on the first."""
+        given = values.get("categories") if isinstance(values, dict) else None
+        first = next(iter(given.values()), None) if isinstance(given, dict) else None
+        if isinstance(first, CategorySettings):
+            first = first.model_dump()
+        if not isinstance(first, dict):
+            return values
+        own = {name: first[name] for name in ("field", "model") if name in first}
+        for name, value in own.items():
+            if values.get(name, value) != value:
+                raise ValueError(
+                    f"{name!r} says {values[name]!r}, and the first of the categories "
+                    f"{value!r}; leave {name!r} out"
+                )
+        return {**values, **own}
+
+    @model_validator(mode="after")
+    def _categories_have_fields_of_their_own(self) -> Self:
+        fields = [category.field for category in self.categories.values()]
+        for place, one in enumerate(fields):
+            for other in fields[:place]:
+                if one == other or f"{one}.".startswith(f"{other}.") or other.startswith(f"{one}."):
+                    raise ValueError(
+                        f"categories: the fields {other!r} and {one!r} are the same or one is "
+                        "inside the other; give each category an object of its own"
+                    )
+        return self
+
     @model_validator(mode="after")
     def _an_image_fits_into_a_task(self) -> Self:
         if self.seconds_to_start <= 0:
@@ -414,6 +464,26 @@ class Settings(BaseSettings):
                 f"fetch.timeout and decode.timeout need more than {needed:.0f} s"
             )
         return self
+
+    @property
+    def model_by_field(self) -> dict[str, str]:
+        """The model of each object field that scores go into; the first category's comes first."""
+        several = {each.field: each.model for each in self.categories.values()}
+        return several or {self.field: self.model}
+
+    def of_category(self, name: str) -> Settings:
+        """The settings for one category alone.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+        """
+        if (found := self.categories.get(name)) is None:
+            named = ", ".join(self.categories) or "none is named"
+            raise ConfigurationError(
+                f"there is no category {name!r} in the settings ({named}); see SAFERANK_CATEGORIES"
+            )
+        alone = {"field": found.field, "model": found.model, "categories": {name: found}}
+        return self.model_copy(update=alone)
 
     @property
     def seconds_to_start(self) -> float:

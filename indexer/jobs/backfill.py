@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -159,9 +159,7 @@ class Backfill:
 
     def _query(self, *, failed_before: datetime | None = None) -> Json:
         """What is to be done now; a transient failure is tried again when it is some time old."""
-        return query_of(
-            self._settings, self._job, failed_before or _retried(self._job, wait=self._wait)
-        )
+        return query_of(self._job, failed_before or _retried(self._job, wait=self._wait))
 
     def _count_left(self, *, failed_before: datetime | None = None) -> int:
         query = self._query(failed_before=failed_before)
@@ -238,6 +236,7 @@ class Backfill:
             field=self._job.field,
             model=self._job.model,
             image_field=self._settings.image_field,
+            others=self._job.others,
         )
         self._ledger.open([(chunk, len(keys))])
         try:
@@ -325,22 +324,33 @@ class Backfill:
 
     def _with_failures_that_lasted(self, tally: Tally) -> Tally:
         """Count failures in the index: some were tried again since the workers reported them."""
-        fields = SafetyFields.of(self._settings)
-        conditions: list[Json] = [
-            {"term": {fields.status: Status.FAILED.value}},
-            {"term": {fields.model: self._job.model}},
-            {"range": {fields.scored_at: {"gte": self._job.started_at.isoformat()}}},
-        ]
+        queries = {
+            name: _failed_since(SafetyFields(name), model, self._job.started_at)
+            for name, model in self._job.scores.items()
+        }
+        codes = {
+            name: {
+                "filter": query,
+                "aggs": {
+                    "codes": {"terms": {"field": SafetyFields(name).error, "size": len(ErrorCode)}}
+                },
+            }
+            for name, query in queries.items()
+        }
         self._client.indices.refresh(index=self._job.index)
         answer = self._client.search(
             index=self._job.index,
             size=0,
-            query={"bool": {"filter": conditions}},
-            aggs={"codes": {"terms": {"field": fields.error, "size": len(ErrorCode)}}},
+            query={"bool": {"should": [*queries.values()]}},
+            aggs=codes,
+            track_total_hits=True,
         )
-        buckets = answer["aggregations"]["codes"]["buckets"]
-        failures = {bucket["key"]: bucket["doc_count"] for bucket in buckets}
-        counts = {**tally.counts, Outcome.FAILED.value: sum(failures.values())}
+        failures = Counter[str]()
+        for name in queries:
+            for bucket in answer["aggregations"][name]["codes"]["buckets"]:
+                failures[bucket["key"]] += bucket["doc_count"]
+        failed = answer["hits"]["total"]["value"]
+        counts = {**tally.counts, Outcome.FAILED.value: failed}
         return replace(tally, counts=counts, failures=failures)
 
     def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
@@ -360,25 +370,38 @@ class Backfill:
         return job
 
 
-def count_left(client: Elasticsearch, settings: Settings, job: Job, *, wait: bool = True) -> int:
+def _failed_since(fields: SafetyFields, model: str, since: datetime) -> Json:
+    conditions: list[Json] = [
+        {"term": {fields.status: Status.FAILED.value}},
+        {"term": {fields.model: model}},
+        {"range": {fields.scored_at: {"gte": since.isoformat()}}},
+    ]
+    return {"bool": {"filter": conditions}}
+
+
+def count_left(client: Elasticsearch, job: Job, *, wait: bool = True) -> int:
     """Count the documents that a job still has to do, as far as they are searchable.
 
     Args:
         client: connected.
-        settings: names of the fields.
         job: the job.
         wait: as in ``Backfill``.
     """
-    query = query_of(settings, job, _retried(job, wait=wait))
+    query = query_of(job, _retried(job, wait=wait))
     count: int = client.count(index=job.index, query=query)["count"]
     return count
 
 
-def query_of(settings: Settings, job: Job, failed_before: datetime) -> Json:
+def query_of(job: Job, failed_before: datetime) -> Json:
     """Build the query of what a job still has to do, see ``Selection.to_query``."""
-    query = job.selection.to_query(
-        SafetyFields.of(settings), job.model, job.started_at, failed_before=failed_before
-    )
+    each = [
+        job.selection.to_query(
+            SafetyFields(name), model, job.started_at, failed_before=failed_before
+        )
+        for name, model in job.scores.items()
+    ]
+    # What one category wants is scored for all: their images are fetched and decoded once.
+    query: Json = each[0] if len(each) == 1 else {"bool": {"should": each}}
     if not job.without:
         return query
     return {"bool": {"filter": [query], "must_not": [{"terms": {"_index": list(job.without)}}]}}

@@ -7,7 +7,7 @@ of its writes, and the job's record keeps how far that went.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -74,7 +74,8 @@ def take_up(
             return None
         return jobs.acquire(replace(wanted, selection=existing.selection))
     before = {} if existing is None or anew else existing.progress.get("cursors", {})
-    walk = _follow(client, settings, wanted.index, before, most)
+    every = [SafetyFields(name) for name in wanted.scores]
+    walk = _follow(client, every, settings.image_field, wanted.index, before, most)
     ids = {"ids": {"values": walk.found}}
     job = jobs.acquire(
         replace(
@@ -92,14 +93,14 @@ def take_up(
 
 def _follow(
     client: Elasticsearch,
-    settings: Settings,
+    every: Sequence[SafetyFields],
+    image_field: str,
     name: str,
     before: Mapping[str, Mapping[str, int]],
     most: int | None,
 ) -> _Walk:
     """Read what was written since, until enough is read or found."""
-    fields = SafetyFields.of(settings)
-    needed = [settings.image_field, fields.status, fields.images]
+    needed = [image_field, *(path for each in every for path in (each.status, each.images))]
     walk = _Walk({})
     entries = client.indices.get_settings(index=name, name="index.uuid")
     for index, entry in entries.items():
@@ -113,7 +114,9 @@ def _follow(
                 walk.found += [
                     hit["_id"]
                     for hit in page.hits
-                    if is_outdated(hit.get("_source", {}), fields, settings.image_field)
+                    if any(
+                        is_outdated(hit.get("_source", {}), fields, image_field) for fields in every
+                    )
                 ]
                 walk.read += len(page.hits)
                 cursors[shard] = page.cursor

@@ -60,6 +60,7 @@ class ChunkOfJob:
         model: identity of the model to score with.
         image_field: source field with the image references; empty in a message of an earlier
             version, which did not say.
+        others: of further categories, the object and the identity of the model.
     """
 
     job: str
@@ -68,6 +69,12 @@ class ChunkOfJob:
     field: str
     model: str
     image_field: str = ""
+    others: Mapping[str, str] = default(default_factory=dict)
+
+    @property
+    def scores(self) -> Mapping[str, str]:
+        """The objects that scores go into, each with the identity of its model."""
+        return {self.field: self.model, **self.others}
 
     def part(self, name: str) -> ChunkOfJob:
         """A chunk of its own for some of this chunk's documents; the same one each time."""
@@ -80,17 +87,20 @@ class ChunkOfJob:
             return replace(self, chunk=f"{before}.rest{int(number) + 1}")
         return self.part("rest1")
 
-    def to_json(self) -> dict[str, str]:
-        """The form in which it travels."""
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """The form in which it travels; earlier versions know of no ``others``."""
+        values = asdict(self)
+        if not self.others:
+            del values["others"]
+        return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, str]) -> ChunkOfJob:
+    def from_json(cls, values: Mapping[str, Any]) -> ChunkOfJob:
         """Read it from a message; what a newer version says beside is left out."""
         return cls(**{name: values[name] for name in _FIELDS & values.keys()})
 
     @staticmethod
-    def unknown_in(values: Mapping[str, str]) -> set[str]:
+    def unknown_in(values: Mapping[str, Any]) -> set[str]:
         """What a newer version says beside."""
         return values.keys() - _FIELDS
 

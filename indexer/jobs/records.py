@@ -93,6 +93,7 @@ class Job:
         version: ``(seq_no, primary_term)`` that was read; None for a record not stored yet.
         recorded: the record as it was read; empty for one not stored yet. What a newer version of
             saferank noted in it stays there.
+        others: of further categories, the object and the identity of the model.
     """
 
     index: str
@@ -116,13 +117,19 @@ class Job:
     progress: Json = default(default_factory=dict)
     version: tuple[int, int] | None = None
     recorded: Json = default(default_factory=dict, compare=False, repr=False)
+    others: Mapping[str, str] = default(default_factory=dict)
+
+    @property
+    def scores(self) -> Mapping[str, str]:
+        """The objects that scores go into, each with the identity of its model."""
+        return {self.field: self.model, **self.others}
 
     @property
     def id(self) -> str:
         """What the job does, in short."""
         if self.into is not None:
             return f"{self.index}.into.{self.into}"
-        return f"{self.index}.{self.field}.{self.selection.name}"
+        return f"{self.index}.{'+'.join(self.scores)}.{self.selection.name}"
 
     @property
     def complete(self) -> bool:
@@ -283,8 +290,8 @@ class Jobs:
             job = replace(job, version=existing.version)
             if not existing.state.finished and existing.progress:
                 job = replace(job, progress=existing.progress)
-            # What was scored since an unfinished job began is done, under the same model.
-            if not existing.state.finished and existing.model == wanted.model:
+            # What was scored since an unfinished job began is done, under the same models.
+            if not existing.state.finished and existing.scores == wanted.scores:
                 job = replace(
                     job,
                     started_at=existing.started_at,

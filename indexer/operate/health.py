@@ -72,7 +72,8 @@ def ready(
         app: the Celery app.
         settings: names of queues and fields.
         indices: indices or aliases that must have the safety fields.
-        model: identity of the model that the workers must score with, if that is known here.
+        model: identity of the model that the workers must score with, if that is known here; of
+            several, with commas between them.
     """
     checks = [_elasticsearch(client, settings)]
     if checks[0].ok:
@@ -114,10 +115,12 @@ def _mapping(client: Elasticsearch, index: str, settings: Settings) -> Check:
     name = f"mapping of {index}"
     try:
         with clear_errors(settings.elasticsearch_url):
-            check_index(client, index, SafetyFields.of(settings), image_field=settings.image_field)
+            for fields in SafetyFields.each(settings):
+                check_index(client, index, fields, image_field=settings.image_field)
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
-    return Check(name, True, f"has the fields under {settings.field!r}")
+    roots = ", ".join(repr(field) for field in settings.model_by_field)
+    return Check(name, True, f"has the fields under {roots}")
 
 
 def _writes(client: Elasticsearch, index: str, settings: Settings) -> Check:
@@ -173,7 +176,11 @@ def _fitness(app: Celery, settings: Settings, model: str | None, workers: set[st
     """See for each worker of our queues whether it scores as these settings want it, and can."""
     if not workers:
         return []
-    wanted = {"field": settings.field, "image_field": settings.image_field, "model": model}
+    wanted = {
+        "field": ", ".join(settings.model_by_field),
+        "image_field": settings.image_field,
+        "model": model,
+    }
     with clear_broker_errors(app):
         # Over as soon as all of these have answered.
         replies: Any = app.control.broadcast(

@@ -7,7 +7,7 @@ its documents meanwhile. It never undoes a score, and no score undoes it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import stamina
@@ -20,7 +20,6 @@ from saferank.indexer.reindex.merge import merged
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
 from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
 from saferank.indexer.score.select import pages
-from saferank.mappings import SafetyFields
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +39,9 @@ class Copier:
         client: connected.
         source: the old index.
         target: the new index.
-        fields: names of the safety fields.
+        scores: the objects that scores go into, each with the identity of the model that scores
+            now.
         image_field: source field with the image references.
-        model: identity of the model that scores now.
         still_ours: called right before each write; waits while the job is paused, and raises
             when it was cancelled or another producer took over.
         patience: seconds to keep trying while Elasticsearch is busy.
@@ -54,18 +53,16 @@ class Copier:
         source: str,
         target: str,
         *,
-        fields: SafetyFields,
+        scores: Mapping[str, str],
         image_field: str,
-        model: str,
         still_ours: Callable[[], None],
         patience: float = 60.0,
     ) -> None:
         self._client = client
         self._source = source
         self._target = target
-        self._fields = fields
+        self._scores = scores
         self._image_field = image_field
-        self._model = model
         self._still_ours = still_ours
         self._patience = patience
 
@@ -124,9 +121,8 @@ class Copier:
             document = merged(
                 hit["_source"],
                 entry.get("_source"),
-                fields=self._fields,
+                scores=self._scores,
                 image_field=self._image_field,
-                model=self._model,
             )
             line = to_json({"index" if found else "create": action})
             operations.append((hit, line, to_json(document)))
@@ -150,7 +146,7 @@ class Copier:
         found: list[Json] = self._client.mget(
             index=self._target,
             docs=[_location(hit["_id"], hit.get("_routing")) for hit in hits],
-            source_includes=[self._image_field, self._fields.root],
+            source_includes=[self._image_field, *self._scores],
         )["docs"]
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
@@ -73,7 +73,12 @@ def parse_definition(value: object, path: str) -> dict[str, Any]:
 
 
 def create(
-    client: Elasticsearch, index: str, definition: Json, fields: SafetyFields, *, origin: str
+    client: Elasticsearch,
+    index: str,
+    definition: Json,
+    every: Sequence[SafetyFields],
+    *,
+    origin: str,
 ) -> None:
     """Make the new index, or see that it is the one that an earlier run made.
 
@@ -81,7 +86,7 @@ def create(
         client: connected.
         index: name of the new index.
         definition: its ``settings`` and ``mappings``; the safety fields are added.
-        fields: names of the safety fields.
+        every: names of the safety fields, for each category.
         origin: uuid of the index that is copied; noted in the mapping.
 
     Raises:
@@ -109,9 +114,11 @@ def create(
         except BadRequestError as error:
             raise MappingError(f"Elasticsearch refuses to make {index!r}: {error}") from error
     try:
-        add_to_index(client, index, fields)
+        for fields in every:
+            add_to_index(client, index, fields)
         note_origin(client, index, origin)
-        check_index(client, index, fields)
+        for fields in every:
+            check_index(client, index, fields)
     except MappingError:
         if made:  # the next try may come with another definition
             client.indices.delete(index=index)

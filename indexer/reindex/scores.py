@@ -74,6 +74,7 @@ class Scores:
                 model=reindex.model,
                 selection=Selection(Only.ALL, self._missing),
                 pace=reindex.pace,
+                others=reindex.others,
             )
         )
         done = Backfill(
@@ -86,8 +87,11 @@ class Scores:
 
     @property
     def _missing(self) -> Json:
-        model = SafetyFields.of(self._settings).model
-        return {"bool": {"must_not": {"term": {model: self._lease.job.model}}}}
+        scored = [
+            {"term": {SafetyFields(name).model: model}}
+            for name, model in self._lease.job.scores.items()
+        ]
+        return {"bool": {"must_not": {"bool": {"filter": scored}}}}
 
     def _pass_on(self, backfill: Job, _: object) -> None:
         """Pause, resume and cancel the backfill when somebody asks that of the reindex."""

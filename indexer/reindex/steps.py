@@ -105,7 +105,7 @@ class Reindex:
             raise ValueError("the job is no reindex")
         source, target = job.index, job.into
         self._client = client
-        self._fields = SafetyFields.of(settings)
+        self._every = [SafetyFields(name, settings.override_field) for name in job.scores]
         self._limits = limits
         self._source, self._target = source, target
         self._definition: Json = {}
@@ -118,9 +118,8 @@ class Reindex:
             client,
             source,
             target,
-            fields=self._fields,
+            scores=job.scores,
             image_field=settings.image_field,
-            model=job.model,
             still_ours=tracker.keep_up,
             patience=settings.indexer.store_patience,
         )
@@ -202,12 +201,13 @@ class Reindex:
         # Reading it also sees that the old index can be copied at all.
         of_source = definition_of(self._client, self._source)
         self._definition = {**of_source, **self._progress.definition}
-        create(self._client, self._target, self._definition, self._fields, origin=origin)
+        create(self._client, self._target, self._definition, self._every, origin=origin)
 
     def _open_target(self, origin: str) -> None:
         """Take up the earlier index, which refuses writes since the aliases left it."""
         accept_writes(self._client, self._target)
-        add_to_index(self._client, self._target, self._fields)
+        for fields in self._every:
+            add_to_index(self._client, self._target, fields)
         note_origin(self._client, self._target, origin)
         if self._progress.origin is None and self._scores.count_missing():
             # It may never have been scored; then all scores have to come along.
@@ -291,7 +291,7 @@ class Reindex:
             self._client,
             self._source,
             self._target,
-            self._fields,
+            [each.root for each in self._every],
             size=self._limits.sample,
             source_filter=self._follower.source_filter,
         )

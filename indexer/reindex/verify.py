@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from elasticsearch import Elasticsearch
 
@@ -11,7 +11,6 @@ from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import digest
 from saferank.indexer.score.parts import in_halves
-from saferank.mappings import SafetyFields
 
 _NAMED = 5
 _PAGE = 100
@@ -36,7 +35,7 @@ def verify_sample(
     client: Elasticsearch,
     source: str,
     target: str,
-    fields: SafetyFields,
+    roots: Collection[str],
     *,
     size: int,
     source_filter: Json | bool,
@@ -47,7 +46,7 @@ def verify_sample(
         client: connected.
         source: index that nobody writes to now.
         target: its copy.
-        fields: names of the safety fields.
+        roots: the objects that scores go into.
         size: documents to compare.
         source_filter: see ``whole_source``.
 
@@ -72,7 +71,7 @@ def verify_sample(
             key = _key(hit)
             if key not in after:
                 wrong.append(f"{key.id} is missing")
-            elif digest(before[key], fields) != digest(after[key], fields):
+            elif digest(before[key], roots) != digest(after[key], roots):
                 wrong.append(f"{key.id} differs")
     if wrong:
         raise JobError(

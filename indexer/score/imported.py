@@ -28,6 +28,7 @@ class Imported:
 
     def __init__(self, identity: str, records: Mapping[DocumentKey, SafetyRecord]) -> None:
         self.identity = identity
+        self.other_identities: Mapping[str, str] = {}
         self._records = records
 
     def stream(self, documents: Sequence[Document], **_: object) -> Iterator[dict[int, Scored]]:

@@ -8,7 +8,7 @@ apart; their uuids do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from elasticsearch import Elasticsearch
 
@@ -21,11 +21,13 @@ class Indices:
 
     Args:
         client: connected.
-        fields: names of the safety fields.
+        fields: names of the safety fields, for each category.
         image_field: source field with the image references.
     """
 
-    def __init__(self, client: Elasticsearch, fields: SafetyFields, image_field: str) -> None:
+    def __init__(
+        self, client: Elasticsearch, fields: Sequence[SafetyFields], image_field: str
+    ) -> None:
         self._client = client
         self._fields = fields
         self._image_field = image_field
@@ -52,7 +54,9 @@ class Indices:
         """
         if uuid in self._ready:
             return None
-        reason = not_ready(self._client, name, self._fields, image_field=self._image_field)
-        if not reason:
-            self._ready.add(uuid)
-        return reason.get(name)
+        for fields in self._fields:
+            reasons = not_ready(self._client, name, fields, image_field=self._image_field)
+            if reasons:
+                return reasons.get(name)
+        self._ready.add(uuid)
+        return None

@@ -12,9 +12,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,13 @@ from saferank.indexer.documents import Document
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.lanes import Lanes
 from saferank.mappings.float32 import as_probability
-from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name, to_bytes
+from saferank.mappings.record import (
+    ImageRecord,
+    SafetyRecord,
+    StoredRecord,
+    reference_name,
+    to_bytes,
+)
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +117,19 @@ class FirstPass:
     decode: Callable[[bytes], DecodedImage | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How images are looked at for one category.
+
+    Attributes:
+        model: gives the probabilities.
+        first: a cheap look before it; None to look at all images exactly.
+    """
+
+    model: Classifier
+    first: FirstPass | None = None
+
+
 class KnownImages(Protocol):
     """What is known of images by their bytes, beyond the documents at hand."""
 
@@ -119,6 +139,9 @@ class KnownImages(Protocol):
     def keep(self, model: str, images: Iterable[ImageRecord], /) -> None:
         """Keep what is known of images."""
 
+
+Known = Mapping[str, Iterable[ImageRecord]]
+"""Records of images, by the identity of the model that scored them."""
 
 Guard = Callable[[str], AbstractContextManager[None]]
 """Entered with a digest, of a reference or of its bytes, around what may end the process.
@@ -133,10 +156,11 @@ class Scored:
 
     Attributes:
         document: as it was read.
-        record: what to store.
-        inferred: number of its images that went through the model now.
+        record: what to store; of several categories, for the first.
+        inferred: number of its images that went through a model now.
         transient: whether trying again may help; the record then holds what is known so far.
         retry_after: seconds that a server asked to wait, if one did.
+        others: what to store for further categories, by their object field.
     """
 
     document: Document
@@ -144,6 +168,12 @@ class Scored:
     inferred: int = 0
     transient: bool = False
     retry_after: float | None = None
+    others: Mapping[str, SafetyRecord] = field(default_factory=dict)
+
+    @property
+    def records(self) -> tuple[SafetyRecord, ...]:
+        """What to store, for each category."""
+        return self.record, *self.others.values()
 
 
 class Pipeline:
@@ -164,6 +194,8 @@ class Pipeline:
         time_of_image: seconds that fetching one takes at most.
         first: a cheap look at every image; None to look at all exactly.
         digests: what is known of images by their bytes; None to keep nothing.
+        others: how the same images are looked at for further categories, by their object field. An
+            image is fetched once and decoded once for all of them.
     """
 
     def __init__(
@@ -181,8 +213,11 @@ class Pipeline:
         time_of_image: float = 20.0,
         first: FirstPass | None = None,
         digests: KnownImages | None = None,
+        others: Mapping[str, Look] | None = None,
     ) -> None:
         self.model = model
+        self._looks = (Look(model, first), *(others or {}).values())
+        self._other_fields = tuple(others or {})
         self._fetch = fetch
         self._fetch_again = fetch_again
         self._decode = decode
@@ -192,19 +227,24 @@ class Pipeline:
         self._lane_width = lane_width
         self._max_images = max_images
         self._time_of_image = time_of_image
-        self._first = first
         self._digests = digests
 
     @property
     def identity(self) -> str:
-        """Of the model."""
+        """Of the model; of several, the first."""
         return self.model.identity
+
+    @property
+    def other_identities(self) -> Mapping[str, str]:
+        """Of the models of further categories, by their object field."""
+        looks = zip(self._other_fields, self._looks[1:], strict=True)
+        return {name: look.model.identity for name, look in looks}
 
     def score(
         self,
         documents: Sequence[Document],
         *,
-        known: Iterable[ImageRecord] = (),
+        known: Known = MappingProxyType({}),
         guard: Guard | None = None,
         force: bool = False,
     ) -> list[Scored]:
@@ -215,7 +255,7 @@ class Pipeline:
 
         Args:
             documents: as they were read.
-            known: further records of images that this model scored.
+            known: further records of images that were scored, by the identity of the model.
             guard: if given, each image is decoded and scored alone inside it.
             force: forget what the documents say about their images.
         """
@@ -227,7 +267,7 @@ class Pipeline:
         self,
         documents: Sequence[Document],
         *,
-        known: Iterable[ImageRecord] = (),
+        known: Known = MappingProxyType({}),
         guard: Guard | None = None,
         force: bool = False,
         until: float = math.inf,
@@ -241,7 +281,7 @@ class Pipeline:
 
         Args:
             documents: as they were read.
-            known: further records of images that this model scored.
+            known: further records of images that were scored, by the identity of the model.
             guard: if given, each image is fetched, decoded and scored alone inside it.
             force: forget what the documents say about their images.
             until: on the monotonic clock.
@@ -252,22 +292,32 @@ class Pipeline:
         """
         now = datetime.now(UTC)
         scored_at = now if not_before is None else max(now, not_before)
-        earlier = [] if force else [image for one in documents for image in self._reusable(one)]
-        by_digest = {image.sha256: image for image in (*known, *earlier) if image.sha256}
-        batch = _Batch(self.model, self._batch_size, self._first, self._exact_blobs)
+        passes = [
+            _Pass(look, self._batch_size, self._decoded, known.get(look.model.identity, ()))
+            for look in self._looks
+        ]
+        earlier: list[ImageRecord] = []
+        if not force:
+            for document in documents:
+                stored = (document.record, *map(document.other_records.get, self._other_fields))
+                reusable = [each.reusable(one) for each, one in zip(passes, stored, strict=True)]
+                earlier += reusable[0]
+        unchanging = [one for one in earlier if all(one.sha256 in each.known for each in passes)]
         images = {} if force else _lost(documents)
         waiting = dict(enumerate(documents))
 
         def finished(places: Iterable[int]) -> dict[int, Scored]:
-            batch.flush()
+            for each in passes:
+                each.flush()
             done = {
-                place: self._assemble(waiting.pop(place), images, by_digest, batch, scored_at)
+                place: self._assemble(waiting.pop(place), images, passes, scored_at)
                 for place in places
             }
             if self._digests is not None:
-                records = (record for one in done.values() for record in one.record.images)
-                new = {each.sha256: each for each in records if each.sha256 in batch.digests}
-                self._digests.keep(self.identity, new.values())
+                for nth, each in enumerate(passes):
+                    records = (image for one in done.values() for image in one.records[nth].images)
+                    new = {one.sha256: one for one in records if one.sha256 in each.digests}
+                    self._digests.keep(each.identity, new.values())
             return done
 
         def complete() -> list[int]:
@@ -279,13 +329,11 @@ class Pipeline:
 
         wanted = {name: None for name in self._wanted(documents) if name not in images}
         for fetched in self._fetched(
-            wanted, _versions(earlier), guard, until, lambda: len(waiting)
+            wanted, _versions(unchanging), guard, until, lambda: len(waiting)
         ):
             if fetched is not None:
                 reference, found = fetched
-                images[reference] = self._image(
-                    reference, found, by_digest, batch, guard, ask=not force
-                )
+                images[reference] = self._image(reference, found, passes, guard, ask=not force)
             elif places := complete():
                 yield finished(places)
         places = complete()
@@ -302,15 +350,6 @@ class Pipeline:
             for reference in document.references[: self._max_images]
             if isinstance(reference, str)
         )
-
-    def _reusable(self, document: Document) -> Iterator[ImageRecord]:
-        """What is stored about images and still holds under this model."""
-        stored = document.record
-        same_model = stored.model == self.identity
-        for image in stored.images:
-            known = same_model and image.probability is not None
-            if image.sha256 is not None and (known or image.error is ErrorCode.WORKER_LOST):
-                yield image
 
     def _fetched(
         self,
@@ -363,8 +402,7 @@ class Pipeline:
         self,
         reference: str,
         fetched: _Fetched,
-        known: dict[str, ImageRecord],
-        batch: _Batch,
+        passes: Sequence[_Pass],
         guard: Guard | None,
         *,
         ask: bool,
@@ -380,13 +418,9 @@ class Pipeline:
             if isinstance(fetched, ImageRecord):
                 return _Image(name, fetched.sha256, fetched.etag, fetched.last_modified)
             sha256 = hashlib.sha256(fetched.data).hexdigest()
-            new = sha256 not in known and sha256 not in batch.looked
-            if new and ask and self._digests is not None:
-                kept = self._digests.recall(self.identity, sha256)
-                if kept is not None:
-                    known[sha256], new = kept, False
-            if new:
-                self._look(sha256, fetched.data, batch, guard)
+            kept_by = self._digests if ask else None
+            if new := [each for each in passes if not each.knows(sha256, kept_by)]:
+                self._look(sha256, fetched.data, new, guard)
             return _Image(name, sha256, fetched.etag, fetched.last_modified)
         except ServiceUnavailable:
             raise  # the guard cannot take notes
@@ -395,29 +429,22 @@ class Pipeline:
             code, cause = _failure(error, name)
             return _Image(name, sha256, error=code, cause=cause, retry_after=wait)
 
-    def _look(self, digest: str, data: bytes, batch: _Batch, guard: Guard | None) -> None:
-        """Decode an image and hand its frames to the model."""
+    def _look(self, digest: str, data: bytes, passes: Sequence[_Pass], guard: Guard | None) -> None:
+        """Decode an image and hand its pictures to the models that do not know it."""
         with nullcontext() if guard is None else guard(digest):
             smaller = None
-            if self._first is not None:
+            if len(passes) == 1 and (first := passes[0].first) is not None:
+                # Several models share one decoding, which is that of the whole picture.
                 with metrics.stage("decode"):
-                    smaller = self._first.decode(data)
+                    smaller = first.decode(data)
             decoded = self._decoded(data) if smaller is None else smaller
-            if self._first is None:
-                for picture in decoded.pictures:
-                    batch.add(digest, self._blob(picture))
-            else:
-                blobs = [self._blob(picture) for picture in decoded.pictures]
-                batch.add_first(digest, blobs, None if smaller is None else data)
+            looked = _Looked.of(decoded)
+            pictures = decoded.pictures
+            for each in passes:
+                each.look(digest, pictures, looked, None if smaller is None else data)
             if guard is not None:
-                batch.flush()
-        batch.looked[digest] = _Looked(
-            len(decoded.frames),
-            decoded.frame_count,
-            decoded.width,
-            decoded.height,
-            decoded.partial,
-        )
+                for each in passes:
+                    each.flush()
 
     def _decoded(self, data: bytes) -> DecodedImage:
         with metrics.stage("decode"):
@@ -426,38 +453,39 @@ class Pipeline:
             raise ImageError(ErrorCode.UNREADABLE, "the image has no frame")
         return decoded
 
-    def _blob(self, picture: Image.Image) -> NDArray[np.float32]:
-        with metrics.stage("preprocess"):
-            return self.model.preprocess(picture)
-
-    def _exact_blobs(self, data: bytes) -> Iterator[NDArray[np.float32]]:
-        """What the exact probability of an image is made of."""
-        return (self._blob(picture) for picture in self._decoded(data).pictures)
-
     def _assemble(
         self,
         document: Document,
         images: Mapping[str, _Image],
-        known: Mapping[str, ImageRecord],
-        batch: _Batch,
+        passes: Sequence[_Pass],
         scored_at: datetime,
     ) -> Scored:
         own = [
             self._own(images, place, reference)
             for place, reference in enumerate(document.references)
         ]
-        records = tuple(_record(image, known, batch) for image in own)
+        every = [tuple(each.record_of(image) for image in own) for each in passes]
         asked = [
             image.retry_after
+            for records in every
             for image, record in zip(own, records, strict=True)
             if record.error is not None and record.error.transient
         ]
+        first, *others = (
+            SafetyRecord(each.identity, scored_at, records)
+            for each, records in zip(passes, every, strict=True)
+        )
+        through = (
+            {record.sha256 for record in records} & each.digests
+            for each, records in zip(passes, every, strict=True)
+        )
         return Scored(
             document,
-            SafetyRecord(self.identity, scored_at, records),
-            inferred=len({record.sha256 for record in records} & batch.digests),
+            first,
+            inferred=len(set[str | None]().union(*through)),
             transient=bool(asked),
             retry_after=max((wait for wait in asked if wait is not None), default=None),
+            others=dict(zip(self._other_fields, others, strict=True)),
         )
 
     def _own(self, images: Mapping[str, _Image], place: int, reference: object) -> _Image:
@@ -514,6 +542,16 @@ class _Looked:
     height: int
     partial: bool
 
+    @classmethod
+    def of(cls, decoded: DecodedImage) -> _Looked:
+        return cls(
+            len(decoded.frames),
+            decoded.frame_count,
+            decoded.width,
+            decoded.height,
+            decoded.partial,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Glimpse:
@@ -530,45 +568,95 @@ class _Glimpse:
     data: bytes | None
 
 
-class _Batch:
-    """Collects frames of several images and gives each image its highest probability.
+class _Pass:
+    """One category's way through some documents: what its model knows of images, and learns.
+
+    Collects frames of several images and gives each image its highest probability.
 
     Attributes:
+        identity: of the model.
+        first: a cheap look before it, if there is one.
+        known: by digest, what is stored about images and still holds under this model.
         digests: of the images of which any frame went to the model.
-        looked: those of which all did.
-        errors: by digest, why an image could not be looked at exactly.
     """
 
     def __init__(
         self,
-        model: Classifier,
+        look: Look,
         size: int,
-        first: FirstPass | None,
-        exact_blobs: Callable[[bytes], Iterable[NDArray[np.float32]]],
+        decode: Callable[[bytes], DecodedImage],
+        known: Iterable[ImageRecord],
     ) -> None:
-        self._model = model
+        self.identity = look.model.identity
+        self.first = look.first
+        self.known = {image.sha256: image for image in known if image.sha256}
+        self.digests: set[str] = set()
+        self._model = look.model
         self._size = size
-        self._first = first
-        self._exact_blobs = exact_blobs
+        self._decode = decode
         self._frames: list[tuple[str, NDArray[np.float32]]] = []
         self._glimpses: list[_Glimpse] = []
         self._highest: dict[str, float] = {}
         self._failed: set[str] = set()
-        self.digests: set[str] = set()
-        self.looked: dict[str, _Looked] = {}
-        self.errors: dict[str, Exception] = {}
+        self._looked: dict[str, _Looked] = {}
+        self._errors: dict[str, Exception] = {}
 
-    def add(self, digest: str, blob: NDArray[np.float32]) -> None:
+    def reusable(self, stored: StoredRecord | None) -> list[ImageRecord]:
+        """What a document says about its images and still holds; it is known from now on."""
+        if stored is None:
+            return []
+        same_model = stored.model == self.identity
+        found = []
+        for image in stored.images:
+            holds = same_model and image.probability is not None
+            if image.sha256 is not None and (holds or image.error is ErrorCode.WORKER_LOST):
+                self.known[image.sha256] = image
+                found.append(image)
+        return found
+
+    def knows(self, digest: str, kept: KnownImages | None) -> bool:
+        """Whether an image need not be looked at; what is kept by digest is asked, too."""
+        if digest in self.known or digest in self._looked:
+            return True
+        found = None if kept is None else kept.recall(self.identity, digest)
+        if found is not None:
+            self.known[digest] = found
+        return found is not None
+
+    def look(
+        self, digest: str, pictures: Sequence[Image.Image], looked: _Looked, data: bytes | None
+    ) -> None:
+        """Take the pictures of an image; what is wrong with them for this model is noted.
+
+        Args:
+            digest: of its bytes.
+            pictures: to look at.
+            looked: how much of it they are.
+            data: its bytes, when these are smaller pictures for the first pass.
+        """
+        self._looked[digest] = looked
+        try:
+            if self.first is None:
+                for picture in pictures:
+                    self._add(digest, self._blob(picture))
+            else:
+                self._add_first(_Glimpse(digest, [self._blob(one) for one in pictures], data))
+        except Exception as error:
+            self._errors[digest] = error
+
+    def _blob(self, picture: Image.Image) -> NDArray[np.float32]:
+        with metrics.stage("preprocess"):
+            return self._model.preprocess(picture)
+
+    def _add(self, digest: str, blob: NDArray[np.float32]) -> None:
         self.digests.add(digest)
         self._frames.append((digest, blob))
         if len(self._frames) >= self._size:
             self._flush_frames()
 
-    def add_first(
-        self, digest: str, blobs: Sequence[NDArray[np.float32]], data: bytes | None
-    ) -> None:
-        self.digests.add(digest)
-        self._glimpses.append(_Glimpse(digest, blobs, data))
+    def _add_first(self, glimpse: _Glimpse) -> None:
+        self.digests.add(glimpse.digest)
+        self._glimpses.append(glimpse)
         if sum(len(glimpse.blobs) for glimpse in self._glimpses) >= self._size:
             self._flush_glimpses()
 
@@ -585,29 +673,32 @@ class _Batch:
                 self._highest[glimpse.digest] = estimate
                 continue
             try:
-                exact = glimpse.blobs if glimpse.data is None else self._exact_blobs(glimpse.data)
-                for blob in exact:
-                    self.add(glimpse.digest, blob)
+                if glimpse.data is None:
+                    for blob in glimpse.blobs:
+                        self._add(glimpse.digest, blob)
+                else:
+                    for picture in self._decode(glimpse.data).pictures:
+                        self._add(glimpse.digest, self._blob(picture))
             except Exception as error:
-                self.errors[glimpse.digest] = error
+                self._errors[glimpse.digest] = error
 
     def _estimates(self, glimpses: Sequence[_Glimpse]) -> list[float | None]:
         """For each image its highest estimate, or None when the exact probability is wanted."""
-        if self._first is None or not glimpses:
+        if self.first is None or not glimpses:
             return [None for _ in glimpses]
         blobs = [blob for glimpse in glimpses for blob in glimpse.blobs]
         values: list[float] = []
         try:
             with metrics.stage("estimate"):
                 for start in range(0, len(blobs), self._size):
-                    part = self._first.estimate(np.stack(blobs[start : start + self._size]))
+                    part = self.first.estimate(np.stack(blobs[start : start + self._size]))
                     values += [as_probability(float(value)) for value in part]
         except Exception:
             log.exception("the first pass failed; %d images are looked at exactly", len(glimpses))
             return [None for _ in glimpses]
         each = iter(values)
         highest = [max(islice(each, len(glimpse.blobs))) for glimpse in glimpses]
-        return [value if value < self._first.margin else None for value in highest]
+        return [value if value < self.first.margin else None for value in highest]
 
     def _flush_frames(self) -> None:
         frames, self._frames = self._frames, []
@@ -632,9 +723,31 @@ class _Batch:
         for (digest, _), value in zip(frames, values, strict=True):
             self._highest[digest] = max(value, self._highest.get(digest, 0.0))
 
-    def probability(self, digest: str) -> float | None:
-        """None when the model failed on one of the image's frames."""
-        return None if digest in self._failed else self._highest[digest]
+    def record_of(self, image: _Image) -> ImageRecord:
+        """What to store about an image, now that every frame went through the model."""
+        digest = image.sha256
+        if digest is not None and (there := self.known.get(digest)) is not None:
+            version = (image.name, image.etag, image.last_modified)
+            if version == (there.reference, there.etag, there.last_modified):
+                return there
+            name, etag, last_modified = version
+            return replace(there, reference=name, etag=etag, last_modified=last_modified)
+        if image.error is not None or digest is None:
+            return ImageRecord(image.name, digest, error=image.error, cause=image.cause)
+        if (error := self._errors.get(digest)) is not None:
+            code, cause = _failure(error, image.name)
+            return ImageRecord(image.name, digest, error=code, cause=cause)
+        failed = digest in self._failed
+        return ImageRecord(
+            image.name,
+            digest,
+            None if failed else self._highest[digest],
+            error=ErrorCode.INTERNAL if failed else None,
+            cause="the model failed on the image; the log has the details" if failed else None,
+            etag=image.etag,
+            last_modified=image.last_modified,
+            **asdict(self._looked[digest]),
+        )
 
 
 def _one_by_one(
@@ -657,7 +770,8 @@ def _lost(documents: Iterable[Document]) -> dict[str, _Image]:
     lost = {
         image.reference: image.cause
         for document in documents
-        for image in document.record.images
+        for stored in (document.record, *document.other_records.values())
+        for image in stored.images
         if image.error is ErrorCode.WORKER_LOST and image.sha256 is None
     }
     references = (one for document in documents for one in document.references)
@@ -675,35 +789,6 @@ def _versions(images: Iterable[ImageRecord]) -> dict[str, ImageRecord]:
         for image in images
         if image.error is None and (image.etag or image.last_modified)
     }
-
-
-def _record(image: _Image, known: Mapping[str, ImageRecord], batch: _Batch) -> ImageRecord:
-    """What to store about an image, now that every frame went through the model."""
-    if image.error is not None or image.sha256 is None:
-        return ImageRecord(image.name, image.sha256, error=image.error, cause=image.cause)
-    if (there := known.get(image.sha256)) is not None:
-        version = (image.name, image.etag, image.last_modified)
-        if version == (there.reference, there.etag, there.last_modified):
-            return there
-        return replace(
-            there, reference=image.name, etag=image.etag, last_modified=image.last_modified
-        )
-    if (error := batch.errors.get(image.sha256)) is not None:
-        code, cause = _failure(error, image.name)
-        return ImageRecord(image.name, image.sha256, error=code, cause=cause)
-    probability = batch.probability(image.sha256)
-    return ImageRecord(
-        image.name,
-        image.sha256,
-        probability,
-        error=ErrorCode.INTERNAL if probability is None else None,
-        cause="the model failed on the image; the log has the details"
-        if probability is None
-        else None,
-        etag=image.etag,
-        last_modified=image.last_modified,
-        **asdict(batch.looked[image.sha256]),
-    )
 
 
 def _failure(error: Exception, name: str) -> tuple[ErrorCode, str]:

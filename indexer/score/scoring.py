@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -12,10 +14,10 @@ from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.pipeline import Guard, Scored
+from saferank.indexer.score.pipeline import Guard, Known, Scored
 from saferank.indexer.score.report import Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
-from saferank.mappings.record import ImageRecord, Override, SafetyRecord
+from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,17 @@ class Scorer(Protocol):
 
     @property
     def identity(self) -> str:
-        """Of the model that makes or made them."""
+        """Of the model that makes or made them; of several categories, the first one's."""
+
+    @property
+    def other_identities(self) -> Mapping[str, str]:
+        """Of the models of further categories, by their object field."""
 
     def stream(
         self,
         documents: Sequence[Document],
         *,
-        known: Iterable[ImageRecord] = (),
+        known: Known = ...,
         guard: Guard | None = None,
         force: bool = False,
         until: float = math.inf,
@@ -93,6 +99,7 @@ def score_documents(
         ServiceUnavailable: Elasticsearch cannot be used.
     """
     report = Report()
+    identities = (pipeline.identity, *pipeline.other_identities.values())
     before: dict[tuple[str, DocumentKey], Scored] = {}
     pending = list(dict.fromkeys(keys))
     for _ in range(_ROUNDS):
@@ -103,20 +110,16 @@ def score_documents(
             previous = before.get(document.place)
             if document.list_at is not None:
                 _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
-            elif since is not None and _done(document, pipeline.identity, since):
+            elif since is not None and _done(document, pipeline, since):
                 report.counts[Outcome.SKIPPED] += 1
             elif previous is not None and _alike(document, previous.document):
-                still_valid.append((document, previous.record))
+                still_valid.append(replace(previous, document=document))
             else:
                 todo.append(document)
-        known = [
-            image
-            for scored in before.values()
-            for image in scored.record.images
-            if image.probability is not None
-        ]
+        known = _known(before.values())
         if memory is not None and not force:
-            known += memory.recall(pipeline.identity, _without_score(todo))
+            for identity in identities:
+                known[identity] += memory.recall(identity, _without_score(todo))
         pending = _write(store, index, still_valid, report, restamp=since is not None)
         late = dict(enumerate(todo))
         stream = pipeline.stream(
@@ -125,11 +128,10 @@ def score_documents(
         for group in stream:
             scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
             if memory is not None:
-                inferred = [image for one in scored if one.inferred for image in one.record.images]
-                memory.remember(pipeline.identity, inferred)
-            to_write = [(one.document, one.record) for one in scored]
+                for identity, images in _known(one for one in scored if one.inferred).items():
+                    memory.remember(identity, images)
             before |= {one.document.place: one for one in scored}
-            pending += _write(store, index, to_write, report, restamp=since is not None)
+            pending += _write(store, index, scored, report, restamp=since is not None)
             late = {place: one for place, one in late.items() if place not in group}
         report.add_rest(document.key for document in late.values())
         if not pending:
@@ -159,6 +161,15 @@ def _in_ready_indices(
     return [document for document in documents if document.index not in unready]
 
 
+def _known(scored: Iterable[Scored]) -> defaultdict[str, list[ImageRecord]]:
+    """The images that have a probability, by the identity of the model that gave it."""
+    known = defaultdict[str, list[ImageRecord]](list)
+    for one in scored:
+        for record in one.records:
+            known[record.model] += [each for each in record.images if each.probability is not None]
+    return known
+
+
 def _without_score(documents: Sequence[Document]) -> list[str]:
     """The references of documents that say nothing of their images."""
     return [
@@ -184,15 +195,16 @@ def _finished(scored: list[Scored], report: Report, longest_wait: float) -> list
 def _write(
     store: DocumentStore,
     index: str,
-    records: list[tuple[Document, SafetyRecord]],
+    scored: Sequence[Scored],
     report: Report,
     *,
     restamp: bool,
 ) -> list[DocumentKey]:
     """Write, count what is settled, and give the keys of those to look at again."""
     again = []
-    results = store.write(index, records, restamp=restamp)
-    for (document, record), result in zip(records, results, strict=True):
+    results = store.write(index, scored, restamp=restamp)
+    for one, result in zip(scored, results, strict=True):
+        document = one.document
         match result.written:
             case Written.CHANGED:
                 again.append(document.key)
@@ -202,10 +214,11 @@ def _write(
             case Written.REJECTED:
                 _reject(report, document.key, result.reason or "")
             case Written.STORED | Written.UNCHANGED:
+                record = _hardest(one.records)
                 outcome = Outcome(record.status.value)
                 report.counts[outcome] += 1
                 report.counts[SideCount.UNCHANGED] += result.written is Written.UNCHANGED
-                if _allowed_before(document, record):
+                if _allowed_before(document, one.record):
                     report.counts[SideCount.ALLOWED_BEFORE] += 1
                     log.warning(
                         "document %s was allowed by a person, and has other images now",
@@ -216,8 +229,16 @@ def _write(
                     if outcome is Outcome.FAILED:
                         report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
-                    _log_failed_images(document, record)
+                    _log_failed_images(document, one.records)
     return again
+
+
+def _hardest(records: Sequence[SafetyRecord]) -> SafetyRecord:
+    """Of a document's categories, the one that its outcome is told by: one that failed, if any."""
+    return min(records, key=lambda record: _HARDEST_FIRST.index(record.status))
+
+
+_HARDEST_FIRST = (Status.FAILED, Status.NOT_READ, Status.SCORED, Status.NO_IMAGE)
 
 
 def _allowed_before(document: Document, record: SafetyRecord) -> bool:
@@ -229,38 +250,52 @@ def _allowed_before(document: Document, record: SafetyRecord) -> bool:
     return bool(before) and not now <= before
 
 
-def _log_failed_images(document: Document, record: SafetyRecord) -> None:
+def _log_failed_images(document: Document, records: Iterable[SafetyRecord]) -> None:
     """Say of each image without a probability why, and what can be done about it."""
-    for image in record.images:
-        if image.error is not None:
-            log.warning(
-                "document %s: %s: %s: %s",
-                document.key.id,
-                image.error,
-                image.reference[:_LONGEST_LOGGED],
-                image.cause,
-                extra={
-                    "document": document.key.id,
-                    "code": image.error.value,
-                    "reference": image.reference,
-                },
-            )
+    failed = {
+        (image.reference, image.error, image.cause): None
+        for record in records
+        for image in record.images
+        if image.error is not None
+    }
+    for reference, error, cause in failed:
+        log.warning(
+            "document %s: %s: %s: %s",
+            document.key.id,
+            error,
+            reference[:_LONGEST_LOGGED],
+            cause,
+            extra={"document": document.key.id, "code": error.value, "reference": reference},
+        )
 
 
 def _alike(document: Document, other: Document) -> bool:
     """Whether two versions of a document have the same images and the same score."""
-    return document.references == other.references and document.stored == other.stored
+    return (
+        document.references == other.references
+        and document.stored == other.stored
+        and document.others == other.others
+    )
 
 
-def _done(document: Document, model: str, since: datetime) -> bool:
-    """Whether this model scored the document, as it is now, at or after the given time.
+def _done(document: Document, scorer: Scorer, since: datetime) -> bool:
+    """Whether these models scored the document, as it is now, at or after the given time.
 
     What failed for a transient reason is not done.
     """
-    stored = document.record
+    others = scorer.other_identities
+    if any(name not in document.other_records for name in others):
+        return False
+    stored = [(document.record, scorer.identity)]
+    stored += [(document.other_records[name], identity) for name, identity in others.items()]
+    names = document.reference_names
+    return all(_scored_since(record, model, since, names) for record, model in stored)
+
+
+def _scored_since(stored: StoredRecord, model: str, since: datetime, names: list[str]) -> bool:
     scored_at = stored.scored_at
     if stored.model != model or scored_at is None or scored_at < since:
         return False
     if any(image.error is not None and image.error.transient for image in stored.images):
         return False
-    return [image.reference for image in stored.images] == document.reference_names
+    return [image.reference for image in stored.images] == names

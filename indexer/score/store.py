@@ -33,11 +33,11 @@ from saferank.indexer.score.indices import Indices
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
+from saferank.indexer.score.pipeline import Scored
 from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import NO_FIELDS
 from saferank.mappings.paths import list_on_the_way, nested, put_at, value_at, values_at
-from saferank.mappings.record import SafetyRecord
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +106,12 @@ class DocumentStore:
 
     Args:
         client: connected.
-        fields: names of the safety fields.
+        fields: names of the safety fields; of several categories, the first one's.
         image_field: source field with the image references.
         patience: seconds to keep trying while Elasticsearch is busy or away.
         overrides: those kept outside of the documents, whose copies are brought back; None when
             documents alone have them.
+        others: names of the fields of further categories.
     """
 
     def __init__(
@@ -121,15 +122,18 @@ class DocumentStore:
         *,
         patience: float = 60.0,
         overrides: KeptOverrides | None = None,
+        others: Sequence[SafetyFields] = (),
     ) -> None:
         self._client = client
         self._fields = fields
-        self._objects = fields.objects
+        self._others = [each.root for each in others]
+        every = [name for each in (fields, *others) for name in each.objects]
+        self._objects = tuple(dict.fromkeys(every))
         self._image_field = image_field
         self._patience = patience
         self._blocked: set[str] = set()
         self._overrides = overrides
-        self._indices = Indices(client, fields, image_field)
+        self._indices = Indices(client, (fields, *others), image_field)
 
     def read(
         self, index: str, keys: Sequence[DocumentKey]
@@ -177,7 +181,7 @@ class DocumentStore:
     def write(
         self,
         index: str,
-        records: Sequence[tuple[Document, SafetyRecord]],
+        records: Sequence[Scored],
         *,
         restamp: bool = False,
     ) -> list[WriteResult]:
@@ -185,7 +189,7 @@ class DocumentStore:
 
         Args:
             index: as the documents were read through.
-            records: what to store for each document that was read.
+            records: the documents that were read, with what to store.
             restamp: write a new ``scored_at`` even if nothing else is new.
 
         Raises:
@@ -194,14 +198,14 @@ class DocumentStore:
         """
         results: list[WriteResult | None] = [None] * len(records)
         copies = self._patiently(index, lambda: self._copies(records))
-        for place, (document, record) in enumerate(records):
-            if not restamp and not copies[place] and document.record.says(record):
+        for place, scored in enumerate(records):
+            if not restamp and not copies[place] and _says(scored):
                 results[place] = WriteResult(Written.UNCHANGED)
 
         def write_rest() -> None:
             self._pass_over_replaced(records, results)
             lines = {
-                place: self._lines(*records[place], copies[place])
+                place: self._lines(records[place], copies[place])
                 for place, result in enumerate(results)
                 if result is None
             }
@@ -221,21 +225,21 @@ class DocumentStore:
 
     def _pass_over_replaced(
         self,
-        records: Sequence[tuple[Document, SafetyRecord]],
+        records: Sequence[Scored],
         results: list[WriteResult | None],
     ) -> None:
         """Have documents read again whose index was deleted, or made anew, since they were read."""
         open_places = [place for place, result in enumerate(results) if result is None]
-        names = {records[place][0].index for place in open_places}
+        names = {records[place].document.index for place in open_places}
         now = self._uuids(names)
         for place in open_places:
-            document, _ = records[place]
+            document = records[place].document
             if now.get(document.index) != document.uuid:
                 results[place] = WriteResult(Written.CHANGED)
 
     def _look_for_replaced(
         self,
-        records: Sequence[tuple[Document, SafetyRecord]],
+        records: Sequence[Scored],
         results: list[WriteResult | None],
     ) -> None:
         """Tell documents that were deleted from those whose index was, in the very last moment.
@@ -243,9 +247,9 @@ class DocumentStore:
         A write that comes a moment late makes the index anew, empty; there is no way to ask
         Elasticsearch not to, but for a user without the privilege to make indices.
         """
-        now = self._uuids({document.index for document, _ in records})
+        now = self._uuids({one.document.index for one in records})
         replaced = set()
-        for place, (document, _) in enumerate(records):
+        for place, document in enumerate(one.document for one in records):
             if now.get(document.index) != document.uuid:
                 results[place] = WriteResult(Written.CHANGED)
                 replaced.add(document.index)
@@ -264,26 +268,30 @@ class DocumentStore:
                 found |= self._indices.uuids([name])
         return found
 
-    def _lines(self, document: Document, record: SafetyRecord, copy: Json) -> tuple[bytes, bytes]:
-        """What a bulk says of one document."""
+    def _lines(self, scored: Scored, copy: Json) -> tuple[bytes, bytes]:
+        """What a bulk says of one document: every category in the same partial update."""
+        document = scored.document
         action = {
             **_location(document.index, document.key),
             "if_seq_no": document.seq_no,
             "if_primary_term": document.primary_term,
         }
-        stored = nested(self._fields.root, record.to_document())
+        stored = nested(self._fields.root, scored.record.to_document())
+        for root, record in scored.others.items():
+            put_at(stored, root, record.to_document())
         if copy:
             put_at(stored, self._fields.override_object, copy)
         return to_json({"update": action}), to_json({"doc": stored})
 
-    def _copies(self, records: Sequence[tuple[Document, SafetyRecord]]) -> list[Json]:
+    def _copies(self, records: Sequence[Scored]) -> list[Json]:
         """What has to change in each document's copy of a person's override; mostly nothing."""
         if self._overrides is None:
             return [{}] * len(records)
         self._overrides.renew()
         copies: list[Json] = []
-        for document, record in records:
-            copy = self._overrides.copy_for(document, record) or {}
+        for scored in records:
+            document = scored.document
+            copy = self._overrides.copy_for(document, scored.record) or {}
             same = all(document.override.get(name) == value for name, value in copy.items())
             copies.append({} if same else copy)
             if not same:
@@ -407,6 +415,7 @@ class DocumentStore:
             entry["_index"],
             uuids.get(entry["_index"], ""),
             next(filter(None, lists), None),
+            {root: _some(objects[root], SafetyFields.INDEXER_OWNED) for root in self._others},
         )
 
     def _check_accept(self, documents: Iterable[Document]) -> None:
@@ -475,6 +484,14 @@ class DocumentStore:
         return ServiceUnavailable(
             f"Elasticsearch did not serve a request for {self._patience:g} s: {error}"
         )
+
+
+def _says(scored: Scored) -> bool:
+    """Whether a document says already what is to be stored, but for the time."""
+    there = scored.document.other_records
+    return scored.document.record.says(scored.record) and all(
+        name in there and there[name].says(record) for name, record in scored.others.items()
+    )
 
 
 def _location(index: str, key: DocumentKey) -> dict[str, str]:

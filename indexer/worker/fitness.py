@@ -12,7 +12,7 @@ from celery.worker.control import inspect_command
 
 from saferank.errors import SaferankError
 from saferank.indexer.operate.health import FITNESS
-from saferank.indexer.worker.resources import model_identity
+from saferank.indexer.worker.resources import model_identities
 from saferank.settings import Settings, get_settings
 
 _ROOM = 1 << 16
@@ -28,12 +28,13 @@ def fitness(settings: Settings) -> dict[str, Any]:
 
     Returns:
         ``field``, ``image_field`` and ``model`` (its identity, or None), on which scores depend;
-        and ``faults``, a sentence for each thing that keeps tasks from being done.
+        of several categories, names and identities with commas between them; and ``faults``, a
+        sentence for each thing that keeps tasks from being done.
     """
     faults: list[str] = []
     model = None
     try:
-        model = model_identity(settings.model)
+        model = ", ".join(model_identities(settings).values())
     except SaferankError as error:
         faults.append(str(error))
     try:
@@ -42,7 +43,7 @@ def fitness(settings: Settings) -> dict[str, Any]:
     except OSError as error:
         faults.append(f"its temporary folder takes no file: {error}; make room there")
     return {
-        "field": settings.field,
+        "field": ", ".join(settings.model_by_field),
         "image_field": settings.image_field,
         "model": model,
         "faults": faults,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import platformdirs
 from elasticsearch import Elasticsearch
@@ -17,10 +17,12 @@ from saferank.connection import connect
 from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.installation import installation_of
+from saferank.indexer.jobs.records import Job, Pace
 from saferank.indexer.score.digests import Digests
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
-from saferank.indexer.score.pipeline import FirstPass, Pipeline
+from saferank.indexer.score.pipeline import FirstPass, Look, Pipeline
+from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import ImageRecord
@@ -31,13 +33,14 @@ from saferank.settings import DecodeSettings, IndexerSettings, Settings, get_set
 
 @dataclass(slots=True)
 class Resources:
-    """Connections and the model of one process.
+    """Connections and the models of one process.
 
     Attributes:
         settings: as the process was started with.
         client: connected to Elasticsearch.
         store: reads documents and writes scores.
         pipeline: scores them.
+        scoring: makes pipelines for some categories alone.
         memory: what is known of images beside the documents, if that is kept.
     """
 
@@ -45,8 +48,28 @@ class Resources:
     client: Elasticsearch
     store: DocumentStore
     pipeline: Pipeline
+    scoring: Scoring
     memory: Memory | None = None
     _installation: str | None = None
+    _limited: dict[tuple[str, ...], tuple[Pipeline, DocumentStore]] = field(default_factory=dict)
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """The identity of the model of each object field that scores go into."""
+        return {name: look.model.identity for name, look in self.scoring.looks.items()}
+
+    def limited_to(self, fields: Iterable[str]) -> tuple[Pipeline, DocumentStore]:
+        """What scores and stores some categories alone, named by their object fields.
+
+        The first field named is the first category there.
+        """
+        names = tuple(fields)
+        if names == tuple(self.scoring.looks):
+            return self.pipeline, self.store
+        if names not in self._limited:
+            store = make_store(self.client, self.settings, names)
+            self._limited[names] = self.scoring.pipeline(names), store
+        return self._limited[names]
 
     def is_ours(self, installation: str | None) -> bool:
         """Whether a task is for this installation, as far as that is known."""
@@ -67,67 +90,142 @@ def model_identity(name_or_path: str) -> str:
     return identity(description, locate(description, folder))
 
 
-def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None = None) -> Pipeline:
-    """Load the model and put the parts together that score.
+def model_identities(settings: Settings) -> dict[str, str]:
+    """The identity of the model of each object field that scores go into, without loading any.
+
+    Raises:
+        ModelError: a model's files are not there, or are not the right ones.
+    """
+    return {name: model_identity(model) for name, model in settings.model_by_field.items()}
+
+
+def job_of(
+    settings: Settings,
+    index: str,
+    selection: Selection,
+    pace: Pace,
+    *,
+    without: tuple[str, ...] = (),
+    into: str | None = None,
+) -> Job:
+    """A job on an index for all categories of the settings.
+
+    Raises:
+        ModelError: a model's files are not there, or are not the right ones.
+    """
+    (name, model), *others = model_identities(settings).items()
+    return Job(index, name, model, selection, pace, without=without, into=into, others=dict(others))
+
+
+class Scoring:
+    """The models of all categories, and what brings images to them.
 
     Args:
-        settings: of the model, of fetching and decoding.
+        settings: of the models, of fetching and decoding.
+        fetch: gives bytes that are at hand, in the place of what the settings say.
+
+    Attributes:
+        looks: how images are looked at for each category, by its object field.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings, fetch: Callable[[str], Fetched] | None = None) -> None:
+        models = {name: load_model(model) for name, model in settings.model_by_field.items()}
+        self.looks = {
+            name: Look(model, first_pass(model, settings.decode)) for name, model in models.items()
+        }
+        self._settings = settings
+        self._fetch = fetch
+        self._fetcher = Fetcher(settings.fetch)
+        self._digests = _digests(settings.indexer)
+
+    def pipeline(self, fields: Iterable[str]) -> Pipeline:
+        """What scores documents for some categories, named by their object fields."""
+        names = tuple(fields)
+        look = self.looks[names[0]]
+        settings, fetcher = self._settings, self._fetcher
+
+        def decode_with_limits(data: bytes) -> Decoded:
+            return decode(data, settings.decode)
+
+        def fetch_again(reference: str, version: ImageRecord) -> Fetched | None:
+            return fetcher.fetch_if_changed(
+                reference, etag=version.etag, last_modified=version.last_modified
+            )
+
+        return Pipeline(
+            look.model,
+            self._fetch or fetcher.fetch,
+            decode_with_limits,
+            fetch_again=fetch_again if self._fetch is None else None,
+            batch_size=settings.indexer.batch_size,
+            fetch_threads=settings.indexer.fetch_threads,
+            lane=fetcher.host_of if self._fetch is None else lambda reference: None,
+            lane_width=settings.fetch.per_host,
+            max_images=settings.indexer.max_images,
+            time_of_image=settings.fetch.timeout,
+            first=look.first,
+            digests=self._digests,
+            others={name: self.looks[name] for name in names[1:]},
+        )
+
+
+def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None = None) -> Pipeline:
+    """Load the models and put the parts together that score.
+
+    Args:
+        settings: of the models, of fetching and decoding.
         fetch: gives bytes that are at hand, in the place of what the settings say.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: a model cannot be loaded.
     """
-    model = load_model(settings.model)
-    fetcher = Fetcher(settings.fetch)
-
-    def decode_with_limits(data: bytes) -> Decoded:
-        return decode(data, settings.decode)
-
-    def fetch_again(reference: str, version: ImageRecord) -> Fetched | None:
-        return fetcher.fetch_if_changed(
-            reference, etag=version.etag, last_modified=version.last_modified
-        )
-
-    return Pipeline(
-        model,
-        fetch or fetcher.fetch,
-        decode_with_limits,
-        fetch_again=fetch_again if fetch is None else None,
-        batch_size=settings.indexer.batch_size,
-        fetch_threads=settings.indexer.fetch_threads,
-        lane=fetcher.host_of if fetch is None else lambda reference: None,
-        lane_width=settings.fetch.per_host,
-        max_images=settings.indexer.max_images,
-        time_of_image=settings.fetch.timeout,
-        first=first_pass(model, settings.decode),
-        digests=_digests(settings.indexer),
-    )
+    return Scoring(settings, fetch).pipeline(settings.model_by_field)
 
 
-def make_store(client: Elasticsearch, settings: Settings) -> DocumentStore:
-    """What reads and writes documents as the settings say."""
-    kept = None if settings.overrides is None else KeptOverrides(client, settings.overrides)
+def make_store(
+    client: Elasticsearch, settings: Settings, fields: Iterable[str] | None = None
+) -> DocumentStore:
+    """What reads and writes documents as the settings say.
+
+    Args:
+        client: connected.
+        settings: names of the fields.
+        fields: the object fields of some categories, when not all of them are meant.
+    """
+    names = tuple(settings.model_by_field if fields is None else fields)
+    first, *others = (SafetyFields(name, settings.override_field) for name in names)
+    # People decide about the first category, where the overrides that are kept are copied to.
+    own = SafetyFields.of(settings).override_object == first.override_object
+    kept = None
+    if own and settings.overrides is not None:
+        kept = KeptOverrides(client, settings.overrides)
     return DocumentStore(
         client,
-        SafetyFields.of(settings),
+        first,
         settings.image_field,
         patience=settings.indexer.store_patience,
         overrides=kept,
+        others=others,
     )
 
 
 def make_resources(settings: Settings) -> Resources:
-    """Load the model and make the connections.
+    """Load the models and make the connections.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: a model cannot be loaded.
     """
     client = connect(settings)
+    scoring = Scoring(settings)
     return Resources(
         settings,
         client,
         make_store(client, settings),
-        make_pipeline(settings),
+        scoring.pipeline(scoring.looks),
+        scoring,
         None
         if settings.indexer.images_index is None
         else Memory(client, settings.indexer.images_index),

@@ -18,7 +18,7 @@ from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
-from saferank.indexer.worker.resources import model_identity
+from saferank.indexer.worker.resources import job_of
 from saferank.mappings import not_ready
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings, get_settings
@@ -56,19 +56,18 @@ def sweep(
         if None not in (installation, own) and installation != own:
             log.warning("putting a sweep of another installation (%s) back", installation)
             raise self.retry(countdown=random.uniform(*_SOON))  # noqa: S311
-        wanted = Job(
-            index=index,
-            field=settings.field,
-            model=model_identity(settings.model),
-            selection=Selection(Only(only)),
-            pace=Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
+        wanted = job_of(
+            settings,
+            index,
+            Selection(Only(only)),
+            Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
             without=_not_ready(client, settings, index),
         )
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
         changed = replace(wanted, selection=Selection(Only.CHANGED))
         ways: tuple[Callable[[], Job | None], ...] = (
-            lambda: _unscored(client, settings, jobs, wanted),
+            lambda: _unscored(client, jobs, wanted),
             lambda: take_up(client, settings, jobs, changed, most=MOST_READ),
         )
         for hold in ways:
@@ -84,19 +83,20 @@ def sweep(
 
 def _not_ready(client: Elasticsearch, settings: Settings, name: str) -> tuple[str, ...]:
     """The concrete indices that cannot take scores; each is named in the log."""
-    fields = SafetyFields.of(settings)
-    reasons = not_ready(client, name, fields, image_field=settings.image_field)
+    reasons: dict[str, str] = {}
+    for fields in SafetyFields.each(settings):
+        reasons |= not_ready(client, name, fields, image_field=settings.image_field)
     for reason in reasons.values():
         log.error("the sweep of %s leaves an index out: %s", name, reason)
     return tuple(reasons)
 
 
-def _unscored(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> Job | None:
+def _unscored(client: Elasticsearch, jobs: Jobs, wanted: Job) -> Job | None:
     """Hold the job for unscored documents; None when there are none, or it is paused."""
     existing = jobs.find(wanted.id)
     if existing is not None and existing.state is JobState.PAUSED:
         return None
     unfinished = existing is not None and not existing.state.finished
-    if not unfinished and not count_left(client, settings, wanted, wait=False):
+    if not unfinished and not count_left(client, wanted, wait=False):
         return None
     return jobs.acquire(wanted)

@@ -22,7 +22,7 @@ from saferank.indexer.jobs.records import Jobs
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
-from saferank.indexer.queue import SCORE_TASK, send
+from saferank.indexer.queue import SCORE_TASK, known_settings, send
 from saferank.indexer.reindex.progress import replaced_by
 from saferank.indexer.score.pipeline import Guard
 from saferank.indexer.score.report import Report
@@ -92,7 +92,7 @@ def score(
     alone: bool = False,
     queued_at: float | None = None,
     installation: str | None = None,
-    job: dict[str, str] | None = None,
+    job: dict[str, Any] | None = None,
     stated: dict[str, str] | None = None,
     **newer: object,
 ) -> None:
@@ -254,16 +254,12 @@ def _refusal(resources: Resources, chunk: ChunkOfJob | None) -> str | None:
     """Why this worker must not work for a job; None when it may."""
     if chunk is None:
         return None
-    settings = resources.settings
-    pairs = {
-        "model": (resources.pipeline.identity, chunk.model),
-        "field": (settings.field, chunk.field),
-        "image_field": (settings.image_field, chunk.image_field or settings.image_field),
-    }
+    own, own_field = resources.models, resources.settings.image_field
+    pairs = [("model", own[name], model) for name, model in chunk.scores.items() if name in own]
+    pairs += [("field", ", ".join(own), name) for name in chunk.scores if name not in own]
+    pairs.append(("image_field", own_field, chunk.image_field or own_field))
     others = [
-        f"{name} {wanted!r} and not {own!r}"
-        for name, (own, wanted) in pairs.items()
-        if own != wanted
+        f"{name} {wanted!r} and not {there!r}" for name, there, wanted in pairs if there != wanted
     ]
     if not others:
         return None
@@ -281,10 +277,11 @@ def _check_stated(settings: Settings, stated: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: it does not; the documents wait for one that does.
     """
+    own = known_settings(settings)
     others = [
-        f"{name} {wanted!r} and not {getattr(settings, name)!r}"
+        f"{name} {wanted!r} and not {own.get(name)!r}"
         for name, wanted in stated.items()
-        if getattr(settings, name, None) != wanted
+        if own.get(name) != wanted
     ]
     if others:
         raise ConfigurationError(
@@ -312,6 +309,8 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
         SaferankError, ApiError, TransportError: a service cannot be used for now.
     """
     settings = resources.settings
+    fields = resources.models if work.chunk is None else work.chunk.scores
+    pipeline, store = resources.limited_to(fields)
     until = time.monotonic() + settings.seconds_to_start
     try:
         with clear_errors(settings.elasticsearch_url):
@@ -320,8 +319,8 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
                 # job's chunk has asked whether it is wanted.
                 index_exists(resources.client, settings.indexer.jobs_index)
             report = score_documents(
-                resources.pipeline,
-                resources.store,
+                pipeline,
+                store,
                 work.index,
                 work.keys,
                 since=None if work.chunk is None else datetime.fromisoformat(work.chunk.since),

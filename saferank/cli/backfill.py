@@ -42,6 +42,10 @@ def backfill(
     query: Annotated[
         str | None, typer.Option(help="An Elasticsearch query as JSON that must match too.")
     ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Score for this category alone; what is stored for others stays."),
+    ] = None,
     slices: Slices = 1,
     rate: Rate = None,
     in_flight: InFlight = None,
@@ -59,18 +63,15 @@ def backfill(
     if only == "changed" and (parsed is not None or dry_run):
         raise typer.BadParameter("'changed' takes neither --query nor --dry-run")
     with needs_extra("indexer"):
-        from saferank.indexer.jobs.records import Job, Jobs
+        from saferank.indexer.jobs.records import Jobs
         from saferank.indexer.score.select import Only, Selection
-        from saferank.indexer.worker.resources import model_identity
+        from saferank.indexer.worker.resources import job_of
 
     settings = get_settings()
-    wanted = Job(
-        index=index,
-        field=settings.field,
-        model=model_identity(settings.model),
-        selection=Selection(Only(only), parsed),
-        pace=make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk),
-    )
+    if category is not None:
+        settings = settings.of_category(category)
+    pace = make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk)
+    wanted = job_of(settings, index, Selection(Only(only), parsed), pace)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         check_ready(client, index, settings)
@@ -142,7 +143,8 @@ def show_job(job: Job, console: Console) -> None:
     table = Table(show_header=False)
     table.add_row("job", job.id)
     table.add_row("state", job.state + ("" if job.owner is None else f", run by {job.owner}"))
-    table.add_row("model", job.model)
+    for model in job.scores.values():
+        table.add_row("model", model)
     table.add_row("started", job.started_at.isoformat(timespec="seconds"))
     if job.finished_at is not None:
         table.add_row("took", str(job.finished_at - job.started_at).split(".")[0])
@@ -178,7 +180,7 @@ def _print_estimate(client: Elasticsearch, settings: Settings, jobs: Jobs, wante
     from saferank.indexer.jobs.backfill import count_left
 
     console = Console()
-    left = count_left(client, settings, wanted)
+    left = count_left(client, wanted)
     console.print(f"{left:,} documents match", highlight=False)
     speeds = [
         done / seconds

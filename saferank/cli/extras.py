@@ -61,7 +61,8 @@ def check_ready(client: Elasticsearch, index: str, settings: Settings) -> None:
         MappingError: see ``check_index``.
     """
     field = settings.image_field
-    check_index(client, index, SafetyFields.of(settings), image_field=field)
+    for fields in SafetyFields.each(settings):
+        check_index(client, index, fields, image_field=field)
     for name in lacking(client, index, field):
         warn(
             f"the mapping of index {name!r} has no field {field!r}, so none of its documents has "

@@ -55,7 +55,7 @@ def health(
         result = checks.live(app)
     else:
         with connect(settings, timeout=_TIMEOUT) as client:
-            model = _model(settings.model)
+            model = _models(settings)
             result = checks.ready(client, app, settings, indices or (), model=model)
         if (fault := _inexact(settings)) is not None:
             result = checks.Health((*result.checks, checks.Check("policy", False, fault)))
@@ -82,11 +82,11 @@ def _inexact(settings: Settings) -> str | None:
     return "; ".join(faults) or None
 
 
-def _model(name: str) -> str | None:
-    """The identity of the model, where its files are on this machine: an application needs none."""
-    from saferank.indexer.worker.resources import model_identity
+def _models(settings: Settings) -> str | None:
+    """The models' identities, where their files are on this machine: an application needs none."""
+    from saferank.indexer.worker.resources import model_identities
 
     try:
-        return model_identity(name)
+        return ", ".join(model_identities(settings).values())
     except SaferankError:
         return None

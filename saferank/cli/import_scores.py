@@ -25,6 +25,9 @@ def import_scores(
     scores: Annotated[
         Path, typer.Argument(help="Parquet with the columns id and safety.", show_default=False)
     ],
+    category: Annotated[
+        str | None, typer.Option(help="The category that they are for, when there are several.")
+    ] = None,
 ) -> None:
     """Store scores that were made elsewhere, as a worker would have stored its own.
 
@@ -37,6 +40,11 @@ def import_scores(
         from saferank.indexer.worker.resources import make_store, model_identity
 
     settings = get_settings()
+    if category is not None:
+        settings = settings.of_category(category)
+    elif len(settings.categories) > 1:
+        named = ", ".join(settings.categories)
+        raise typer.BadParameter(f"say which of {named} they are for", param_hint="--category")
     model = model_identity(settings.model)
     console = Console()
     total = Report()

@@ -76,7 +76,8 @@ def _selected(
     from saferank.indexer.score.select import Only, Selection, pages
 
     selection = Selection(Only.MISSING) if query is None else Selection(Only.ALL, query)
-    wanted = selection.to_query(SafetyFields.of(settings), model="")
+    each = [selection.to_query(fields, model="") for fields in SafetyFields.each(settings)]
+    wanted = {"bool": {"should": each}}
     for page in pages(client, name, wanted, size=settings.indexer.chunk_size):
         for concrete, found in groupby(page, key=lambda one: one.index):
             yield concrete, [one.key for one in found]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +16,9 @@ from saferank.mappings.fields import SafetyFields
 from saferank.mappings.next_index import next_indices_without_fields
 from saferank.ranker.odd_values import odd_values
 from saferank.settings import get_settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 _mapping = typer.Typer(help="The Elasticsearch fields that hold the scores.", no_args_is_help=True)
 
@@ -32,19 +36,21 @@ def install(
 ) -> None:
     """Put the component template on the cluster, or the fields into an index."""
     settings = get_settings()
-    fields = SafetyFields.of(settings)
+    every = SafetyFields.each(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         if index is None:
-            template.install(client, fields)
+            template.install(client, *every)
             done = f"component template {template.TEMPLATE_NAME!r} is installed"
         else:
-            template.add_to_index(client, index, fields, image_field=settings.image_field)
+            for fields in every:
+                template.add_to_index(client, index, fields, image_field=settings.image_field)
+            roots = ", ".join(repr(field) for field in settings.model_by_field)
             done = (
-                f"index {index!r} has the safety fields under {settings.field!r}\n"
+                f"index {index!r} has the safety fields under {roots}\n"
                 "Each scoring is a write that counts a document's _version up by one. Where the "
                 "application gives versions of its own, leave room between them."
             )
-        later = [] if index is None else next_indices_without_fields(client, index, fields)
+        later = [] if index is None else _later(client, index, every)
     _print(done)
     for sentence in later:
         warn(sentence)
@@ -58,11 +64,11 @@ def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None
     the index template of a data stream or a rollover alias lacks the fields.
     """
     settings = get_settings()
-    fields = SafetyFields.of(settings)
+    every = SafetyFields.each(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, index, settings)
-        odd = odd_values(client, index, fields)
-        later = next_indices_without_fields(client, index, fields)
+        odd = [value for fields in every for value in odd_values(client, index, fields)]
+        later = _later(client, index, every)
     _print(f"index {index!r} is ready")
     if odd:
         _print("It has values that nobody can read, which are never taken as safe; correct them:")
@@ -77,7 +83,18 @@ def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None
 @_mapping.command()
 def show() -> None:
     """Print the component template as JSON."""
-    typer.echo(json.dumps(template.component_template(SafetyFields.of(get_settings())), indent=2))
+    every = SafetyFields.each(get_settings())
+    typer.echo(json.dumps(template.component_template(*every), indent=2))
+
+
+def _later(client: Elasticsearch, index: str, every: Iterable[SafetyFields]) -> list[str]:
+    """What keeps later indices from having the fields of any category, each sentence once."""
+    sentences = (
+        sentence
+        for fields in every
+        for sentence in next_indices_without_fields(client, index, fields)
+    )
+    return list(dict.fromkeys(sentences))
 
 
 def _print(text: str) -> None:

@@ -64,21 +64,15 @@ def reindex(
     if rollback and (alias or definition):
         raise typer.BadParameter("--alias and --definition need --into")
     with needs_extra("indexer"):
-        from saferank.indexer.jobs.records import Job, Jobs
+        from saferank.indexer.jobs.records import Jobs
         from saferank.indexer.reindex.start import start_reindex, start_rollback
         from saferank.indexer.reindex.steps import Limits
         from saferank.indexer.score.select import Selection
-        from saferank.indexer.worker.resources import model_identity
+        from saferank.indexer.worker.resources import job_of
 
     settings = get_settings()
-    wanted = Job(
-        index=index,
-        field=settings.field,
-        model=model_identity(settings.model),
-        selection=Selection(),
-        pace=make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk),
-        into=into,
-    )
+    pace = make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk)
+    wanted = job_of(settings, index, Selection(), pace, into=into)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         if rollback:

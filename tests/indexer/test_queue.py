@@ -75,3 +75,16 @@ def test_only_what_the_sender_was_told_goes_along() -> None:
         "model": "open_nsfw",
     }
     assert stated_settings(Settings(model="/models/own/model.toml")) == {}
+
+
+def test_of_several_categories_all_go_along_but_for_paths() -> None:
+    several = {
+        "nudity": {"field": "safety", "model": "open_nsfw"},
+        "violence": {"field": "safety_violence", "model": "/models/own/model.toml#violence"},
+    }
+    stated = stated_settings(Settings(categories=several))
+    assert [*stated] == ["categories"]
+    assert json.loads(stated["categories"]) == {
+        "nudity": {"field": "safety", "model": "open_nsfw"},
+        "violence": {"field": "safety_violence", "model": ""},
+    }

@@ -120,10 +120,10 @@ def test_documents_that_share_an_id_are_compared_each_with_its_own_copy(
             client.index(index=name, id="1", routing=routing, document={"title": routing})
     client.indices.refresh(index=[old, new])
     everything = whole_source(client, old)
-    assert verify_sample(client, old, new, SafetyFields(), size=9, source_filter=everything) == 2
+    assert verify_sample(client, old, new, ["safety"], size=9, source_filter=everything) == 2
     client.index(index=new, id="1", routing=one, document={"title": "x"}, refresh=True)
     with pytest.raises(JobError, match="2 documents compared, 1 are not right"):
-        verify_sample(client, old, new, SafetyFields(), size=9, source_filter=everything)
+        verify_sample(client, old, new, ["safety"], size=9, source_filter=everything)
 
 
 def test_no_write_is_lost_while_an_index_is_copied_and_replaced_and_in_a_rollback(
@@ -357,5 +357,5 @@ def test_a_new_index_that_does_not_take_the_fields_is_not_left_behind(
     fill(client, old, alias, 1)
     definition = {"settings": {"index.mapping.total_fields.limit": 3}}
     with pytest.raises(MappingError, match="total fields"):
-        create(client, new, definition, SafetyFields(), origin="any")
+        create(client, new, definition, [SafetyFields()], origin="any")
     assert not client.indices.exists(index=new)

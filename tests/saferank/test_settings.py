@@ -1,8 +1,10 @@
 """Settings as people type them, and what they read when they are wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from saferank.connection import connect
 from saferank.errors import ConfigurationError
@@ -102,3 +104,55 @@ def test_an_address_that_cannot_be_asked(settings: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="SAFERANK_ELASTICSEARCH_") as raised:
         connect(Settings(**settings))
     assert "planted" not in str(raised.value)
+
+
+CATEGORIES = {
+    "nudity": {"field": "safety", "model": "open_nsfw"},
+    "violence": {"field": "safety_violence", "model": "/models/violence.toml"},
+}
+
+
+def test_what_knows_one_category_works_on_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFERANK_CATEGORIES", json.dumps(dict(reversed(CATEGORIES.items()))))
+    settings = get_settings()
+    assert (settings.field, settings.model) == ("safety_violence", "/models/violence.toml")
+    assert [*settings.model_by_field] == ["safety_violence", "safety"]
+    alone = settings.of_category("nudity")
+    assert (alone.field, alone.model) == ("safety", "open_nsfw")
+    assert alone.model_by_field == {"safety": "open_nsfw"}
+
+
+def test_one_category_needs_no_name() -> None:
+    settings = Settings(field="scores", model="open_nsfw")
+    assert settings.model_by_field == {"scores": "open_nsfw"}
+    with pytest.raises(ConfigurationError, match=r"'violence'.*none is named"):
+        settings.of_category("violence")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"field": "other"}, "'other'.*'safety'.*leave 'field' out"),
+        ({"categories": {"a b": {"field": "x", "model": "y"}}}, "categories"),
+        ({"categories": {"a": {"field": "x"}}}, "model"),
+        ({"categories": {"a": {"field": "x", "model": "y", "level": 1}}}, "level"),
+        (
+            {"categories": {one: {"field": "x", "model": "y"} for one in ("a", "b")}},
+            "'x' and 'x' are the same",
+        ),
+        (
+            {
+                "categories": {
+                    "a": {"field": "x", "model": "y"},
+                    "b": {"field": "x.b", "model": "y"},
+                }
+            },
+            "inside the other",
+        ),
+    ],
+)
+def test_categories_that_contradict_each_other_are_refused(
+    values: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){named}"):
+        Settings.model_validate({"categories": CATEGORIES, **values})

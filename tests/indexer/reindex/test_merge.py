@@ -7,10 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saferank.indexer.reindex.merge import digest, merged, without_score
-from saferank.mappings import SafetyFields
-
-FIELDS = SafetyFields()
+from saferank.indexer.reindex.merge import digest, merged, without_scores
 
 
 def score(
@@ -27,7 +24,7 @@ def score(
 
 
 def merge(source: dict[str, Any], copied: dict[str, Any] | None, model: str = "m2") -> Any:
-    return merged(source, copied, fields=FIELDS, image_field="image", model=model)
+    return merged(source, copied, scores={"safety": model}, image_field="image")
 
 
 @pytest.mark.parametrize(
@@ -67,19 +64,19 @@ def test_decisions_are_those_of_the_old_index_only() -> None:
 
 
 def test_keys_with_dots_and_nested_roots() -> None:
-    fields = SafetyFields("media.safety")
+    root = "media.safety"
     source = {
         "image": "a.png",
         "media": {"safety.probability": 0.9, "safety.override": "allow", "width": 3},
     }
-    assert without_score(source, fields) == {
+    assert without_scores(source, [root]) == {
         "image": "a.png",
         "media": {"safety.override": "allow", "width": 3},
     }
     copied = {"media": {"safety": score(0.2)}}
-    document = merged(source, copied, fields=fields, image_field="image", model="m1")
+    document = merged(source, copied, scores={root: "m1"}, image_field="image")
     assert document["media"]["safety"]["probability"] == 0.2
-    assert digest(document, fields) == digest(source, fields)
+    assert digest(document, [root]) == digest(source, [root])
 
 
 _values = st.recursive(
@@ -106,7 +103,7 @@ def test_nothing_but_the_score_ever_differs(
     before = copy.deepcopy(source)
     result = merge(source, None if new is None else {"image": "a.png", "safety": new})
     assert source == before
-    assert digest(result, FIELDS) == digest(source, FIELDS)
+    assert digest(result, ["safety"]) == digest(source, ["safety"])
 
 
 @pytest.mark.parametrize(
@@ -115,17 +112,27 @@ def test_nothing_but_the_score_ever_differs(
 )
 def test_a_changed_field_changes_the_digest(change: dict[str, Any]) -> None:
     document = {"image": "a.png", "title": "t", "tags": [1, 2], "safety": score(0.1)}
-    assert digest({**document, **change}, FIELDS) != digest(document, FIELDS)
+    assert digest({**document, **change}, ["safety"]) != digest(document, ["safety"])
 
 
 def test_an_array_of_the_applications_own_is_copied_as_it_is() -> None:
     source = {"image": "a", "safety": [{"status": "new", "model": "x"}, {"error": "none"}]}
     scored = {"image": "a", "safety": {"status": "scored", "images": [{"reference": "a"}]}}
     for copied in (None, scored):
-        document = merged(source, copied, fields=SafetyFields(), image_field="image", model="m")
+        document = merged(source, copied, scores={"safety": "m"}, image_field="image")
         assert document == source
 
 
 def test_half_a_surrogate_pair_counts_like_any_character() -> None:
-    fields = SafetyFields()
-    assert digest({"title": "\ud83d"}, fields) != digest({"title": "\ude00"}, fields)
+    one, other = {"title": "\ud83d"}, {"title": "\ude00"}
+    assert digest(one, ["safety"]) != digest(other, ["safety"])
+
+
+def test_each_category_s_better_score_is_chosen_on_its_own() -> None:
+    source = {"image": "a.png", "safety": score(0.1, "m2"), "gore": score(0.3, "v1")}
+    copied = {"image": "a.png", "safety": score(0.2, "m1"), "gore": score(0.4, "v2")}
+    scores = {"safety": "m2", "gore": "v2"}
+    document = merged(source, copied, scores=scores, image_field="image")
+    assert (document["safety"]["probability"], document["gore"]["probability"]) == (0.1, 0.4)
+    assert digest(document, [*scores]) == digest(source, [*scores])
+    assert digest(document, ["safety"]) != digest(source, ["safety"])

@@ -203,6 +203,8 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     return {
         "SAFERANK_ELASTICSEARCH_URL": settings.elasticsearch_url,
         "SAFERANK_BROKER_URL": settings.broker_url,
+        # The tests' model stands in for the real one, under its identity.
+        "SAFERANK_INDEXER__DIGESTS": "0",
         **{f"SAFERANK_INDEXER__{name.upper()}": str(value) for name, value in indexer.items()},
         **more,
     }

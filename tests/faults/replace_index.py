@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import harness  # noqa: F401 - puts the support folder on the path
+import harness
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from rich.console import Console
@@ -165,13 +165,7 @@ def main() -> None:
                 jobs_index=f"fault-jobs-{unique}",
             ),
         )
-        environment = {
-            "SAFERANK_ELASTICSEARCH_URL": urls[0],
-            "SAFERANK_BROKER_URL": urls[1],
-            "SAFERANK_INDEXER__FRESH_QUEUE": settings.indexer.fresh_queue,
-            "SAFERANK_INDEXER__BACKFILL_QUEUE": settings.indexer.backfill_queue,
-            "SAFERANK_INDEXER__JOBS_INDEX": settings.indexer.jobs_index,
-        }
+        environment = harness.environment(settings)
         client = stack.enter_context(Elasticsearch(urls[0], request_timeout=60))
         stack.callback(
             client.indices.delete,

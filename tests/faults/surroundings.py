@@ -20,6 +20,7 @@ In each, nothing may be lost or changed, no worker may be killed, and exit codes
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -82,6 +83,7 @@ class Place:
         self.folder = folder
         self.count = count
         self.expected: dict[str, Documents] = {}
+        self.too_late = 0
         self.began = time.monotonic()
 
     def fill(self, index: str, documents: Documents) -> None:
@@ -131,6 +133,13 @@ class Place:
             )
         return done.returncode
 
+    def in_mid_backfill(self, index: str, action: Callable[[], object]) -> None:
+        """Do something while a backfill runs; a problem of its own when that ended before."""
+        self.wait(lambda: self.scored(index) > self.count // 5)
+        action()
+        jobs = Jobs(self.client, self.settings.indexer.jobs_index)
+        self.too_late += all(job.state.finished for job in jobs.all())
+
     def scored(self, index: str, prefix: str = "") -> int:
         return sum(
             id.startswith(prefix) and safety.get("status") == "scored"
@@ -163,7 +172,8 @@ class Place:
                 lost += status != ("failed" if id.startswith(failed) else "scored")
                 changed += source != wanted
         log = (self.folder / "worker.log").read_text()
-        return {"lost": lost, "changed": changed, "killed": log.count("Hard time limit")}
+        killed = log.count("Hard time limit")
+        return {"lost": lost, "changed": changed, "killed": killed, "too late": self.too_late}
 
 
 class Runs:
@@ -264,7 +274,7 @@ class Runs:
             return {**place.problems(), "exit code": code}, detail
 
     def alias_moved(self) -> tuple[dict[str, int], str]:
-        with self._place(TEST_SECONDS="0.03") as place:
+        with self._place(TEST_SECONDS="0.1") as place:
             alias = f"alias-{place.folder.name}"
             for number in (1, 2):
                 place.fill(f"{alias}-{number}", place.pictures())
@@ -275,11 +285,10 @@ class Runs:
             ]
 
             def move() -> None:
-                place.wait(lambda: place.scored(f"{alias}-1") > self._count // 5)
                 place.client.indices.update_aliases(actions=actions)
 
             with place.workers():
-                moving = threading.Thread(target=move)
+                moving = threading.Thread(target=place.in_mid_backfill, args=(f"{alias}-1", move))
                 moving.start()
                 code = place.backfill(alias)
                 moving.join()
@@ -287,14 +296,13 @@ class Runs:
             return {**place.problems(), "exit code": code}, ""
 
     def rollover(self) -> tuple[dict[str, int], str]:
-        with self._place(TEST_SECONDS="0.03") as place:
+        with self._place(TEST_SECONDS="0.1") as place:
             alias = f"roll-{place.folder.name}"
             place.fill(f"{alias}-000001", place.pictures())
             both = {"index": f"{alias}-000001", "alias": alias, "is_write_index": True}
             place.client.indices.update_aliases(actions=[{"add": both}])
 
             def roll() -> None:
-                place.wait(lambda: place.scored(f"{alias}-000001") > self._count // 5)
                 mapping = place.client.indices.get_mapping(index=f"{alias}-000001")
                 mappings = mapping[f"{alias}-000001"]["mappings"]
                 place.client.indices.rollover(alias=alias, mappings=mappings)
@@ -302,8 +310,9 @@ class Runs:
                 old, new = (list(place.expected[f"{alias}-00000{n}"])[-10:] for n in (1, 2))
                 place.upload(alias, [*old, *new])
 
+            first = f"{alias}-000001"
             with place.workers():
-                rolling = threading.Thread(target=roll)
+                rolling = threading.Thread(target=place.in_mid_backfill, args=(first, roll))
                 rolling.start()
                 code = place.backfill(alias)
                 rolling.join()
@@ -402,13 +411,12 @@ class Runs:
             return {**place.problems(), "untrue exit codes": untrue}, f"{unscored} left at first"
 
     def made_anew(self) -> tuple[dict[str, int], str]:
-        with self._place(TEST_SECONDS="0.03") as place:
+        with self._place(TEST_SECONDS="0.1") as place:
             index = f"anew-{place.folder.name}"
             place.fill(index, place.pictures())
             documents = place.pictures(self._count)
 
             def make(*, ready: bool) -> None:
-                place.wait(lambda: place.scored(index) > self._count // 5)
                 place.client.indices.delete(index=index)
                 place.client.indices.create(index=index)
                 if ready:
@@ -422,7 +430,9 @@ class Runs:
             guessed = untrue = 0
             with place.workers():
                 for ready in (False, True):
-                    making = threading.Thread(target=make, kwargs={"ready": ready})
+                    place.fill(index, place.expected[index])  # without scores
+                    action = functools.partial(make, ready=ready)
+                    making = threading.Thread(target=place.in_mid_backfill, args=(index, action))
                     making.start()
                     codes.append(place.backfill_once(index))
                     making.join()

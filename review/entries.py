@@ -24,6 +24,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from saferank.errors import MappingError
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import Override
 
@@ -148,8 +149,18 @@ class Entry:
 
     @classmethod
     def from_document(cls, values: Mapping[str, Any]) -> Entry:
-        """Read a stored document back."""
+        """Read a stored document back.
+
+        Raises:
+            MappingError: it says something that only a newer version of saferank understands.
+        """
         before = values.get("before")
+        if values["act"] not in list(Act):
+            raise MappingError(
+                f"the review log has an entry of a newer saferank ({values['act']!r} about "
+                f"document {values['document']!r}), and what is in force cannot be told without "
+                "it; update this one"
+            )
         return cls(
             item=Item.from_document(values),
             act=Act(values["act"]),

@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saferank.errors import MappingError
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import Override
 from saferank.review.entries import Act, Entry, Item, Standing, live
@@ -44,6 +46,12 @@ def word(standing: Standing) -> str | None:
 def test_an_entry_is_read_back_as_it_was_stored() -> None:
     entry = replace(chain(("ann", Act.ALLOW))[0], before=OUTSIDE, probability=0.25, batch="b")
     assert Entry.from_document(json.loads(json.dumps(entry.to_document()))) == entry
+
+
+def test_what_a_newer_version_noted_is_not_passed_over() -> None:
+    newer = {**chain(("ann", Act.ALLOW))[0].to_document(), "act": "withdraw"}
+    with pytest.raises(MappingError, match=r"'withdraw' about document 'a/b c'.* update"):
+        Entry.from_document(newer)
 
 
 def test_items_that_differ_have_other_keys() -> None:

@@ -149,11 +149,11 @@ class Job:
     @property
     def unknown(self) -> list[str]:
         """What a newer version of saferank noted in the record and this one does not understand."""
-        return [
-            *(self.recorded.keys() - _FIELDS),
-            *(self.recorded.get("pace", {}).keys() - _PACE),
-            *(self.recorded.get("selection", {}).keys() - asdict(self.selection).keys()),
-        ]
+        return sorted(
+            (self.recorded.keys() - _FIELDS)
+            | (self.recorded.get("pace", {}).keys() - _PACE)
+            | (self.recorded.get("selection", {}).keys() - asdict(self.selection).keys())
+        )
 
     def to_document(self) -> dict[str, Any]:
         """The JSON object to store."""

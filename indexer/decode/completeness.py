@@ -107,6 +107,23 @@ def _ico(data: bytes) -> bool:
     )
 
 
+def _matroska(data: bytes) -> bool:
+    """EBML: a header and a segment; one that is written as it is filmed does not say its length."""
+    position = 0
+    while position < len(data):
+        id_length = 9 - data[position].bit_length()
+        start = position + id_length
+        if start >= len(data):
+            return True
+        length_length = 9 - data[start].bit_length()
+        number = int.from_bytes(data[start : start + length_length], "big")
+        number &= (1 << 7 * length_length) - 1
+        if length_length > 8 or number == (1 << 7 * length_length) - 1:
+            return False
+        position = start + length_length + number
+    return position > len(data)
+
+
 _CHECKS = {
     "AVIF": _boxes,
     "BMP": _bmp,
@@ -117,6 +134,8 @@ _CHECKS = {
     "ICO": _ico,
     "JPEG": _jpeg,
     "JPEG2000": _jpeg2000,
+    "MATROSKA": _matroska,
+    "MP4": _boxes,
     "MPO": _jpeg,
     "PNG": _png,
     "QOI": _qoi,

@@ -71,7 +71,7 @@ def _here_or_in_child(
     if (extra := formats.lacks_extra(data)) is not None:
         raise ImageError(
             ErrorCode.KIND_NOT_READ,
-            f"the image needs an extra; install it with: pip install 'saferank[{extra}]'",
+            f"the file needs an extra; install it with: pip install 'saferank[{extra}]'",
         )
     if (kind := kinds.not_read(data)) is not None:
         raise ImageError(

@@ -6,13 +6,14 @@ from importlib.util import find_spec
 
 from PIL import Image
 
-from saferank.indexer.decode import boxes, jxl
+from saferank.indexer.decode import boxes, jxl, video
 
 _HAVE_HEIF = find_spec("pillow_heif") is not None  # the extra "heif"
 if _HAVE_HEIF:
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False)
+_HAVE_VIDEO = find_spec("av") is not None  # the extra "video"
 _HAVE_JXL = find_spec("pillow_jxl") is not None  # the extra "jxl"
 if _HAVE_JXL:
     import pillow_jxl  # noqa: F401  (registers itself)
@@ -61,4 +62,6 @@ def lacks_extra(data: bytes) -> str | None:
     """Name the extra for want of which the image cannot be read, if it is one of such a kind."""
     if not _HAVE_HEIF and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "heif"
+    if not _HAVE_VIDEO and video.kind_of(data) is not None:
+        return "video"
     return "jxl" if not _HAVE_JXL and jxl.is_jxl(data) else None

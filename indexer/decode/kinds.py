@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from saferank.indexer.decode import boxes, formats
+from saferank.indexer.decode import boxes, formats, video
 
 # What Pillow recognises and cannot decode, or only by running a program.
 _ONLY_RECOGNISED = {
@@ -24,7 +24,6 @@ _ONLY_RECOGNISED = {
 _SIGNATURES = (
     (0, b"%!PS", "a PostScript program"),
     (0, b"\xc5\xd0\xd3\xc6", "a PostScript program"),
-    (0, b"\x1aE\xdf\xa3", "a film (Matroska or WebM)"),
     (8, b"AVI LIST", "a film (AVI)"),
     (0, b"FLV\1", "a film (Flash)"),
     (0, b"FWS", "a Flash animation"),
@@ -34,9 +33,6 @@ _SIGNATURES = (
     (0, b"\x8bJNG\r\n", "a JNG picture"),
     (0, b"\0\0\1\xba", "a film (MPEG)"),
     (0, b"0&\xb2u\x8ef\xcf\x11", "a film (Windows Media)"),
-    (4, b"moov", "a film (QuickTime)"),
-    (4, b"mdat", "a film (QuickTime)"),
-    (4, b"wide", "a film (QuickTime)"),
     (0, b"OggS", "a film or sound (Ogg)"),
     (0, b"ID3", "sound (MP3)"),
     (0, b"fLaC", "sound (FLAC)"),
@@ -71,13 +67,15 @@ def not_read(data: bytes) -> str | None:
     Args:
         data: the whole file.
     """
+    if video.kind_of(data) is not None:
+        return None
     name = formats.recognise(data)
     if name in _ONLY_RECOGNISED:
         return _ONLY_RECOGNISED[name]
     if name is not None:
         return None
     if (brands := boxes.brands(data)) and brands[0] not in boxes.GENERAL:
-        return "a camera's raw data" if _RAW_BRAND in brands else "a film or sound (MPEG-4)"
+        return "a camera's raw data" if _RAW_BRAND in brands else "sound (MPEG-4)"
     for place, signature, kind in _SIGNATURES:
         if data.startswith(signature, place):
             return kind

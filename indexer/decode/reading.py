@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import (
@@ -22,6 +22,7 @@ from saferank.indexer.decode import (
     jxl,
     limits,
     tiff,
+    video,
     webp,
 )
 from saferank.indexer.decode.colour import as_shown
@@ -86,6 +87,8 @@ def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) 
             data = checked_png(data)
         if (animation := _animation(data, settings)) is not None:
             return _read_animation(animation, settings)
+        if video.kind_of(data) is not None:
+            return _read_video(data, settings)
         if tiff.is_tiff(data):
             return _read_pages(data, settings)
         decoded = _read_file(webp.as_in_chromium(data), settings, names)
@@ -125,6 +128,11 @@ def read_scaled(data: bytes, settings: DecodeSettings, least: int) -> Decoded | 
         return None
     width, height = reversed(size) if lies(turn.seen) else size
     return replace(decoded, width=width, height=height)
+
+
+def _read_video(data: bytes, settings: DecodeSettings) -> Decoded:
+    found = video.read(data, settings, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+    return Decoded(found.frames, found.frame_count, *found.frames[0].size, found.format)
 
 
 def _read_pages(data: bytes, settings: DecodeSettings) -> Decoded:

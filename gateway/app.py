@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -91,8 +92,8 @@ class Note:
                 "hide_from": level.hide_from,
             }
         if self.told is not None:
-            demoted = sum(item["action"] == "demoted" for item in self.told)
-            found |= {"shown": len(self.told) - demoted, "demoted": demoted}
+            counts = Counter(item["action"] for item in self.told)
+            found |= {action: counts[action] for action in ("shown", "blurred", "demoted")}
         if self.refused is not None:
             found["refused"] = self.refused
         return found

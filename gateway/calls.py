@@ -52,13 +52,14 @@ class Result:
 
     @property
     def told(self) -> list[Json]:
-        """What the answer says of each document in it: its action, and why."""
+        """What the answer says of each document in it: what was done, and why."""
         return [part[KEY] for part in _explained_parts(self.body) if "action" in part.get(KEY, ())]
 
     def unexplained(self) -> None:
-        """Take out what was done to the documents, and why."""
+        """Take out what was done to the documents, and why, but for what is to be blurred."""
         for part in _explained_parts(self.body):
-            part.pop(KEY, None)
+            if part.pop(KEY, {}).get("blur"):
+                part[KEY] = {"blur": True}
 
 
 def strictest_level(policy: Policy) -> str:

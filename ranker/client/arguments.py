@@ -80,10 +80,14 @@ def with_body(arguments: Mapping[str, Any]) -> Json:
     """All arguments of a call whose keywords can also be given in a body.
 
     Raises:
-        UnsafeRequest: the body is no object.
+        UnsafeRequest: the body is no object, or has what says how the answer is written.
     """
     given = dict(arguments)
-    return {**_body_of(given.pop("body", None)), **given}
+    body = _body_of(given.pop("body", None))
+    # An answer that the engine has cut does not say of a document whether it is there.
+    if stray := body.keys() & ResponseParameters.__annotations__.keys():
+        raise UnsafeRequest(min(stray), "it is a parameter beside the body, and no part of it")
+    return {**body, **given}
 
 
 def _body_of(body: Any) -> Mapping[str, Any]:

@@ -213,3 +213,11 @@ def test_the_index_of_overrides_takes_no_safety_fields(node: Elasticsearch, kept
     for call in (add_to_index, check_index):
         with pytest.raises(MappingError, match="one of saferank's own"):
             call(node, kept)
+
+
+def test_parts_of_an_answer_that_a_body_asks_for_show_no_hidden_document(
+    safe: SafeSearch, index: str
+) -> None:
+    for call in (safe.mget, safe.mtermvectors):
+        with pytest.raises(UnsafeRequest, match="filter_path"):
+            call(index=index, body={"ids": list(SECRET), "filter_path": "docs._source"})

@@ -25,7 +25,7 @@ POLICY = """\
 version: 1
 levels:
   off:      {}
-  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+  moderate: {demote_from: 0.2, blur_from: 0.4, hide_from: 0.8, unscored: demote}
   strict:   {hide_from: 0.2, unscored: hide}
 attributes: {audience: [child, adult], region: }
 contexts:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.client.arguments import parse_request
+from saferank.ranker.client.arguments import parse_request, with_body
 from saferank.ranker.client.indices import Target
 
 CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
@@ -84,3 +84,10 @@ def test_the_arguments_stay_as_they_are() -> None:
     arguments = {"body": {"query": {"match_all": {}}}, "size": 3}
     parse_request(arguments)
     assert arguments == {"body": {"query": {"match_all": {}}}, "size": 3}
+
+
+@pytest.mark.parametrize("key", ["filter_path", "error_trace", "human", "pretty"])
+def test_how_an_answer_is_written_is_no_part_of_a_body(key: str) -> None:
+    with pytest.raises(UnsafeRequest, match=key):
+        with_body({"index": "a", "body": {"ids": ["1"], key: "docs._source"}})
+    assert with_body({"body": {"ids": ["1"]}, key: True}) == {"ids": ["1"], key: True}

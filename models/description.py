@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
 from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
+from saferank.models.frames import HIGHEST, FrameRule
 from saferank.models.preprocess import VIEWED, Input
 
 _BUILT_IN = Path(__file__).resolve().parent
@@ -212,6 +213,7 @@ class ModelDescription(_Part):
         input: how an image becomes the input blob.
         output: what the output means.
         fast: the cheap first pass, if there is one; without it every probability is exact.
+        frames: how the frames of an animation or a video make one probability.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
@@ -219,6 +221,13 @@ class ModelDescription(_Part):
     input: Input
     output: Output
     fast: Fast | None = None
+    frames: FrameRule = HIGHEST
+
+    @model_validator(mode="after")
+    def _fast_sees_the_highest(self) -> ModelDescription:
+        if self.fast is not None and self.frames != HIGHEST:
+            raise ValueError(f"a cheap first pass (fast) goes with frames = {HIGHEST!r} only")
+        return self
 
     @model_validator(mode="after")
     def _fast_is_converted(self) -> ModelDescription:
@@ -373,7 +382,8 @@ def identity(description: ModelDescription, files: ModelFiles) -> str:
 
     The first part of one category of several is ``name#category``. The third part is the
     preprocessing's name and the fourth that of the reading of files before it; the last is a hash
-    over all else that decides the number: the files, the input and the output sections. A model
+    over all else that decides the number: the files, the input and the output sections, and how
+    frames are combined unless the highest counts. A model
     with a cheap first pass has a sixth part, ``fast-MARGIN-HASH``, with a hash over all that
     decides which images it spares. The runtime is not part of it.
 
@@ -387,6 +397,8 @@ def identity(description: ModelDescription, files: ModelFiles) -> str:
     }
     if files.prototxt_sha256 is not None:
         decisive["prototxt"] = files.prototxt_sha256
+    if description.frames != HIGHEST:
+        decisive["frames"] = description.frames
     category = description.output.category
     name = description.name if category is None else f"{description.name}#{category}"
     parts = [

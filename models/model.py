@@ -76,6 +76,11 @@ class Model:
         return PREPROCESSING[self.description.input.preprocessing](image, self.description.input)
 
     @property
+    def frame_rule(self) -> str:
+        """How the frames of an image make one probability, see ``models.frames``."""
+        return self.description.frames
+
+    @property
     def scaled_to(self) -> int | None:
         """How many pixels a side must have at least for an estimate; None without estimates."""
         return None if self.margin is None else _SCALED * max(self.description.input.resize)

@@ -31,7 +31,7 @@ from saferank.indexer.decode.exif import Orientation, lies, orientation, turned
 from saferank.indexer.decode.failures import coded
 from saferank.indexer.decode.frames import chosen
 from saferank.indexer.decode.png import SIGNATURE, check_rows, checked_png, open_png
-from saferank.indexer.decode.tiles import is_long, tiles
+from saferank.indexer.decode.tiles import is_long, places, tiles
 from saferank.settings import DecodeSettings
 
 _NOT_TURNED = Orientation()
@@ -68,6 +68,12 @@ class Decoded:
     def pictures(self) -> list[Image.Image]:
         """What is shown, and parts of it: the highest probability among them counts."""
         return self.shown + tiles(self.shown)
+
+    @property
+    def places(self) -> list[int]:
+        """For each of the ``pictures``, which of those shown it is or is a part of."""
+        own = range(len(self.shown))
+        return [*own, *places([picture.size for picture in self.shown])]
 
 
 def read(data: bytes, settings: DecodeSettings, names: list[str] | None = None) -> Decoded:

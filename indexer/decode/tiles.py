@@ -19,9 +19,18 @@ _MOST = 32  # parts of a file, each of which costs as much as a picture
 
 def tiles(pictures: Sequence[Image.Image]) -> list[Image.Image]:
     """Cut those of a file's pictures that are long; together into a bounded number of parts."""
-    long = [picture for picture in pictures if is_long(*picture.size)]
+    return [pictures[place].crop(box) for place, box in _cuts([each.size for each in pictures])]
+
+
+def places(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """For each of the ``tiles`` of pictures of these sizes, the place of the picture."""
+    return [place for place, _ in _cuts(sizes)]
+
+
+def _cuts(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, int, int, int]]]:
+    long = [place for place, size in enumerate(sizes) if is_long(*size)]
     each = _MOST // max(1, len(long))
-    return [picture.crop(box) for picture in long for box in boxes(picture.size, each)]
+    return [(place, box) for place in long for box in boxes(sizes[place], each)]
 
 
 def boxes(size: tuple[int, int], limit: int) -> list[tuple[int, int, int, int]]:

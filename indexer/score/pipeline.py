@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -34,6 +35,7 @@ from saferank.mappings.record import (
     reference_name,
     to_bytes,
 )
+from saferank.models.frames import HIGHEST, of_pictures
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,10 @@ class DecodedImage(Protocol):
         """The frames, what other viewers show in their place, and parts: all is looked at."""
 
     @property
+    def places(self) -> Sequence[int]:
+        """For each of the pictures, which frame it is or is a part of; further ones elsewhere."""
+
+    @property
     def frame_count(self) -> int:
         """How many frames the file has."""
 
@@ -124,10 +130,12 @@ class Look:
     Attributes:
         model: gives the probabilities.
         first: a cheap look before it; None to look at all images exactly.
+        frames: how the frames of an image make one probability, see ``models.frames``.
     """
 
     model: Classifier
     first: FirstPass | None = None
+    frames: str = HIGHEST
 
 
 class KnownImages(Protocol):
@@ -193,6 +201,7 @@ class Pipeline:
         max_images: of one document; those beyond fail.
         time_of_image: seconds that fetching one takes at most.
         first: a cheap look at every image; None to look at all exactly.
+        frames: how the frames of an image make one probability, see ``models.frames``.
         digests: what is known of images by their bytes; None to keep nothing.
         others: how the same images are looked at for further categories, by their object field. An
             image is fetched once and decoded once for all of them.
@@ -212,11 +221,12 @@ class Pipeline:
         max_images: int = 256,
         time_of_image: float = 20.0,
         first: FirstPass | None = None,
+        frames: str = HIGHEST,
         digests: KnownImages | None = None,
         others: Mapping[str, Look] | None = None,
     ) -> None:
         self.model = model
-        self._looks = (Look(model, first), *(others or {}).values())
+        self._looks = (Look(model, first, frames), *(others or {}).values())
         self._other_fields = tuple(others or {})
         self._fetch = fetch
         self._fetch_again = fetch_again
@@ -439,7 +449,7 @@ class Pipeline:
                     smaller = first.decode(data)
             decoded = self._decoded(data) if smaller is None else smaller
             looked = _Looked.of(decoded)
-            pictures = decoded.pictures
+            pictures = list(zip(decoded.places, decoded.pictures, strict=True))
             for each in passes:
                 each.look(digest, pictures, looked, None if smaller is None else data)
             if guard is not None:
@@ -559,19 +569,19 @@ class _Glimpse:
 
     Attributes:
         digest: of its bytes.
-        blobs: of its pictures.
+        blobs: of its pictures, each with its place.
         data: its bytes, when the blobs are of smaller pictures; None when they are the exact ones.
     """
 
     digest: str
-    blobs: Sequence[NDArray[np.float32]]
+    blobs: Sequence[tuple[int, NDArray[np.float32]]]
     data: bytes | None
 
 
 class _Pass:
     """One category's way through some documents: what its model knows of images, and learns.
 
-    Collects frames of several images and gives each image its highest probability.
+    Collects pictures of several images and combines their probabilities to each image's.
 
     Attributes:
         identity: of the model.
@@ -594,9 +604,10 @@ class _Pass:
         self._model = look.model
         self._size = size
         self._decode = decode
-        self._frames: list[tuple[str, NDArray[np.float32]]] = []
+        self._rule = look.frames
+        self._frames: list[tuple[str, int, NDArray[np.float32]]] = []
         self._glimpses: list[_Glimpse] = []
-        self._highest: dict[str, float] = {}
+        self._values: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._failed: set[str] = set()
         self._looked: dict[str, _Looked] = {}
         self._errors: dict[str, Exception] = {}
@@ -624,23 +635,28 @@ class _Pass:
         return found is not None
 
     def look(
-        self, digest: str, pictures: Sequence[Image.Image], looked: _Looked, data: bytes | None
+        self,
+        digest: str,
+        pictures: Sequence[tuple[int, Image.Image]],
+        looked: _Looked,
+        data: bytes | None,
     ) -> None:
         """Take the pictures of an image; what is wrong with them for this model is noted.
 
         Args:
             digest: of its bytes.
-            pictures: to look at.
+            pictures: to look at, each with its place.
             looked: how much of it they are.
             data: its bytes, when these are smaller pictures for the first pass.
         """
         self._looked[digest] = looked
         try:
             if self.first is None:
-                for picture in pictures:
-                    self._add(digest, self._blob(picture))
+                for place, picture in pictures:
+                    self._add(digest, place, self._blob(picture))
             else:
-                self._add_first(_Glimpse(digest, [self._blob(one) for one in pictures], data))
+                blobs = [(place, self._blob(picture)) for place, picture in pictures]
+                self._add_first(_Glimpse(digest, blobs, data))
         except Exception as error:
             self._errors[digest] = error
 
@@ -648,9 +664,9 @@ class _Pass:
         with metrics.stage("preprocess"):
             return self._model.preprocess(picture)
 
-    def _add(self, digest: str, blob: NDArray[np.float32]) -> None:
+    def _add(self, digest: str, place: int, blob: NDArray[np.float32]) -> None:
         self.digests.add(digest)
-        self._frames.append((digest, blob))
+        self._frames.append((digest, place, blob))
         if len(self._frames) >= self._size:
             self._flush_frames()
 
@@ -670,15 +686,16 @@ class _Pass:
         for glimpse, estimate in zip(glimpses, self._estimates(glimpses), strict=True):
             if estimate is not None:
                 metrics.ESTIMATED.inc()
-                self._highest[glimpse.digest] = estimate
+                self._values[glimpse.digest] = [(0, estimate)]
                 continue
             try:
                 if glimpse.data is None:
-                    for blob in glimpse.blobs:
-                        self._add(glimpse.digest, blob)
+                    for place, blob in glimpse.blobs:
+                        self._add(glimpse.digest, place, blob)
                 else:
-                    for picture in self._decode(glimpse.data).pictures:
-                        self._add(glimpse.digest, self._blob(picture))
+                    decoded = self._decode(glimpse.data)
+                    for place, picture in zip(decoded.places, decoded.pictures, strict=True):
+                        self._add(glimpse.digest, place, self._blob(picture))
             except Exception as error:
                 self._errors[glimpse.digest] = error
 
@@ -686,7 +703,7 @@ class _Pass:
         """For each image its highest estimate, or None when the exact probability is wanted."""
         if self.first is None or not glimpses:
             return [None for _ in glimpses]
-        blobs = [blob for glimpse in glimpses for blob in glimpse.blobs]
+        blobs = [blob for glimpse in glimpses for _, blob in glimpse.blobs]
         values: list[float] = []
         try:
             with metrics.stage("estimate"):
@@ -704,7 +721,7 @@ class _Pass:
         frames, self._frames = self._frames, []
         if not frames:
             return
-        metrics.IMAGES.inc(len({digest for digest, _ in frames}))
+        metrics.IMAGES.inc(len({digest for digest, _, _ in frames}))
         try:
             self._classify(frames)
         except Exception:
@@ -716,12 +733,17 @@ class _Pass:
                     log.exception("the model failed on image %s", frame[0])
                     self._failed.add(frame[0])
 
-    def _classify(self, frames: list[tuple[str, NDArray[np.float32]]]) -> None:
+    def _classify(self, frames: list[tuple[str, int, NDArray[np.float32]]]) -> None:
         with metrics.stage("infer"):
-            probabilities = self._model.probabilities(np.stack([blob for _, blob in frames]))
+            probabilities = self._model.probabilities(np.stack([blob for _, _, blob in frames]))
         values = [as_probability(float(probability)) for probability in probabilities]
-        for (digest, _), value in zip(frames, values, strict=True):
-            self._highest[digest] = max(value, self._highest.get(digest, 0.0))
+        for (digest, place, _), value in zip(frames, values, strict=True):
+            self._values[digest].append((place, value))
+
+    def _probability(self, digest: str) -> float:
+        places, values = zip(*self._values[digest], strict=True)
+        frames = self._looked[digest].frames
+        return as_probability(of_pictures(self._rule, values, places, frames))
 
     def record_of(self, image: _Image) -> ImageRecord:
         """What to store about an image, now that every frame went through the model."""
@@ -741,7 +763,7 @@ class _Pass:
         return ImageRecord(
             image.name,
             digest,
-            None if failed else self._highest[digest],
+            None if failed else self._probability(digest),
             error=ErrorCode.INTERNAL if failed else None,
             cause="the model failed on the image; the log has the details" if failed else None,
             etag=image.etag,

@@ -117,6 +117,17 @@ def job_of(
     return Job(index, name, model, selection, pace, without=without, into=into, others=dict(others))
 
 
+def _load_each(models: Mapping[str, str]) -> dict[str, Model]:
+    """Load the models by field; categories of one net share what runs it."""
+    loaded: dict[str, Model] = {}
+    by_field = {}
+    for name, model in models.items():
+        path, _, category = model.partition("#")
+        one = loaded[path].of_category(category) if category and path in loaded else None
+        by_field[name] = loaded[path] = one or load_model(model)
+    return by_field
+
+
 class Scoring:
     """The models of all categories, and what brings images to them.
 
@@ -132,9 +143,10 @@ class Scoring:
     """
 
     def __init__(self, settings: Settings, fetch: Callable[[str], Fetched] | None = None) -> None:
-        models = {name: load_model(model) for name, model in settings.model_by_field.items()}
+        models = _load_each(settings.model_by_field)
         self.looks = {
-            name: Look(model, first_pass(model, settings.decode)) for name, model in models.items()
+            name: Look(model, first_pass(model, settings.decode), model.frame_rule)
+            for name, model in models.items()
         }
         self._settings = settings
         self._fetch = fetch
@@ -167,6 +179,7 @@ class Scoring:
             max_images=settings.indexer.max_images,
             time_of_image=settings.fetch.timeout,
             first=look.first,
+            frames=look.frames,
             digests=self._digests,
             others={name: self.looks[name] for name in names[1:]},
         )

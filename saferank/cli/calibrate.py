@@ -192,6 +192,7 @@ def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
     with needs_extra("indexer"):
         from saferank.indexer.decode import decode
         from saferank.models import load_model
+        from saferank.models.frames import of_pictures
 
     settings = get_settings()
     model = load_model(name or settings.model, threads=0)
@@ -199,15 +200,16 @@ def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
     for image in track(images, "scoring", console=Console(stderr=True)):
         file = path.parent / image
         try:
-            pictures = decode(file.read_bytes(), settings.decode).pictures
+            decoded = decode(file.read_bytes(), settings.decode)
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
         except ImageError as error:
             raise ConfigurationError(
                 f"{file}: {error} ({error.code.value}); take it out of the labels"
             ) from error
-        blobs = np.stack([model.preprocess(picture) for picture in pictures])
-        found.append(float(model.probabilities(blobs).max()))
+        blobs = np.stack([model.preprocess(picture) for picture in decoded.pictures])
+        values, frames = model.probabilities(blobs).tolist(), len(decoded.frames)
+        found.append(of_pictures(model.frame_rule, values, decoded.places, frames))
     return found
 
 

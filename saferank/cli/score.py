@@ -112,19 +112,22 @@ def _score(
     import numpy as np
 
     from saferank.indexer.decode import decode, decode_reference
+    from saferank.models.frames import of_pictures
 
     try:
         data = read_image(path)
         if reference:
             image = decode_reference(data, settings)
-            pictures, frames, (width, height) = [image], 1, image.size
+            pictures, places, frames, (width, height) = [image], [0], 1, image.size
         else:
             decoded = decode(data, settings)
-            pictures, frames = decoded.pictures, len(decoded.frames)
+            pictures, places = decoded.pictures, decoded.places
+            frames = len(decoded.frames)
             width, height = decoded.width, decoded.height
         blobs = np.stack([model.preprocess(picture) for picture in pictures])
         probabilities = model.probabilities(blobs)
-        probability, highest = float(probabilities.max()), int(probabilities.argmax())
+        probability = of_pictures(model.frame_rule, probabilities.tolist(), places, frames)
+        highest = int(probabilities.argmax())
     except ImageError as error:
         status = status_of(error.code)
         line = _Line(str(path), None, model.identity, status, error.code.value, None, None, None)

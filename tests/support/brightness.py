@@ -19,6 +19,7 @@ class Brightness:
 
     margin: float | None = None
     scaled_to: int | None = None
+    frame_rule = "highest"
 
     def __init__(self, identity: str = "brightness-1") -> None:
         self.identity = identity

@@ -174,6 +174,29 @@ def test_several_models_share_one_decoding_though_one_has_a_first_pass() -> None
     assert scored.others["other_0"].probability == pytest.approx(0.8)
 
 
+def test_each_category_combines_frames_as_its_model_says() -> None:
+    buffer = io.BytesIO()
+    frames = [Image.new("L", (8, 8), level) for level in (0, 255, 51, 102)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    web = Web({"a": buffer.getvalue()})
+    scorer = Pipeline(
+        Brightness("m1"),
+        web.fetch,
+        lambda data: decode(data, DecodeSettings()),
+        batch_size=3,
+        frames="mean-of-top-2",
+        others={
+            "share": Look(Brightness("m2"), frames="share-above-0.2"),
+            "highest": Look(Brightness("m3")),
+        },
+    )
+    [scored] = scorer.score([Document(DocumentKey("1"), ("a",))])
+    assert scored.record.probability == pytest.approx(0.7)
+    assert scored.others["share"].probability == 0.75
+    assert scored.others["highest"].probability == 1.0
+    assert scored.record.images[0].frames == 4
+
+
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=5), st.integers(1, 4))
 def test_beside_others_a_model_says_what_it_says_alone(levels: list[int], size: int) -> None:
     references = tuple(data_uri(png(level)) for level in levels)

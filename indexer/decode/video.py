@@ -39,7 +39,6 @@ _DEMUXERS = {MP4: "mov", MATROSKA: "matroska"}
 _MATROSKA_SIGNATURE = b"\x1aE\xdf\xa3"
 _PLAIN_QUICKTIME = (b"moov", b"mdat", b"wide")
 _SOUND = (b"M4A ", b"M4B ", b"M4P ")
-_ENCRYPTED = ("encv", "drmi")
 
 # Where a stream does not say, as browsers do: television's colours of the size.
 _UNSPECIFIED, _BT709, _SMPTE170M = 2, 1, 5
@@ -149,16 +148,10 @@ def _picture_stream(container: InputContainer) -> VideoStream:
     stream = streams[0]
     if stream.codec_context is None:
         raise ImageError(ErrorCode.KIND_NOT_READ, "the video's codec is not known")
-    if stream.codec_context.codec_tag in _ENCRYPTED:
-        raise _encrypted()
     # One core a worker; and what is wrong in a frame is not painted over with another.
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "explode", "threads": "1"}
     return stream
-
-
-def _encrypted() -> ImageError:
-    return ImageError(ErrorCode.KIND_NOT_READ, "the video is encrypted; store a picture of it")
 
 
 def _packets(
@@ -171,7 +164,9 @@ def _packets(
         if packet.size == 0 or at is None or packet.is_discard:
             continue
         if packet.has_sidedata("encryption_info"):
-            raise _encrypted()
+            raise ImageError(
+                ErrorCode.KIND_NOT_READ, "the video is encrypted; store a picture of it"
+            )
         shown.append(at)
         last = packet.duration or last
         if packet.is_keyframe:

@@ -39,10 +39,9 @@ def import_scores(
         from saferank.indexer.score.scoring import score_documents
         from saferank.indexer.worker.resources import make_store, model_identity
 
-    settings = get_settings()
-    if category is not None:
-        settings = settings.of_category(category)
-    elif len(settings.categories) > 1:
+    every = get_settings()
+    settings = every if category is None else every.of_category(category)
+    if len(settings.categories) > 1:
         named = ", ".join(settings.categories)
         raise typer.BadParameter(f"say which of {named} they are for", param_hint="--category")
     model = model_identity(settings.model)
@@ -50,7 +49,7 @@ def import_scores(
     total = Report()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
-        store = make_store(client, settings)
+        store = make_store(client, every, [settings.field])
         for records in read_scores(scores, model):
             total.add(score_documents(Imported(model, records), store, name, [*records]))
     changed = len(total.rest)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 from elastic_transport import AsyncTransport, ConnectionTimeout, TlsError, Transport
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import (
+    ApiError,
     AsyncElasticsearch,
     AuthenticationException,
     AuthorizationException,
     BadRequestError,
     Elasticsearch,
     NotFoundError,
-    UnsupportedProductError,
 )
 
+from saferank.engines.engine import wrong_server
 from saferank.engines.transports import AsyncOpenSearchTransport, OpenSearchTransport
 from saferank.errors import ConfigurationError, ServiceUnavailable
-from saferank.settings import Settings, shown
+from saferank.settings import Engine, Settings, shown
 
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 
@@ -67,7 +67,7 @@ def _connected(
     timeout: float,
     **more: Any,
 ) -> Client:
-    if settings.engine == "opensearch":
+    if settings.engine is Engine.OPENSEARCH:
         more["transport_class"] = to_opensearch
     key, password = settings.elasticsearch_api_key, settings.elasticsearch_password
     user, authorities = settings.elasticsearch_user, settings.elasticsearch_ca_certs
@@ -126,18 +126,11 @@ def clear_errors(where: str) -> Iterator[None]:
             f"Elasticsearch at {where} refuses access ({error.message}); set "
             "SAFERANK_ELASTICSEARCH_API_KEY to a key with the needed privileges"
         ) from error
-    except UnsupportedProductError as error:
-        raise ServiceUnavailable(
-            f"the server at {where} does not say that it is Elasticsearch 8 or newer; "
-            "saferank needs one"
-        ) from error
-    except BadRequestError as error:
-        if error.error != "media_type_header_exception":
+    except ApiError as error:
+        said = wrong_server(error)
+        if said is None:
             raise
-        raise ServiceUnavailable(
-            f"Elasticsearch at {where} is older than the client {version('elasticsearch')} and "
-            "refuses it; run: pip install 'elasticsearch<9'"
-        ) from error
+        raise ServiceUnavailable(f"the server at {where} {said}") from error
 
 
 def index_exists(client: Elasticsearch, index: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -62,6 +63,13 @@ Address = Annotated[str, AfterValidator(_Address)]
 
 # Of a task's time; in the rest, what is scored is stored.
 _PART_OF_TASK = 0.9
+
+
+class Engine(StrEnum):
+    """What searches."""
+
+    ELASTICSEARCH = "elasticsearch"
+    OPENSEARCH = "opensearch"
 
 
 class FetchSettings(BaseModel):
@@ -352,9 +360,9 @@ class Settings(BaseSettings):
     )
 
     engine: Annotated[
-        Literal["elasticsearch", "opensearch"],
+        Engine,
         Field(description="what answers there; what names Elasticsearch means OpenSearch, then"),
-    ] = "elasticsearch"
+    ] = Engine.ELASTICSEARCH
     elasticsearch_url: Annotated[Address, Field(description="where Elasticsearch answers")] = (
         "http://127.0.0.1:9200"
     )

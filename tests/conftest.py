@@ -22,6 +22,7 @@ from saferank.local import elasticsearch as local_elasticsearch
 from saferank.local import opensearch as local_opensearch
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
+from saferank.settings import Engine
 
 # What one test scored must not spare another the work that it counts.
 os.environ.setdefault("SAFERANK_INDEXER__DIGESTS", "0")
@@ -48,7 +49,7 @@ def elasticsearch_url() -> Iterator[str]:
         yield url
         return
     with temporary_folder() as folder:
-        if ENGINE == "opensearch":
+        if ENGINE is Engine.OPENSEARCH:
             node = local_opensearch.start_node(folder)
         else:
             version = os.environ.get("SAFERANK_TEST_VERSION", local_elasticsearch.VERSION)

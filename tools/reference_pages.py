@@ -159,8 +159,13 @@ def _section(name: str, command: Any) -> str:
 
 def _parameter_schema(hint: Any, default: Any) -> Schema:
     """The schema of a command's parameter, from an annotation as Typer wants it."""
-    schema = TypeAdapter(hint.__origin__).json_schema()
-    (schema,) = (each for each in schema.get("anyOf", [schema]) if each["type"] != "null")
+    whole = TypeAdapter(hint.__origin__).json_schema()
+    named = whole.get("$defs", {})
+    kinds = (
+        named[each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+        for each in whole.get("anyOf", [whole])
+    )
+    (schema,) = (kind for kind in kinds if kind["type"] != "null")
     typers = hint.__metadata__[0]
     limits = {"minimum": typers.min, "maximum": typers.max}
     schema |= {key: value for key, value in limits.items() if value is not None}

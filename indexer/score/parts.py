@@ -23,8 +23,18 @@ TOO_LARGE = 413
 TOO_MANY = 429
 """The cluster is busy, or this very request takes too much of its memory."""
 
-to_json = JsonSerializer().dumps
-"""As the client does it. It sends bytes as they are, so nothing is serialised twice."""
+_SERIALIZER = JsonSerializer()
+
+
+def to_json(value: object) -> bytes:
+    """As the client does it. It sends bytes as they are, so nothing is serialised twice.
+
+    Half a surrogate pair is escaped, since UTF-8 has no form for it that every engine takes.
+    """
+    written = _SERIALIZER.dumps(value)
+    if b"\xed" not in written:  # With which they all begin.
+        return written
+    return written.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace")
 
 
 def json_size(value: object) -> int:

@@ -1,4 +1,4 @@
-"""``saferank stack``: a private Elasticsearch node and broker for trying out."""
+"""``saferank stack``: a private Elasticsearch or OpenSearch node and broker for trying out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra
+from saferank.settings import Engine
 
 if TYPE_CHECKING:
     from saferank.local import Service, Stack
 
 _stack = typer.Typer(
-    help="A private Elasticsearch node and Valkey broker on this machine, for trying out.",
+    help="A private search engine and a Valkey broker on this machine, for trying out.",
     no_args_is_help=True,
 )
 
@@ -28,17 +29,18 @@ def register(app: typer.Typer) -> None:
 
 @_stack.command()
 def up(
-    heap: Annotated[str, typer.Option(help="Java heap of Elasticsearch, such as 512m or 2g.")] = (
-        "512m"
-    ),
+    engine: Annotated[
+        Engine | None, typer.Option(help="The one to start; by default elasticsearch.")
+    ] = None,
+    heap: Annotated[str, typer.Option(help="Java heap of the node, such as 512m or 2g.")] = "512m",
 ) -> None:
-    """Start both services in the background; the first time downloads Elasticsearch."""
+    """Start both services in the background; the first time downloads the engine."""
     with needs_extra("local"):
         from saferank import local
 
     console = Console()
     with console.status("looking for a running stack") as progress:
-        stack = local.up(heap=heap, report=progress.update)
+        stack = local.up(engine=engine, heap=heap, report=progress.update)
     _show(stack.services, console)
     console.print('\nUse it in this shell:  [bold]eval "$(saferank stack env)"[/bold]')
     console.print("Stop it:               [bold]saferank stack down[/bold]")

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from saferank import local
+from saferank.connection import connect
 from saferank.demo.page import Column, Credit, Row, render, write
 from saferank.demo.pictures import Picture, pictures
 from saferank.demo.search import search_levels
@@ -30,7 +31,6 @@ from saferank.errors import ConfigurationError, ServiceUnavailable
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
-from saferank.local.elasticsearch import VERSION
 from saferank.local.folders import cache_folder
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.models.description import load_description, locate
@@ -91,7 +91,7 @@ def show(stack: local.Stack, words: str, *, page: Path, console: Console) -> lis
     """
     scored = _score_pictures(stack, console)
     policy_text = (files("saferank.demo") / "policy.yaml").read_text(encoding="utf-8")
-    with Elasticsearch(stack.elasticsearch.url, request_timeout=60) as client:
+    with _connected(stack) as client:
         columns = search_levels(client, load_policy(policy_text), INDEX, words)
         stored = _stored(client)
     if not columns[0].hits:
@@ -112,7 +112,7 @@ def show(stack: local.Stack, words: str, *, page: Path, console: Console) -> lis
         credits=credits,
         pictures=scored.made,
         policy=policy_text,
-        facts=_facts(scored, stored),
+        facts=_facts(stack, scored, stored),
     )
     write(page, html)
     return columns
@@ -163,7 +163,7 @@ def _score_pictures(stack: local.Stack, console: Console) -> _Scored:
         made = {picture.name: picture.make() for picture in catalogue}
         for name, image in made.items():
             image.save(folder / "pictures" / f"{name}.jpg", quality=92)
-    with Elasticsearch(stack.elasticsearch.url, request_timeout=60) as client:
+    with _connected(stack) as client:
         with console.status("indexing the pictures"):
             _create_index(client, catalogue, folder / "pictures")
         settings = Settings(
@@ -183,6 +183,11 @@ def _score_pictures(stack: local.Stack, console: Console) -> _Scored:
             with console.status("stopping the worker"):
                 worker.stop()
     return _Scored(catalogue, made, start_seconds=ready - started, score_seconds=scored - ready)
+
+
+def _connected(stack: local.Stack) -> Elasticsearch:
+    settings = Settings(engine=stack.engine, elasticsearch_url=stack.elasticsearch.url)
+    return connect(settings, timeout=60)
 
 
 def _create_index(client: Elasticsearch, catalogue: list[Picture], folder: Path) -> None:
@@ -264,10 +269,12 @@ def _stored(client: Elasticsearch) -> dict[str, dict[str, Any]]:
     return {hit["_id"]: hit["_source"][SafetyFields().root] for hit in found["hits"]["hits"]}
 
 
-def _facts(scored: _Scored, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _facts(
+    stack: local.Stack, scored: _Scored, stored: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
     rate = len(stored) / scored.score_seconds
     return {
-        "Search engine": f"Elasticsearch {VERSION}, one node on this machine",
+        "Search engine": f"{stack.engine_version}, one node on this machine",
         "Broker": "Valkey on this machine, asked with Celery",
         "Worker": f"ready in {scored.start_seconds:.1f} s",
         "Scoring": f"{len(stored)} pictures in {scored.score_seconds:.1f} s ({rate:.0f} a second), "

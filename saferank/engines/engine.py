@@ -10,15 +10,16 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from elastic_transport import ApiResponse, HeadApiResponse, TransportError
 from elastic_transport.client_utils import DefaultType
-from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, UnsupportedProductError
 
 from saferank.engines.transports import AsyncClientTransport, ClientTransport
-from saferank.errors import ConfigurationError
+from saferank.errors import ConfigurationError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch, OpenSearch
@@ -83,6 +84,26 @@ def engine_of(client: Any) -> Engine:
     )
 
 
+def wrong_server(error: ApiError) -> str | None:
+    """What is wrong with a server that is none for this client; None for any other error."""
+    if isinstance(error, UnsupportedProductError) or error.status_code == _NOT_ACCEPTABLE:
+        return (
+            "does not say that it is Elasticsearch 8 or newer; for OpenSearch give a safe client "
+            "one of opensearch-py, and set SAFERANK_ENGINE=opensearch for commands and workers"
+        )
+    if error.message == "media_type_header_exception":
+        installed = version("elasticsearch")
+        return (
+            f"is older than the client {installed} and refuses it; run: "
+            f"pip install 'elasticsearch<{installed.partition('.')[0]}'"
+        )
+    return None
+
+
+_NOT_ACCEPTABLE = 406
+"""What other engines, and Elasticsearch 7, answer to a client of Elasticsearch 8 or 9."""
+
+
 class ElasticsearchEngine:
     """An engine whose client sends the plans itself."""
 
@@ -116,8 +137,9 @@ class ElasticsearchEngine:
         return response
 
     def error(self, error: Exception) -> Exception:
-        """As it is."""
-        return error
+        """As it is, but for a server that is none for this client: that is one sentence."""
+        said = wrong_server(error) if isinstance(error, ApiError) else None
+        return error if said is None else ServiceUnavailable(f"the server {said}")
 
 
 # What may be given for a request where the client takes it; the rest is said when it is made.

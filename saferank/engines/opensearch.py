@@ -104,7 +104,7 @@ def _searched(body: Any) -> Any:
             raise UnsafeRequest(key, reason)
     _check_terminate_after(body.get("terminate_after"))
     if "pit" in body and "sort" in body:
-        return {**body, "sort": _with_tie_break(body["sort"])}
+        return _in_total_order(body)
     return body
 
 
@@ -120,14 +120,26 @@ def _check_terminate_after(value: Any) -> None:
         )
 
 
-_TIE_BREAK = "_shard_doc"
+# Elasticsearch ends every sort in a point in time with the place of a document. OpenSearch does so
+# where it is asked, and counts anew in each index. With each key, one that comes after all.
+_PLACE = {"_shard_doc": 2**63 - 1, "_index": "\uffff"}
 
 
-def _with_tie_break(sort: Any) -> list[Any]:
-    """A sort in a point in time, which Elasticsearch ends with the place of a document."""
-    keys = sort if isinstance(sort, list) else [sort]
-    named = any(key == _TIE_BREAK or (isinstance(key, dict) and _TIE_BREAK in key) for key in keys)
-    return list(keys) if named else [*keys, {_TIE_BREAK: "asc"}]
+def _in_total_order(body: Mapping[str, Any]) -> Json:
+    """A sorted search in a point in time, in which no two documents have the same sort values."""
+    given = body["sort"]
+    keys = list(given) if isinstance(given, list) else [given]
+    added = [name for name in _PLACE if not any(_sorts_by(name, key) for key in keys)]
+    result = {**body, "sort": [*keys, *({name: "asc"} for name in added)]}
+    after = body.get("search_after")
+    if isinstance(after, list) and len(after) == len(keys):
+        # As Elasticsearch does: behind all documents that have these values.
+        result["search_after"] = [*after, *(_PLACE[name] for name in added)]
+    return result
+
+
+def _sorts_by(name: str, key: Any) -> bool:
+    return key == name or (isinstance(key, Mapping) and name in key)
 
 
 def _count(request: Request) -> tuple[Request, Restore]:

@@ -9,20 +9,32 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from saferank.local.elasticsearch import DEFAULT_HEAP, start_node
+from saferank.errors import ConfigurationError
+from saferank.local import elasticsearch, opensearch
+from saferank.local.elasticsearch import DEFAULT_HEAP
 from saferank.local.folders import cache_folder, temporary_folder
 from saferank.local.processes import Service
 from saferank.local.valkey import start_broker
+from saferank.settings import Engine
 
 Report = Callable[[str], None]
+
+_NODES = {Engine.ELASTICSEARCH: elasticsearch, Engine.OPENSEARCH: opensearch}
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running Elasticsearch node and broker."""
+    """A running Elasticsearch or OpenSearch node, and a broker.
+
+    Attributes:
+        elasticsearch: the node.
+        broker: a Valkey server.
+        engine: what the node is.
+    """
 
     elasticsearch: Service
     broker: Service
+    engine: Engine = Engine.ELASTICSEARCH
 
     @property
     def services(self) -> tuple[Service, Service]:
@@ -30,9 +42,15 @@ class Stack:
         return self.elasticsearch, self.broker
 
     @property
+    def engine_version(self) -> str:
+        """Name and version of the node's engine."""
+        return f"{self.elasticsearch.name} {_NODES[self.engine].VERSION}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The ``SAFERANK_*`` variables that make every command use this stack."""
         return {
+            "SAFERANK_ENGINE": self.engine,
             "SAFERANK_ELASTICSEARCH_URL": self.elasticsearch.url,
             "SAFERANK_BROKER_URL": self.broker.url,
         }
@@ -51,17 +69,29 @@ def status() -> Stack | None:
     return recorded
 
 
-def up(*, heap: str = DEFAULT_HEAP, report: Report = lambda _: None) -> Stack:
+def up(
+    *, engine: Engine | None = None, heap: str = DEFAULT_HEAP, report: Report = lambda _: None
+) -> Stack:
     """Return the user's stack, started when it does not run; its data are kept between starts.
 
+    Args:
+        engine: what the node is to be; None for the one that runs, or the first.
+        heap: Java heap of the node, for example ``512m`` or ``1g``.
+        report: called with what is being done, for progress display.
+
     Raises:
+        ConfigurationError: the stack runs with the other engine.
         ServiceUnavailable: a service cannot be started; says what to install or where to look.
     """
     if running := status():
+        if engine not in (None, running.engine):
+            raise ConfigurationError(
+                f"the stack runs with {running.engine}; stop it first: saferank stack down"
+            )
         return running
     down()
     folder = _folder()
-    stack = _start(folder, heap=heap, report=report)
+    stack = _start(folder, engine=engine or Engine.ELASTICSEARCH, heap=heap, report=report)
     partial = _state_file().with_suffix(".new")
     partial.write_text(json.dumps(asdict(stack), indent=1))
     partial.replace(_state_file())
@@ -89,7 +119,10 @@ def down(*, erase: bool = False) -> bool:
 
 @contextmanager
 def temporary_stack(
-    *, heap: str = DEFAULT_HEAP, report: Report = lambda _: None
+    *,
+    engine: Engine = Engine.ELASTICSEARCH,
+    heap: str = DEFAULT_HEAP,
+    report: Report = lambda _: None,
 ) -> Iterator[Stack]:
     """Run a stack of its own, stopped and deleted at the end.
 
@@ -97,18 +130,19 @@ def temporary_stack(
         ServiceUnavailable: a service cannot be started.
     """
     with temporary_folder() as folder:
-        stack = _start(folder, heap=heap, report=report)
+        stack = _start(folder, engine=engine, heap=heap, report=report)
         try:
             yield stack
         finally:
             stack.stop()
 
 
-def _start(folder: Path, *, heap: str, report: Report) -> Stack:
+def _start(folder: Path, *, engine: Engine, heap: str, report: Report) -> Stack:
     report("starting Valkey")
     broker = start_broker(folder / "valkey")
     try:
-        return Stack(start_node(folder / "elasticsearch", heap=heap, report=report), broker)
+        node = _NODES[engine].start_node(folder / engine, heap=heap, report=report)
+        return Stack(node, broker, engine)
     except BaseException:
         broker.stop()
         raise
@@ -126,5 +160,6 @@ def _read_state() -> Stack | None:
     # A file that cannot be read describes no process that could be stopped safely.
     with suppress(OSError, ValueError, TypeError, KeyError):
         state = json.loads(_state_file().read_text())
-        return Stack(Service(**state["elasticsearch"]), Service(**state["broker"]))
+        node, broker = Service(**state["elasticsearch"]), Service(**state["broker"])
+        return Stack(node, broker, Engine(state["engine"]))
     return None

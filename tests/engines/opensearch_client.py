@@ -7,13 +7,14 @@ from typing import Any
 
 import opensearchpy
 import pytest
+from elastic_transport import Transport
 from elasticsearch import Elasticsearch
 from opensearchpy import AsyncOpenSearch, OpenSearch
 from opensearchpy.helpers import bulk, parallel_bulk, scan
 from opensearchpy.helpers.search import Search
 
 from saferank import AsyncSafeSearch, SafeSearch, load_policy
-from saferank.errors import MappingError, UnsafeRequest
+from saferank.errors import MappingError, ServiceUnavailable, UnsafeRequest
 from saferank.mappings.template import component_template
 
 INDEX, PIPELINE = "opensearch-client", "opensearch-client-pipeline"
@@ -241,6 +242,12 @@ def test_an_error_is_that_of_the_client(safe: SafeSearch) -> None:
         safe.search(index="no-such-index", body={})
     with pytest.raises(opensearchpy.RequestError):
         safe.search(index=INDEX, body={"query": {"match": {"title": {"fuzziness": "x"}}}})
+
+
+def test_a_client_of_the_other_engine_is_told_which_one_it_takes(elasticsearch_url: str) -> None:
+    other = Elasticsearch(elasticsearch_url, transport_class=Transport)
+    with other, pytest.raises(ServiceUnavailable, match=r"one of opensearch-py"):
+        SafeSearch(other, POLICY).search(index=INDEX)
 
 
 async def test_the_asynchronous_client(elasticsearch_url: str, safe: SafeSearch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from engines import ENGINE
 from rich.console import Console
 
 from saferank.demo.page import Column
@@ -21,7 +22,8 @@ def stack(elasticsearch_url: str, broker_url: str) -> Stack:
     def service(name: str, url: str) -> Service:
         return Service(name, url, os.getpid(), 0.0, "")
 
-    return Stack(service("Elasticsearch", elasticsearch_url), service("Valkey", broker_url))
+    node, broker = service(ENGINE.title(), elasticsearch_url), service("Valkey", broker_url)
+    return Stack(node, broker, ENGINE)
 
 
 @pytest.fixture(scope="module")

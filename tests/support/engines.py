@@ -9,8 +9,9 @@ from elastic_transport import TransportApiResponse
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from saferank.engines.transports import AsyncOpenSearchTransport, OpenSearchTransport
+from saferank.settings import Engine
 
-ENGINE = os.environ.get("SAFERANK_ENGINE", "elasticsearch")
+ENGINE = Engine(os.environ.get("SAFERANK_ENGINE", Engine.ELASTICSEARCH))
 
 
 class _OpenSearchTransport(OpenSearchTransport):
@@ -33,6 +34,6 @@ def _without_vectors(body: Any) -> Any:
 
 def use_engine() -> None:
     """Let every client that a test makes for itself reach the engine under test."""
-    if ENGINE == "opensearch":
+    if ENGINE is Engine.OPENSEARCH:
         Elasticsearch.__init__.__kwdefaults__["transport_class"] = _OpenSearchTransport
         AsyncElasticsearch.__init__.__kwdefaults__["transport_class"] = AsyncOpenSearchTransport

@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.indexer.score import parts
-from saferank.indexer.score.parts import by_bytes, in_halves
+from saferank.indexer.score.parts import by_bytes, in_halves, to_json
 
 
 def refusal(status: int) -> ApiError:
@@ -49,3 +50,13 @@ def test_what_smaller_parts_do_not_help_is_raised_at_once(status: int, count: in
     with pytest.raises(ApiError):
         in_halves(call, [0] * count)  # type: ignore[arg-type]
     assert calls == [count]
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_what_is_written_is_utf8_and_says_the_same(text: str) -> None:
+    """Also half a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    assert json.loads(to_json({"a": text}).decode()) == {"a": text}
+
+
+def test_half_a_surrogate_pair_is_escaped() -> None:
+    assert to_json(["\ud83d", "한"]) == '["\\ud83d","한"]'.encode()

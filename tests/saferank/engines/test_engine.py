@@ -5,10 +5,10 @@ from __future__ import annotations
 import opensearchpy
 import pytest
 from elastic_transport import ApiResponseMeta, HeadApiResponse, HttpHeaders, NodeConfig
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import ApiError, BadRequestError, Elasticsearch, UnsupportedProductError
 
 from saferank.engines.engine import ElasticsearchEngine, OpenSearchEngine, engine_of
-from saferank.errors import ConfigurationError, UnsafeRequest
+from saferank.errors import ConfigurationError, ServiceUnavailable, UnsafeRequest
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
 from saferank.ranker.policy.policy import load_policy
 
@@ -54,6 +54,27 @@ def test_an_error_has_the_class_status_and_body_that_the_client_gives(
     error = OpenSearchEngine(NOWHERE).error(ApiError("some_exception", meta(status), body))
     assert type(error) is kind
     assert error.args == (status, "some_exception", body)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ApiError("not supported", meta(406), {}), "is Elasticsearch 8 or newer; for OpenSearch"),
+        (UnsupportedProductError("unknown", meta(200), {}), "SAFERANK_ENGINE=opensearch"),
+        (BadRequestError("media_type_header_exception", meta(400), {}), "pip install 'elasticsear"),
+    ],
+)
+def test_a_server_that_is_none_for_the_client_is_said_in_one_sentence(
+    error: ApiError, said: str
+) -> None:
+    told = ElasticsearchEngine(Elasticsearch("http://127.0.0.1:9")).error(error)
+    assert isinstance(told, ServiceUnavailable)
+    assert said in str(told)
+
+
+def test_any_other_error_is_as_it_was() -> None:
+    error = BadRequestError("parsing_exception", meta(400), {})
+    assert ElasticsearchEngine(Elasticsearch("http://127.0.0.1:9")).error(error) is error
 
 
 def test_whether_something_exists_is_a_truth() -> None:

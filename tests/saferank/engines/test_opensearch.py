@@ -58,18 +58,30 @@ def test_a_point_in_time_has_other_names() -> None:
     }
 
 
+PLACE = [{"_shard_doc": "asc"}, {"_index": "asc"}]
+
+
 @pytest.mark.parametrize(
     ("sort", "expected"),
     [
-        (["price"], ["price", {"_shard_doc": "asc"}]),
-        ({"price": "desc"}, [{"price": "desc"}, {"_shard_doc": "asc"}]),
-        (["price", "_shard_doc"], ["price", "_shard_doc"]),
-        ([{"_shard_doc": "desc"}], [{"_shard_doc": "desc"}]),
+        (["price"], ["price", *PLACE]),
+        ({"price": "desc"}, [{"price": "desc"}, *PLACE]),
+        (["price", "_shard_doc"], ["price", "_shard_doc", {"_index": "asc"}]),
+        ([{"_shard_doc": "desc"}], [{"_shard_doc": "desc"}, {"_index": "asc"}]),
+        ([{"_index": "asc"}, "_shard_doc"], [{"_index": "asc"}, "_shard_doc"]),
     ],
 )
 def test_a_sort_in_a_point_in_time_is_total(sort: Any, expected: Any) -> None:
     *_, body = sent("POST", "/_search", {"pit": {"id": "x"}, "sort": sort})
     assert body["sort"] == expected
+
+
+def test_a_cursor_in_a_point_in_time_may_leave_the_place_out() -> None:
+    inside = {"pit": {"id": "x"}, "sort": ["price"]}
+    *_, whole = sent("POST", "/_search", {**inside, "search_after": [7, 3, "a"]})
+    assert whole["search_after"] == [7, 3, "a"]
+    *_, short = sent("POST", "/_search", {**inside, "search_after": [7]})
+    assert short["search_after"] == [7, 2**63 - 1, "\uffff"]
 
 
 def test_a_sort_elsewhere_is_as_it_was() -> None:

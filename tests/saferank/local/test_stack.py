@@ -8,17 +8,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from saferank.errors import ConfigurationError
 from saferank.local import stack as local_stack
 from saferank.local.processes import Service, base_environment
 from saferank.local.stack import Stack, down, status, up
+from saferank.settings import Engine
 
 
 @pytest.fixture(autouse=True)
 def _sleeping_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    def start(folder: Path, **_: object) -> Stack:
+    def start(folder: Path, *, engine: Engine, **_: object) -> Stack:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").touch()
-        return Stack(_sleeper("one", folder), _sleeper("two", folder))
+        return Stack(_sleeper("one", folder), _sleeper("two", folder), engine)
 
     def _sleeper(name: str, folder: Path) -> Service:
         ready = folder / f"{name}.ready"
@@ -44,6 +46,7 @@ def test_it_is_found_again_and_started_once() -> None:
     assert status() == started
     assert up() == started
     assert started.environment == {
+        "SAFERANK_ENGINE": "elasticsearch",
         "SAFERANK_ELASTICSEARCH_URL": "http://one",
         "SAFERANK_BROKER_URL": "http://two",
     }
@@ -61,6 +64,13 @@ def test_down_ends_every_process_and_says_whether_there_was_one(tmp_path: Path) 
     assert (tmp_path / "stack" / "data").exists()
     down(erase=True)
     assert not (tmp_path / "stack").exists()
+
+
+def test_a_stack_has_one_engine_at_a_time() -> None:
+    assert up(engine=Engine.OPENSEARCH).environment["SAFERANK_ENGINE"] == "opensearch"
+    assert status() == up()
+    with pytest.raises(ConfigurationError, match="runs with opensearch; stop it first"):
+        up(engine=Engine.ELASTICSEARCH)
 
 
 def test_a_half_dead_stack_is_replaced_whole() -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from saferank.errors import PolicyError
 from saferank.mappings.float32 import shortest
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.policy import OneCategoryPolicy, Policy, load_policy
 
 KEYS = ("demote_from", "hide_from")
 _MARK = "# calibrated: "
@@ -31,6 +31,11 @@ def patched(
             policy would not be consistent.
     """
     before = load_policy(text)
+    if not isinstance(before, OneCategoryPolicy):
+        raise PolicyError(
+            "thresholds are written into policies of version 1 only; calibrate one category after "
+            "the other without --policy, and put the thresholds under their categories"
+        )
     if level not in before.levels:
         raise PolicyError(f"there is no level {level!r}; there are {', '.join(before.levels)}")
     text = "".join(

@@ -3,6 +3,9 @@
 One search without hits counts the documents by *cell*: the state that they are in, and between
 which two bounds their probability lies. What a level does to a cell is what ``level/verdicts`` says
 of it, so all levels of two policies are judged from the same counts.
+
+Cells of several categories together would be too many. There each pair of levels is counted by the
+queries that hide and demote, and the cells only tell the states and probabilities of a category.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from saferank.calibration.index import Drawn, Population, check_whole
 from saferank.errors import ContextError, PolicyError
 from saferank.mappings.float32 import as_float32
 from saferank.mappings.override_index import read_overrides
+from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import Json, Query
+from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.states import ALLOW, BLOCK, SCORED, STATES, StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, Range, ranges_of
 from saferank.ranker.level.verdicts import Action, Rule, Verdict, verdict
-from saferank.ranker.policy.policy import Policy
+from saferank.ranker.policy.policy import OneCategoryPolicy, Policy
 
 MOST_CONTEXTS = 1_000
 """Most combinations of attribute values that the entries under ``contexts`` may name."""
@@ -93,22 +98,38 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """The documents of an index, as one category sees them.
+
+    Attributes:
+        states: documents by state; one may be in several. ``overridden`` are those that a person
+            decided about.
+        histogram: bound -> documents whose probability lies from it on to below the next one, of
+            those that no person decided about. Bounds are 0, twentieths, and all thresholds.
+    """
+
+    states: Mapping[str, int]
+    histogram: Mapping[float, int]
+
+    @classmethod
+    def of(cls, cells: Mapping[Cell, int]) -> Counts:
+        """Those of cells."""
+        return cls(_states(cells), _histogram(cells))
+
+
+@dataclass(frozen=True)
 class WhatIf:
     """What a policy does to an index.
 
     Attributes:
         documents: in the index.
-        states: documents by state; one may be in several. ``overridden`` are those that a person
-            decided about.
-        histogram: bound -> documents whose probability lies from it on to below the next one, of
-            those that no person decided about. Bounds are 0, twentieths, and all thresholds.
+        categories: by name of a category, what it sees; under None in a policy of version 1.
         outcomes: one for each entry under ``contexts`` and level before.
         compared: whether there was another policy.
     """
 
     documents: int
-    states: Mapping[str, int]
-    histogram: Mapping[float, int]
+    categories: Mapping[str | None, Counts]
     outcomes: Sequence[Outcome]
     compared: bool
 
@@ -129,6 +150,25 @@ def what_if(
         MappingError: a policy's index of overrides is not there.
         ServiceUnavailable: a shard did not answer.
     """
+    if isinstance(policy, OneCategoryPolicy) and isinstance(against, OneCategoryPolicy | None):
+        return _by_cells(client, index, policy, against)
+    categories = {
+        name: Counts.of(_cells(client, index, part)) for name, part in policy.by_category().items()
+    }
+    return WhatIf(
+        documents=_search(client, index, {})["hits"]["total"]["value"],
+        categories=categories,
+        outcomes=list(_outcomes_by_queries(client, index, policy, against)),
+        compared=against is not None,
+    )
+
+
+def _by_cells(
+    client: Elasticsearch,
+    index: str,
+    policy: OneCategoryPolicy,
+    against: OneCategoryPolicy | None,
+) -> WhatIf:
     bounds = sorted({0.0, *_PARTS, *thresholds_of(policy), *thresholds_of(against)})
     layouts = [_Layout.of(client, policy, bounds)]
     if against is not None and (other := _Layout.of(client, against, bounds)) != layouts[0]:
@@ -140,17 +180,98 @@ def what_if(
         before[cells[-1], cells[0]] += count
     return WhatIf(
         documents=now.total(),
-        states=_states(now),
-        histogram=_histogram(now),
+        categories={None: Counts.of(now)},
         outcomes=list(_outcomes(policy, against, now, before)),
         compared=against is not None,
     )
 
 
+def _cells(client: Elasticsearch, index: str, policy: OneCategoryPolicy) -> Counter[Cell]:
+    bounds = sorted({0.0, *_PARTS, *thresholds_of(policy)})
+    counts = _counts(client, index, [_Layout.of(client, policy, bounds)])
+    return Counter({cell: count for (cell,), count in counts.items()})
+
+
+def _outcomes_by_queries(
+    client: Elasticsearch, index: str, policy: Policy, against: Policy | None
+) -> Iterator[Outcome]:
+    known = {
+        one.overrides: read_overrides(client, one.overrides)
+        for one in (policy, against)
+        if one is not None and one.overrides is not None
+    }
+
+    def queries(one: Policy, level: str) -> tuple[dict[Action, Query], Query]:
+        overrides = known[one.overrides] if one.overrides is not None else Overrides()
+        decision = one.decision_for(level).knowing(overrides)
+        return _by_action(decision), _blurred(decision)
+
+    for (rule, name, old), context in _requests(policy, against).items():
+        now, blurred = queries(policy, name)
+        inside: Json = {"blurred": {"filter": blurred}}
+        then: dict[Action, Query] = {}
+        if against is not None and old is not None:
+            then, blurred_before = queries(against, old)
+            inside["before"] = {"filters": {"filters": list(then.values())}}
+            inside["blurred_before"] = {"filter": blurred_before}
+        asked = {"now": {"filters": {"filters": list(now.values())}, "aggs": inside}}
+        buckets = _search(client, index, asked)["aggregations"]["now"]["buckets"]
+        found = dict(zip(now, buckets, strict=True))
+        changed = {
+            (was, action): bucket["doc_count"]
+            for action in found
+            for was, bucket in zip(
+                then, found[action]["before"]["buckets"] if then else (), strict=True
+            )
+            if was is not action and bucket["doc_count"]
+        }
+        yield Outcome(
+            rule=rule,
+            context=context,
+            level=name,
+            before=old,
+            now={action: bucket["doc_count"] for action, bucket in found.items()},
+            changed=changed,
+            blurred=sum(one["blurred"]["doc_count"] for one in buckets),
+            blurred_before=(
+                sum(one["blurred_before"]["doc_count"] for one in buckets) if then else None
+            ),
+        )
+
+
+def _by_action(decision: Decision) -> dict[Action, Query]:
+    """Queries of which each document matches one."""
+    clauses = {
+        Action.HIDDEN: decision.hidden,
+        Action.DEMOTED: [one for category in decision.categories for one in category.demoted],
+        Action.BLURRED: [one for category in decision.categories for one in category.blurred],
+    }
+    found: dict[Action, Query] = {}
+    harder: list[Query] = []
+    for action, some in clauses.items():
+        found[action] = {"bool": {"filter": [any_of(some or [_NOTHING])], "must_not": [*harder]}}
+        harder += some
+    found[Action.SHOWN] = {"bool": {"must_not": harder}}
+    return {action: found[action] for action in Action}
+
+
+def _blurred(decision: Decision) -> Query:
+    """What is blurred, be it demoted as well."""
+    clauses = [one for category in decision.categories for one in category.blurred]
+    return {"bool": {"filter": [any_of(clauses or [_NOTHING])], "must_not": decision.hidden}}
+
+
+_NOTHING: Query = {"match_none": {}}
+
+
 def thresholds_of(policy: Policy | None) -> set[float]:
     """All thresholds of a policy's levels."""
-    levels = () if policy is None else policy.levels.values()
-    return {value for level in levels for value in level.thresholds.values()}
+    return {
+        value
+        for one in (policy.by_category().values() if policy is not None else ())
+        for level in one.levels.values()
+        for value in level.thresholds.values()
+    }
 
 
 @dataclass(frozen=True)
@@ -161,7 +282,9 @@ class _Layout:
     bounds: Sequence[float]
 
     @classmethod
-    def of(cls, client: Elasticsearch, policy: Policy, bounds: Sequence[float]) -> _Layout:
+    def of(
+        cls, client: Elasticsearch, policy: OneCategoryPolicy, bounds: Sequence[float]
+    ) -> _Layout:
         overrides = None if policy.overrides is None else read_overrides(client, policy.overrides)
         return cls(StateQueries(policy.fields, policy.model, overrides), bounds)
 
@@ -351,8 +474,8 @@ def _histogram(cells: Mapping[Cell, int]) -> dict[float, int]:
 
 
 def _outcomes(
-    policy: Policy,
-    against: Policy | None,
+    policy: OneCategoryPolicy,
+    against: OneCategoryPolicy | None,
     now: Mapping[Cell, int],
     before: Mapping[tuple[Cell, Cell], int],
 ) -> Iterator[Outcome]:
@@ -412,11 +535,13 @@ class Near:
     Attributes:
         threshold: a float32 value.
         below, from_there: the nearest ones on both sides.
+        category: whose threshold it is; None in a policy of version 1.
     """
 
     threshold: float
     below: list[Drawn]
     from_there: list[Drawn]
+    category: str | None = None
 
 
 def near_thresholds(client: Elasticsearch, index: str, policy: Policy, size: int) -> list[Near]:
@@ -428,13 +553,15 @@ def near_thresholds(client: Elasticsearch, index: str, policy: Policy, size: int
         policy: whose thresholds.
         size: documents on each side.
     """
-    documents = Population(client, index, _Layout.of(client, policy, ()).queries)
     return [
         Near(
             threshold,
             documents.beside(threshold, size, 0, below=True),
             documents.beside(threshold, size, 0, below=False),
+            name,
         )
-        for threshold in sorted(thresholds_of(policy))
+        for name, one in policy.by_category().items()
+        for documents in [Population(client, index, _Layout.of(client, one, ()).queries)]
+        for threshold in sorted(thresholds_of(one))
         if size
     ]

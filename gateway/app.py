@@ -85,12 +85,13 @@ class Note:
         if self.index is not None:
             found["index"] = self.index
         if self.decision is not None:
-            level = self.decision.level
             found |= {
                 "level": self.decision.level_name,
                 "context_rule": self.decision.context_rule,
-                "hide_from": level.hide_from,
             }
+            for one in self.decision.categories:
+                key = "hide_from" if one.name is None else f"{one.name}.hide_from"
+                found[key] = one.level.hide_from
         if self.told is not None:
             counts = Counter(item["action"] for item in self.told)
             found |= {action: counts[action] for action in ("shown", "blurred", "demoted")}

@@ -6,7 +6,7 @@ Their types, and the fields that only people write, stand in ``safety.component_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from saferank.settings import Settings
 
@@ -120,3 +120,27 @@ class SafetyFields:
         """
         always = self.probability, self.model, self.status, self.override
         return (*always, self.matched) if self.matches else always
+
+
+class DecidingFields(NamedTuple):
+    """The fields that a request is decided by: of one category, or of several.
+
+    Attributes:
+        deciding: paths of all of them, each once.
+        probabilities: those that hold a probability.
+        matches: those that hold what was decided about copies, which an index may lack.
+    """
+
+    deciding: tuple[str, ...]
+    probabilities: tuple[str, ...]
+    matches: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *categories: SafetyFields) -> DecidingFields:
+        """The fields of categories, one or more."""
+        paths = dict.fromkeys(path for fields in categories for path in fields.deciding)
+        return cls(
+            tuple(paths),
+            tuple(fields.probability for fields in categories),
+            tuple(fields.matched for fields in categories if fields.matches),
+        )

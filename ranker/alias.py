@@ -71,7 +71,8 @@ def install_aliases(
         MappingError: there is no such index, or it lacks the safety fields.
         ConfigurationError: a name cannot be used, as when it is that of an index.
     """
-    template.check_index(client, index, policy.fields)
+    for one in policy.by_category().values():
+        template.check_index(client, index, one.fields)
     indices = list(client.indices.get_alias(index=index))
     overrides = (
         Overrides() if policy.overrides is None else read_overrides(client, policy.overrides)

@@ -6,6 +6,7 @@ import json
 import re
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.level.category import Category
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import ALLOW, FAILED, SCORED, STATUSES
@@ -22,17 +23,22 @@ def where(decision: Decision) -> str:
     Raises:
         UnsafeRequest: the policy has overrides outside of the documents.
     """
-    if decision.overrides_index is not None and decision.level.blocked is Treatment.HIDE:
+    if decision.overrides_index is not None and decision.hides_blocked:
         raise UnsafeRequest(
             "overrides", "ES|QL cannot look at overrides outside of the documents; use a search"
         )
-    level, fields = decision.level, decision.fields
+    return " AND ".join(map(_where, decision.categories))
+
+
+def _where(category: Category) -> str:
+    """The same for what the level says about one category."""
+    level, fields = category.level, category.fields
     probability, model, status, override, *matched = map(_name, fields.deciding)
     decided = f"COALESCE({override}, {matched[0]})" if matched else override
     hides = set(level.treats(Treatment.HIDE))
     counts = f"{probability} IS NOT NULL"
-    if decision.model is not None:
-        counts += f' AND COALESCE({model}, "") == {json.dumps(decision.model)}'
+    if category.model is not None:
+        counts += f' AND COALESCE({model}, "") == {json.dumps(category.model)}'
     # A document without a status is one whose probability tells.
     known = f'COALESCE({status}, "{SCORED}")'
     conditions = []

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.paths import places
 from saferank.ranker.bodies import Json, as_list
 from saferank.ranker.level.decision import Decision
@@ -82,6 +82,21 @@ def states_of(
     return States(values, codes)
 
 
+def states_by_category(
+    hits: Sequence[Mapping[str, Any]], decision: Decision, *, in_source: bool | None = None
+) -> list[States]:
+    """What ``Decision.describe`` takes: the states of the documents of hits, for each category."""
+    return [
+        states_of(hits, one.fields, one.model, in_source=in_source) for one in decision.categories
+    ]
+
+
+def deciding_record(hit: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
+    """What ``explain`` takes: the ``deciding_values`` of a hit, by category if these have names."""
+    records = {one.name: deciding_values(hit, one.fields) for one in decision.categories}
+    return records[None] if None in records else {str(name): one for name, one in records.items()}
+
+
 def _seen(hit: Mapping[str, Any], in_source: bool | None) -> Mapping[str, Any]:
     """The part of a hit in which its safety fields are to be looked for."""
     if in_source is None:
@@ -130,14 +145,14 @@ class HitReader:
             own, or takes parts out of the response.
     """
 
-    fields: SafetyFields
+    fields: DecidingFields
     in_source: bool = True
     asked: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     blind: bool = False
 
     @classmethod
-    def of(cls, body: Json, fields: SafetyFields, *, source_tells: bool = True) -> HitReader:
+    def of(cls, body: Json, fields: DecidingFields, *, source_tells: bool = True) -> HitReader:
         """The reader for the hits of a search body.
 
         Args:
@@ -164,8 +179,7 @@ class HitReader:
 
     def describe(self, hits: Sequence[Json], decision: Decision) -> list[Json]:
         """What the decision does to each hit."""
-        states = states_of(hits, self.fields, decision.model, in_source=self.in_source)
-        return decision.describe(states)
+        return decision.describe(states_by_category(hits, decision, in_source=self.in_source))
 
     def can_read(self, hits: Sequence[Json]) -> bool:
         """Whether the hits have what it reads; an index can be without sources."""

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.ranker.hits import KEY, states_of
+from saferank.ranker.hits import KEY, states_by_category
 from saferank.ranker.level.decision import Decision
 
 Hit = dict[str, Any]
@@ -81,7 +81,7 @@ def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[
     """The same by what the hits themselves say, without a look at overrides outside of them."""
     given = list(hits)
     try:
-        states = states_of(given, decision.fields, decision.model)
+        states = states_by_category(given, decision)
     except (AttributeError, TypeError):
         _check_hits(given)
         raise

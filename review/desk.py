@@ -17,7 +17,7 @@ from elasticsearch import Elasticsearch
 from saferank.errors import SaferankError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents
-from saferank.ranker.policy.policy import Policy
+from saferank.ranker.policy.policy import OneCategoryPolicy
 from saferank.review.entries import DECIDING, LONGEST_REASON, Act, Entry, Item, Standing, live
 from saferank.review.log import Log, Overtaken
 from saferank.review.projection import Projection
@@ -75,7 +75,7 @@ class Desk:
         client: Elasticsearch,
         index: str,
         settings: Settings,
-        policy: Policy,
+        policy: OneCategoryPolicy,
         sample: tuple[Item, ...] | None = None,
     ) -> None:
         self.index = index

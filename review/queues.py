@@ -23,7 +23,7 @@ from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Treatment
 from saferank.ranker.level.states import StateQueries, any_of
 from saferank.ranker.level.thresholds import Interval, blur_range, demote_range, hide_range
-from saferank.ranker.policy.policy import Policy
+from saferank.ranker.policy.policy import OneCategoryPolicy
 from saferank.review.entries import Item
 
 REPORTED, WAITING = "reported", "waiting"
@@ -68,13 +68,13 @@ class ReviewQueue:
     blind: bool = False
 
 
-def policy_version(policy: Policy) -> str:
+def policy_version(policy: OneCategoryPolicy) -> str:
     """A short name of all that a policy says; another policy has another."""
     return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()[:12]
 
 
 def review_queues(
-    policy: Policy, *, opinions: int = 1, sample: tuple[Item, ...] | None = None
+    policy: OneCategoryPolicy, *, opinions: int = 1, sample: tuple[Item, ...] | None = None
 ) -> dict[str, ReviewQueue]:
     """The queues under a policy, by name, in the order in which they are offered.
 
@@ -112,7 +112,7 @@ def review_queues(
     return {queue.name: queue for queue in queues}
 
 
-def thresholds_of(policy: Policy) -> list[float]:
+def thresholds_of(policy: OneCategoryPolicy) -> list[float]:
     """Every threshold of every level, each once, in ascending order."""
     return sorted({v for level in policy.levels.values() for v in level.thresholds.values()})
 
@@ -139,9 +139,9 @@ def _near(threshold: float, queries: StateQueries) -> ReviewQueue:
     )
 
 
-def _audit(policy: Policy, queries: StateQueries) -> ReviewQueue:
+def _audit(policy: OneCategoryPolicy, queries: StateQueries) -> ReviewQueue:
     decision = policy.resolve({})
-    level = decision.level
+    level = policy.levels[decision.level_name]
     ranges = [
         query
         for interval in (blur_range(level), demote_range(level), hide_range(level))

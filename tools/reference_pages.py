@@ -23,7 +23,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from saferank.cli import app
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.policy.policy import ContextRule, Policy
+from saferank.ranker.policy.policy import (
+    CategoriesPolicy,
+    CategoryFields,
+    ContextRule,
+    OneCategoryPolicy,
+)
 from saferank.settings import (
     DecodeSettings,
     FetchSettings,
@@ -61,11 +66,15 @@ def settings(model: type[BaseModel], group: str = "") -> str:
     )
 
 
-def policy(model: type[BaseModel]) -> str:
-    """A table of the keys of one part of a policy file."""
+def policy(model: type[BaseModel], *only: str) -> str:
+    """A table of the keys of one part of a policy file, or of some of them."""
     return _table(
         ("key", "value", "default", "meaning"),
-        ((f"`{name}`", *_cells(schema)) for name, schema in _fields(model)),
+        (
+            (f"`{name}`", *_cells(schema))
+            for name, schema in _fields(model)
+            if name in only or not only
+        ),
     )
 
 
@@ -91,7 +100,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings.indexer": lambda: settings(IndexerSettings, "indexer."),
     "settings.review": lambda: settings(ReviewSettings, "review."),
     "settings.gateway": lambda: settings(GatewaySettings, "gateway."),
-    "policy": lambda: policy(Policy),
+    "policy": lambda: policy(OneCategoryPolicy),
+    "policy.version2": lambda: policy(CategoriesPolicy, "version", "categories", "levels"),
+    "policy.categories": lambda: policy(CategoryFields),
     "policy.levels": lambda: policy(Level),
     "policy.demotion": lambda: policy(Demotion),
     "policy.contexts": lambda: policy(ContextRule),

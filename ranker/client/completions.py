@@ -135,7 +135,7 @@ def _with_completions(
     where = {key: value for key, value in request.parameters.items() if key in _WHERE}
     body: Json = {
         "size": 0,
-        "query": {"bool": {"must_not": [decision.queries.unmapped_fails]}},
+        "query": {"bool": {"must_not": decision.unmapped_fails}},
         "terminate_after": LEAST_TERMINATE_AFTER,
         "_source": request.body.get("_source", True),
         "docvalue_fields": list(decision.fields.deciding),

@@ -22,7 +22,7 @@ from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, NotFoundError
 
 from saferank.engines.opensearch import LEAST_TERMINATE_AFTER
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields
 from saferank.mappings.overrides import DOCUMENT, HOLDS, Overrides, no_overrides
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.indices import (
@@ -34,7 +34,6 @@ from saferank.ranker.client.indices import (
 )
 from saferank.ranker.client.ways import Experience
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.level import Treatment
 from saferank.ranker.rewrite.limits import Limits
 
 T = TypeVar("T")
@@ -113,16 +112,16 @@ class Knowledge:
 
     experience: Experience = field(default_factory=Experience)
     overrides: dict[str, KnownOverrides] = field(default_factory=dict)
-    known: dict[tuple[Target, SafetyFields], Known] = field(default_factory=dict)
+    known: dict[tuple[Target, DecidingFields], Known] = field(default_factory=dict)
     limits: dict[str | None, tuple[float, Limits]] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
-    def recent(self, target: Target, fields: SafetyFields) -> Known | None:
+    def recent(self, target: Target, fields: DecidingFields) -> Known | None:
         """What a look has shown that is not long ago."""
         known = self.known.get((target, fields))
         return known if known is not None and known.age < _LOOK_AGAIN_AFTER else None
 
-    def remember(self, target: Target, fields: SafetyFields, known: Known) -> None:
+    def remember(self, target: Target, fields: DecidingFields, known: Known) -> None:
         """Keep what a look has shown."""
         if len(self.known) >= _REMEMBERED:
             self.known.clear()
@@ -136,7 +135,7 @@ def know_overrides(decision: Decision, knowledge: Knowledge) -> Plan[Decision]:
         MappingError: there is no such index: what people blocked is not known.
     """
     index = decision.overrides_index
-    if index is None or decision.level.blocked is not Treatment.HIDE:
+    if index is None or not decision.hides_blocked:
         return decision
     now, known = time.monotonic(), knowledge.overrides.get(index)
     if known is None or now - known.read_at >= HOLDS:
@@ -194,7 +193,7 @@ def version_of(found: Json) -> tuple[int, int]:
 
 def check_fields(
     target: Target,
-    fields: SafetyFields,
+    fields: DecidingFields,
     knowledge: Knowledge,
     unexpected: Collection[str] | None = None,
 ) -> Plan[Known]:
@@ -235,7 +234,7 @@ def check_fields(
 def call_checked(
     call: Call,
     target: Target,
-    fields: SafetyFields,
+    fields: DecidingFields,
     knowledge: Knowledge,
     names_in: Callable[[Json], set[str]] = lambda _: set(),
 ) -> Plan[ObjectApiResponse[Any]]:
@@ -267,7 +266,7 @@ def call_checked(
     return response
 
 
-def _look(target: Target, fields: SafetyFields) -> Plan[Known]:
+def _look(target: Target, fields: DecidingFields) -> Plan[Known]:
     where: Json = {"index": target.names or "_all", "ignore_unavailable": True}
     if target.expand_wildcards is not None:
         where["expand_wildcards"] = target.expand_wildcards
@@ -299,7 +298,9 @@ def _indices_in(point_in_time: str) -> Plan[list[str]]:
     return [bucket["key"] for bucket in answer.body["aggregations"]["names"]["buckets"]]
 
 
-def says_unmapped(answer: Json, fields: SafetyFields) -> bool:
+def says_unmapped(answer: Json, fields: DecidingFields) -> bool:
     """Whether an answer has failed in an index because of the probability's mapping there."""
     failures = answer.get("error") or answer.get("_shards", {}).get("failures")
-    return failures is not None and f"[{fields.probability}]" in str(failures)
+    return failures is not None and any(
+        f"[{probability}]" in str(failures) for probability in fields.probabilities
+    )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from saferank.errors import MappingError, UnsafeRequest
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields
 from saferank.mappings.template import types_of
 from saferank.ranker.bodies import LISTS, Json, as_list, names
 
@@ -50,7 +50,7 @@ def one_text(names: Any, key: str = "index") -> str | None:
     return ",".join(names) or None
 
 
-def wanted_fields(fields: SafetyFields) -> list[str]:
+def wanted_fields(fields: DecidingFields) -> list[str]:
     """What to ask ``field_caps`` for: the fields that decide, and the objects that they are in."""
     objects = {
         ".".join(parts[:length])
@@ -60,7 +60,7 @@ def wanted_fields(fields: SafetyFields) -> list[str]:
     return [*fields.deciding, *sorted(objects)]
 
 
-def check_capabilities(answer: Json, fields: SafetyFields) -> frozenset[str]:
+def check_capabilities(answer: Json, fields: DecidingFields) -> frozenset[str]:
     """See that indices have the safety fields, from an answer of ``field_caps``.
 
     Returns:
@@ -75,7 +75,7 @@ def check_capabilities(answer: Json, fields: SafetyFields) -> frozenset[str]:
     types = types_of(fields.deciding)
     for path in wanted_fields(fields):
         found = answer["fields"].get(path)
-        if path == fields.matched:
+        if path in fields.matches:
             # An index of an earlier mapping has none, and no document in it is matched.
             found = {kind: of for kind, of in (found or {}).items() if kind != "unmapped"}
             if not found:
@@ -119,7 +119,7 @@ def _first(capability: Mapping[str, Any], indices: list[str]) -> str:
     return named if isinstance(named, str) else str(named[0])
 
 
-def definition_parts(fields: SafetyFields) -> list[str]:
+def definition_parts(fields: DecidingFields) -> list[str]:
     """As ``filter_path`` of ``indices.get``: all that ``source_tells`` looks at, and no more."""
     tops = sorted({path.split(".")[0] for path in fields.deciding})
     return [
@@ -131,7 +131,7 @@ def definition_parts(fields: SafetyFields) -> list[str]:
     ]
 
 
-def source_tells(definition: Json, fields: SafetyFields) -> bool:
+def source_tells(definition: Json, fields: DecidingFields) -> bool:
     """Whether the ``_source`` of a document says what the index has in its safety fields.
 
     Args:

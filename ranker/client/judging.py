@@ -170,7 +170,7 @@ def _body(documents: Sequence[Json], decision: Decision, *, in_source: bool) -> 
     fields = list(decision.fields.deciding)
     query = {
         "filter": [{"ids": {"values": [document["_id"] for document in documents]}}],
-        "must_not": [decision.queries.unmapped_fails],
+        "must_not": decision.unmapped_fails,
     }
     return {
         "query": {"bool": query},

@@ -11,7 +11,7 @@ import hmac
 from dataclasses import dataclass, replace
 
 from saferank.errors import UnsafeRequest
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields
 from saferank.ranker.hits import HitReader
 from saferank.ranker.level.decision import Decision
 
@@ -85,7 +85,7 @@ class ScrollToken:
         """The token with the id for the next page."""
         return replace(self, scroll_id=scroll_id)
 
-    def reader(self, fields: SafetyFields) -> HitReader:
+    def reader(self, fields: DecidingFields) -> HitReader:
         """What reads this scroll's hits."""
         if self.hits in (_SOURCE, _BLIND):
             return HitReader(fields, in_source=self.hits == _SOURCE, blind=self.hits == _BLIND)

@@ -1,70 +1,29 @@
-"""The outcome of applying a policy to one request's context, and what it does to documents."""
+"""The outcome of applying a policy to one request's context, and what it does to documents.
+
+Of several categories one verdict is made: a document is hidden if any category hides it; else the
+smallest factor of all holds, and it is blurred if any category blurs it. The queries say the same:
+the clauses that hide stand beside each other, and so do the functions, of which the smallest holds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from saferank.errors import UnsafeRequest
-from saferank.mappings.fields import SafetyFields
-from saferank.mappings.float32 import shortest
+from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import Json, Query
-from saferank.ranker.level.demotion import Band, demoted, functions, functions_for_few, scoring
+from saferank.ranker.level.category import Category, Templates
+from saferank.ranker.level.demotion import scoring
+from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level, Treatment
-from saferank.ranker.level.states import StateQueries, States, any_of
-from saferank.ranker.level.thresholds import ranges_of
-from saferank.ranker.level.verdicts import Action, Rule, Verdict, hidden, verdicts, visible
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What was done to one document, and why.
-
-    Attributes:
-        action: what happens to it.
-        blur: whether it is to be blurred, as a demoted document can be, too.
-        rule: which part of the level decided.
-        factor: on its relevance, in (0, 1]; None when hidden.
-        probability: its probability, 0..1; None without one that counts.
-        blur_from, demote_from, hide_from: the thresholds of the level, None where it has none.
-        level_name: of the level.
-    """
-
-    action: Action
-    blur: bool
-    rule: Rule
-    factor: float | None
-    probability: float | None
-    blur_from: float | None
-    demote_from: float | None
-    hide_from: float | None
-    level_name: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As put into a hit, under the key ``saferank``; numbers as short as float32 allows."""
-        return {
-            "action": str(self.action),
-            "blur": self.blur,
-            "rule": str(self.rule),
-            "factor": self.factor,
-            "probability": _short(self.probability),
-            "blur_from": _short(self.blur_from),
-            "demote_from": _short(self.demote_from),
-            "hide_from": _short(self.hide_from),
-            "level": self.level_name,
-        }
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Explanation:
-        """Read what ``to_dict`` gave."""
-        values = dict(told)
-        name, action, rule = values.pop("level"), values.pop("action"), values.pop("rule")
-        return cls(action=Action(action), rule=Rule(rule), level_name=name, **values)
+from saferank.ranker.level.states import States, any_of, blocked_in
+from saferank.ranker.level.verdicts import Action, Rule, visible
 
 
 @dataclass(frozen=True)
@@ -73,10 +32,8 @@ class Decision:
 
     Attributes:
         level_name: of the effective level.
-        level: its thresholds and treatments.
+        categories: what the level does about each category of content, one or more.
         demotion: how far demoted documents fall.
-        fields: names of the safety fields.
-        model: identity that scores must have to count, or None when any counts.
         context_rule: number of the entry under ``contexts`` that decided, from 1; None when the
             level was given by name.
         locked: whether the user's own choice, if there is one, is ignored.
@@ -86,15 +43,28 @@ class Decision:
     """
 
     level_name: str
-    level: Level
+    categories: tuple[Category, ...]
     demotion: Demotion = field(default_factory=Demotion)
-    fields: SafetyFields = field(default_factory=SafetyFields)
-    model: str | None = None
     context_rule: int | None = None
     locked: bool = False
     requested: str | None = None
     overrides_index: str | None = None
     overrides: Overrides | None = None
+
+    @classmethod
+    def of(
+        cls,
+        level_name: str,
+        level: Level,
+        *,
+        demotion: Demotion | None = None,
+        fields: SafetyFields | None = None,
+        model: str | None = None,
+        overrides: Overrides | None = None,
+    ) -> Decision:
+        """A decision about one category, as a policy of version 1 makes it."""
+        category = Category(level, fields=fields or SafetyFields(), model=model)
+        return cls(level_name, (category,), demotion or Demotion(), overrides=overrides)
 
     def knowing(self, overrides: Overrides) -> Decision:
         """The same decision, with the overrides of its ``overrides_index`` as they are now.
@@ -105,9 +75,19 @@ class Decision:
         return dataclasses.replace(self, overrides=overrides)
 
     @cached_property
-    def queries(self) -> StateQueries:
-        """Queries for the states that documents can be in."""
-        return StateQueries(self.fields, self.model, self.overrides)
+    def fields(self) -> DecidingFields:
+        """The fields that it looks at, of all categories."""
+        return DecidingFields.of(*(category.fields for category in self.categories))
+
+    @property
+    def unmapped_fails(self) -> list[Query]:
+        """No document; but an index in which a category's probability is not mapped fails."""
+        return [category.queries.unmapped_fails for category in self.categories]
+
+    @cached_property
+    def hides_blocked(self) -> bool:
+        """Whether a block outside of the documents hides: it is about no category of its own."""
+        return any(one.level.blocked is Treatment.HIDE for one in self.categories)
 
     @cached_property
     def hidden(self) -> list[Query]:
@@ -117,7 +97,8 @@ class Decision:
             UnsafeRequest: the overrides are not known, see ``knowing``.
         """
         self._check_overrides()
-        return hidden(self.level, self.queries)
+        clauses = [clause for one in self.categories for clause in one.hidden]
+        return [*clauses, *blocked_in(self.blocked_elsewhere)]
 
     @cached_property
     def visible(self) -> Query:
@@ -129,10 +110,12 @@ class Decision:
             UnsafeRequest: as ``hidden``.
         """
         self._check_overrides()
-        clauses = visible(self.level, self.queries)
-        if not clauses:
-            return clauses
-        return {**clauses, "must_not": [*clauses.get("must_not", ()), self.queries.unmapped_fails]}
+        clauses = visible([(one.level, one.queries) for one in self.categories])
+        elsewhere = blocked_in(self.blocked_elsewhere)
+        if not (clauses or elsewhere):
+            return {}
+        excluded = [*clauses.get("must_not", ()), *elsewhere, *self.unmapped_fails]
+        return {**clauses, "must_not": excluded}
 
     @cached_property
     def blocked_elsewhere(self) -> Mapping[str, Sequence[str]]:
@@ -142,19 +125,19 @@ class Decision:
             UnsafeRequest: as ``hidden``.
         """
         self._check_overrides()
-        if self.overrides is None or self.level.blocked is not Treatment.HIDE:
+        if self.overrides is None or not self.hides_blocked:
             return {}
         return self.overrides.blocked
 
     @property
     def blurs(self) -> bool:
         """Whether any document is to be blurred."""
-        return self.level.blurs
+        return any(category.level.blurs for category in self.categories)
 
     @cached_property
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
-        return functions(self.level, self.demotion, self.queries)
+        return [one for category in self.categories for one in category.functions(self.demotion)]
 
     @cached_property
     def scoring(self) -> Query:
@@ -164,63 +147,42 @@ class Decision:
     @cached_property
     def scoring_few(self) -> Query:
         """The same factors, in the form that costs least for few documents."""
-        few = functions_for_few(self.level, self.demotion, self.queries)
-        return scoring(few, "first") if few else self.scoring
+        if len(self.categories) == 1:
+            few = self.categories[0].functions_for_few(self.demotion)
+            return scoring(few, "first") if few else self.scoring
+        each = [one.functions(self.demotion, few=True) for one in self.categories]
+        return scoring([function for functions in each for function in functions], "min")
 
     @cached_property
     def demoted(self) -> Query:
         """A query that all demoted documents match, if the level demotes; not to be changed."""
-        return any_of(demoted(self.level, self.queries))
+        return any_of([clause for category in self.categories for clause in category.demoted])
 
-    def describe(self, states: States) -> list[Json]:
+    def describe(self, states: Sequence[States]) -> list[Json]:
         """What happens to each of N documents and why, in the form of ``Explanation.to_dict``.
 
         Made for every hit of every search, so it is fast: probabilities are as the documents have
         them. Each dictionary is the caller's own.
+
+        Args:
+            states: for each category, those of all N documents.
         """
-        templates = self._templates
-        probabilities = states.probabilities
-        ranges = ranges_of(probabilities, self.level)
-        result = []
-        for code, found, value, rounded in zip(
-            states.codes, ranges, states.values, probabilities, strict=True
-        ):
-            template, factor = templates[code][found]
-            told = template.copy()  # Twice as fast as made of parts.
-            told["probability"] = value
-            if factor is not None:
-                told["factor"] = factor(rounded)
-            result.append(told)
-        return result
+        told = [
+            category.describe(found, templates)
+            for category, found, templates in zip(
+                self.categories, states, self._templates, strict=True
+            )
+        ]
+        if self.categories[0].name is None:
+            return told[0]
+        return list(map(_combined, zip(*told, strict=True)))
 
     @cached_property
-    def _templates(self) -> list[list[tuple[Json, Callable[[float], float] | None]]]:
-        """By code and range: what is the same for all documents, and the factor where it is not."""
-        factors = {Action.DEMOTED: self.demotion.floor, Action.HIDDEN: None}
-        band = Band.of(self.level, self.demotion)
-
-        def template(verdict: Verdict) -> Json:
-            return Explanation(
-                action=verdict.action,
-                blur=verdict.blur,
-                rule=verdict.rule,
-                factor=factors.get(verdict.action, 1.0),
-                probability=None,
-                blur_from=self.level.blur_from,
-                demote_from=self.level.demote_from,
-                hide_from=self.level.hide_from,
-                level_name=self.level_name,
-            ).to_dict()
-
-        def curve(verdict: Verdict) -> Callable[[float], float] | None:
-            return band.factor if band and verdict.by_probability else None
-
-        return [
-            [(template(verdict), curve(verdict)) for verdict in row] for row in verdicts(self.level)
-        ]
+    def _templates(self) -> list[Templates]:
+        return [one.templates(self.level_name, self.demotion) for one in self.categories]
 
     def _check_overrides(self) -> None:
-        needed = self.overrides_index is not None and self.level.blocked is Treatment.HIDE
+        needed = self.overrides_index is not None and self.hides_blocked
         if needed and self.overrides is None:
             raise UnsafeRequest(
                 "overrides",
@@ -239,32 +201,62 @@ class Decision:
         What a response says of the context rule may differ.
         """
         parts = [
-            self.fields.probability,
-            self.fields.override,
-            self.fields.matched if self.fields.matches else "",
-            self.model or "",
-            self.level.model_dump_json(),
-            self.demotion.model_dump_json(),
+            part
+            for one in self.categories
+            for part in (
+                one.name or "",
+                one.fields.probability,
+                one.fields.override,
+                one.fields.matched if one.fields.matches else "",
+                one.model or "",
+                one.level.model_dump_json(),
+            )
         ]
+        parts.append(self.demotion.model_dump_json())
         if self.overrides_index is not None:
             parts.append(self.overrides_index)
         digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()
         return f"{self.level_name}-{digest[:16]}"
 
 
+def _combined(told: Sequence[Json]) -> Json:
+    """What happens to a document, of what each category says of it: the hardest.
+
+    Of equally hard ones the first counts, and one that hides for another reason than that it has
+    no score before one that hides for that, so that the reason is the best known.
+    """
+    hardest = max(told, key=_hardness)
+    is_hidden = hardest["factor"] is None
+    probabilities = {name: value for one in told for name, value in one["probabilities"].items()}
+    return {
+        **hardest,
+        "blur": not is_hidden and any(one["blur"] for one in told),
+        "probabilities": probabilities,
+    }
+
+
+def _hardness(told: Json) -> tuple[int, float, bool]:
+    """For comparison: by action, then by how far it falls, then by how much the rule tells."""
+    action, factor = told["action"], told["factor"]
+    says_little = told["rule"] in _SAY_LITTLE
+    return _ACTIONS.index(action), -(factor or 0.0), not says_little
+
+
+_ACTIONS = tuple(map(str, Action))
+_SAY_LITTLE = (Rule.UNSCORED, Rule.BELOW_THRESHOLDS)
+
+
 def explain(records: Iterable[Mapping[str, Any]], decision: Decision) -> list[Explanation]:
     """Explain what the decision does to documents.
 
     Args:
-        records: one a document, as ``States.of`` takes them; ``deciding_values`` reads one from
-            a hit.
+        records: one a document, as ``States.of`` takes them; where categories have names, one such
+            record for each, by name. ``deciding_record`` reads one from a hit.
         decision: the level that holds.
     """
-    return [
-        Explanation.from_dict(told)
-        for told in decision.describe(States.of(list(records), decision.model))
+    given = list(records)
+    states = [
+        States.of(given if one.name is None else [record[one.name] for record in given], one.model)
+        for one in decision.categories
     ]
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else shortest(value)
+    return [Explanation.from_dict(told) for told in decision.describe(states)]

@@ -60,19 +60,32 @@ class Band:
         return self.curve.query(field, self.start, self.width, self.floor)
 
 
-def functions(level: Level, demotion: Demotion, queries: StateQueries) -> list[dict[str, Any]]:
+def functions(
+    level: Level, demotion: Demotion, queries: StateQueries, *, few: bool = False
+) -> list[dict[str, Any]]:
     """The same factor as ``functions`` of a ``function_score`` query.
 
     To be used with ``score_mode: min``. Empty when the level demotes nothing. Needs neither scripts
     nor plugins.
+
+    Args:
+        level: the level.
+        demotion: how far demoted documents fall.
+        queries: for the states of documents.
+        few: for few visible documents. There setting up a filter by probability costs more than it
+            spares, and most curves are 1 below the band by themselves.
     """
     if demotion.floor == 1:
         return []
     result: list[dict[str, Any]] = []
     if (band := Band.of(level, demotion)) is not None:
         curve = band.function(queries.fields.probability)
-        in_band = queries.in_range(curve_range(level))
-        result.append({"filter": queries.undecided(*in_band), **curve})
+        if few and not band.curve.is_constant:
+            others = [queries.decided, *_at_the_end(level, queries)]
+            judged: Query = {"bool": {"filter": [queries.scored], "must_not": others}}
+        else:
+            judged = queries.undecided(*queries.in_range(curve_range(level)))
+        result.append({"filter": judged, **curve})
     if fallen := queries.treated(level, Treatment.DEMOTE, *_at_the_end(level, queries)):
         result.append({"filter": any_of(fallen), "weight": demotion.floor})
     return result

@@ -145,11 +145,7 @@ class StateQueries:
     @property
     def blocked_elsewhere(self) -> list[Query]:
         """Queries, one an index, for documents blocked outside of them, whatever they say."""
-        blocked = {} if self.overrides is None else self.overrides.blocked
-        return [
-            {"bool": {"filter": [{"term": {"_index": name}}, {"terms": {"_id": ids}}]}}
-            for name, ids in blocked.items()
-        ]
+        return blocked_in({} if self.overrides is None else self.overrides.blocked)
 
     @property
     def unmapped_fails(self) -> Query:
@@ -206,6 +202,14 @@ class StateQueries:
         if self.model is None:
             return query
         return {"bool": {"filter": [query, {"term": {self.fields.model: self.model}}]}}
+
+
+def blocked_in(blocked: Mapping[str, Sequence[str]]) -> list[Query]:
+    """Queries, one an index, for documents by id; by name of an index, as ``Overrides.blocked``."""
+    return [
+        {"bool": {"filter": [{"term": {"_index": name}}, {"terms": {"_id": list(ids)}}]}}
+        for name, ids in blocked.items()
+    ]
 
 
 def _exists(field: str) -> Query:

@@ -23,20 +23,31 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from saferank.errors import ContextError, PolicyError
+from saferank.errors import ConfigurationError, ContextError, PolicyError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_probability, shortest
+from saferank.ranker.level.category import Category
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.policy.yaml_lines import Location, nearest_line, read_yaml
 
-__all__ = ["REQUESTED", "ContextRule", "Decision", "Policy", "load_policy"]
+__all__ = [
+    "REQUESTED",
+    "CategoriesPolicy",
+    "CategoryFields",
+    "ContextRule",
+    "Decision",
+    "OneCategoryPolicy",
+    "Policy",
+    "load_policy",
+]
 
 REQUESTED = "requested"
 """The attribute of a context that carries the user's own choice of level."""
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$")]
 LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+CategoryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 AttributeName = Annotated[str, Field(min_length=1)]
 
 
@@ -48,6 +59,24 @@ AllowedValues = Annotated[
     tuple[str, ...],
     Field(min_length=1),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
+OverrideField = Annotated[
+    FieldName | None,
+    Field(
+        description="object field that holds people's decisions; as `field` unless given. It "
+        "lets a second object hold the scores of a new model while the decisions stay where "
+        "they are"
+    ),
+]
+Model = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="the `safety.model` that scores must have. A document scored by another "
+        "counts as unscored. Without it any score counts",
+    ),
 ]
 
 
@@ -83,30 +112,10 @@ class ContextRule(BaseModel):
 
 
 class Policy(BaseModel):
-    """A checked policy. ``resolve`` says what holds for a request."""
+    """A checked policy of either version. ``resolve`` says what holds for a request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Annotated[Literal[1], Field(description="version of this format")]
-    field: Annotated[
-        FieldName, Field(description="object field of the documents that holds the scores")
-    ] = "safety"
-    override_field: Annotated[
-        FieldName | None,
-        Field(
-            description="object field that holds people's decisions; as `field` unless given. It "
-            "lets a second object hold the scores of a new model while the decisions stay where "
-            "they are"
-        ),
-    ] = None
-    model: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="the `safety.model` that scores must have. A document scored by another "
-            "counts as unscored. Without it any score counts",
-        ),
-    ] = None
     overrides: Annotated[
         str | None,
         Field(min_length=1, description="index of people's overrides outside of the documents"),
@@ -120,7 +129,7 @@ class Policy(BaseModel):
         ),
     ] = True
     levels: Annotated[
-        dict[LevelName, Level],
+        Mapping[LevelName, Any],
         Field(min_length=1, description="the levels, from loosest to strictest"),
     ]
     demotion: Annotated[Demotion, Field(description="how far demoted documents fall")] = Demotion()
@@ -142,6 +151,10 @@ class Policy(BaseModel):
 
     _decisions: dict[tuple[int, str | None], Decision] = PrivateAttr(default_factory=dict)
 
+    def by_category(self) -> Mapping[str | None, OneCategoryPolicy]:
+        """What it says about each category alone, by its name; None in a policy of version 1."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _consistent(self) -> Policy:
         faults = [
@@ -157,28 +170,7 @@ class Policy(BaseModel):
         return self
 
     def _faults(self) -> Iterator[tuple[Location, str]]:
-        for (looser_name, looser), (name, level) in pairwise(self.levels.items()):
-            if key := level.hides_less_than(looser):
-                yield (
-                    ("levels", name, key),
-                    f"level {name!r} shows documents that the looser level {looser_name!r} hides "
-                    f"(by {key}); list levels from loosest to strictest and hide no less in "
-                    "each next one",
-                )
-            if key := level.blurs_less_than(looser):
-                yield (
-                    ("levels", name, key),
-                    f"level {name!r} neither blurs nor hides documents that the looser level "
-                    f"{looser_name!r} blurs (by {key}); list levels from loosest to strictest, and "
-                    "blur or hide no less in each next one",
-                )
-        for name, level in self.levels.items() if self.overrides else ():
-            if level.blocked in (Treatment.BLUR, Treatment.DEMOTE):
-                yield (
-                    ("levels", name, "blocked"),
-                    "overrides that are kept outside of the documents can hide, not blur nor "
-                    "demote; say 'hide' or 'show', or leave out 'overrides'",
-                )
+        yield from self._faults_of_levels()
         for position, rule in enumerate(self.contexts):
             here = ("contexts", position)
             for key in ("level", "at_least"):
@@ -198,24 +190,9 @@ class Policy(BaseModel):
                 "the last entry must match every request; add one without 'when'",
             )
 
-    def thresholds_within(self, margin: float) -> list[str]:
-        """Thresholds that scores with a cheap first pass do not decide exactly.
-
-        Args:
-            margin: below it a stored probability may be inexact; see ``margin_of`` in
-                ``saferank.models.description``.
-
-        Returns:
-            A sentence for each threshold that is not above the margin.
-        """
-        return [
-            f"level {name!r} has {key} {shortest(value)}, which is not above the margin "
-            f"{shortest(margin)} of the model, below which probabilities are not exact; raise the "
-            "threshold, or score with a model of a lower margin or without a first pass"
-            for name, level in self.levels.items()
-            for key, value in level.thresholds.items()
-            if value <= as_probability(margin)
-        ]
+    def _faults_of_levels(self) -> Iterator[tuple[Location, str]]:
+        """Faults in what the levels say, with their places."""
+        raise NotImplementedError
 
     def _attribute_faults(self, name: str, values: tuple[str, ...]) -> Iterator[str]:
         if name == REQUESTED:
@@ -233,11 +210,6 @@ class Policy(BaseModel):
         return f"the levels are {', '.join(self.levels)}"
 
     @cached_property
-    def fields(self) -> SafetyFields:
-        """Names of the safety fields."""
-        return SafetyFields(self.field, self.override_field, self.matched)
-
-    @cached_property
     def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:
         """Attributes that a context may have, each with its values, or None when any will do.
 
@@ -246,6 +218,21 @@ class Policy(BaseModel):
         if self.attributes is not None:
             return self.attributes
         return {name: None for rule in self.contexts for name in rule.when}
+
+    def about(self, fields: SafetyFields) -> OneCategoryPolicy:
+        """What it says about the category that has its scores and decisions in these fields.
+
+        Raises:
+            ConfigurationError: none has.
+        """
+        found = [one for one in self.by_category().values() if one.fields.objects == fields.objects]
+        if not found:
+            read = ", ".join(repr(one.fields.override) for one in self.by_category().values())
+            raise ConfigurationError(
+                f"the policy reads {read} and the settings write {fields.override!r}; name the "
+                "same fields in both"
+            )
+        return found[0]
 
     def resolve(self, context: Mapping[str, str] | None = None) -> Decision:
         """Decide the level of a request.
@@ -303,10 +290,11 @@ class Policy(BaseModel):
     ) -> Decision:
         return Decision(
             level_name=level,
-            level=self.levels[level],
+            categories=tuple(
+                Category(policy.levels[level], name, policy.fields, policy.model)
+                for name, policy in self.by_category().items()
+            ),
             demotion=self.demotion,
-            fields=self.fields,
-            model=self.model,
             context_rule=number,
             locked=locked,
             requested=requested,
@@ -340,6 +328,165 @@ class Policy(BaseModel):
                 )
 
 
+class OneCategoryPolicy(Policy):
+    """A policy of version 1: about one category, which needs no name."""
+
+    version: Annotated[Literal[1], Field(description="version of this format")]
+    field: Annotated[
+        FieldName, Field(description="object field of the documents that holds the scores")
+    ] = "safety"
+    override_field: OverrideField = None
+    model: Model = None
+    levels: Annotated[
+        dict[LevelName, Level],
+        Field(min_length=1, description="the levels, from loosest to strictest"),
+    ]
+
+    def by_category(self) -> Mapping[str | None, OneCategoryPolicy]:
+        """Itself, under no name."""
+        return {None: self}
+
+    def _faults_of_levels(self) -> Iterator[tuple[Location, str]]:
+        yield from _out_of_order(self.levels, (), overrides=self.overrides)
+
+    @cached_property
+    def fields(self) -> SafetyFields:
+        """Names of the safety fields."""
+        return SafetyFields(self.field, self.override_field, self.matched)
+
+    def thresholds_within(self, margin: float) -> list[str]:
+        """Thresholds that scores with a cheap first pass do not decide exactly.
+
+        Args:
+            margin: below it a stored probability may be inexact; see ``margin_of`` in
+                ``saferank.models.description``.
+
+        Returns:
+            A sentence for each threshold that is not above the margin.
+        """
+        return [
+            f"level {name!r} has {key} {shortest(value)}, which is not above the margin "
+            f"{shortest(margin)} of the model, below which probabilities are not exact; raise the "
+            "threshold, or score with a model of a lower margin or without a first pass"
+            for name, level in self.levels.items()
+            for key, value in level.thresholds.items()
+            if value <= as_probability(margin)
+        ]
+
+
+class CategoryFields(BaseModel):
+    """Where the documents have what is known of one category."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="category")
+
+    field: Annotated[
+        FieldName, Field(description="object field of the documents that holds the scores")
+    ]
+    override_field: OverrideField = None
+    model: Model = None
+
+
+class CategoriesPolicy(Policy):
+    """A policy of version 2: about several categories of content, each with thresholds of its own.
+
+    A document is hidden if any category hides it; else the smallest factor of all holds, and it is
+    blurred if any category blurs it.
+    """
+
+    version: Annotated[Literal[2], Field(description="version of this format")]
+    categories: Annotated[
+        dict[CategoryName, CategoryFields],
+        Field(min_length=1, description="the categories of content, in the order of explanations"),
+    ]
+    levels: Annotated[
+        dict[LevelName, dict[CategoryName, Level]],
+        Field(
+            min_length=1,
+            description="the levels, from loosest to strictest, each with what it says about a "
+            "category; of one that it does not name it hides what people blocked, and no more",
+        ),
+    ]
+
+    def by_category(self) -> Mapping[str | None, OneCategoryPolicy]:
+        """A policy of version 1 for each category, under its name."""
+        return self.parts
+
+    @cached_property
+    def parts(self) -> dict[str | None, OneCategoryPolicy]:
+        """See ``by_category``."""
+        shared = {
+            key: getattr(self, key)
+            for key in ("overrides", "matched", "demotion", "attributes", "contexts")
+        }
+        return {
+            name: OneCategoryPolicy.model_construct(
+                version=1,
+                field=fields.field,
+                override_field=fields.override_field,
+                model=fields.model,
+                levels=self._levels_of(name),
+                **shared,
+            )
+            for name, fields in self.categories.items()
+        }
+
+    def _levels_of(self, category: str) -> dict[str, Level]:
+        return {name: level.get(category, Level()) for name, level in self.levels.items()}
+
+    def _faults_of_levels(self) -> Iterator[tuple[Location, str]]:
+        for name, level in self.levels.items():
+            for unknown in level.keys() - self.categories.keys():
+                yield (
+                    ("levels", name, unknown),
+                    f"there is no category {unknown!r}; the categories are "
+                    f"{', '.join(self.categories)}",
+                )
+        owners: dict[str, str] = {}
+        for category, fields in self.categories.items():
+            if (owner := owners.setdefault(fields.field, category)) != category:
+                yield (
+                    ("categories", category, "field"),
+                    f"category {owner!r} has the scores of {fields.field!r}; give each category "
+                    "an object of its own",
+                )
+            levels = self._levels_of(category)
+            yield from _out_of_order(levels, (category,), overrides=self.overrides)
+
+
+def _out_of_order(
+    levels: Mapping[str, Level], within: Location, *, overrides: str | None
+) -> Iterator[tuple[Location, str]]:
+    """Levels of a category that show what a looser one does not, or cannot be kept.
+
+    Args:
+        levels: from loosest to strictest.
+        within: place of the category inside of a level.
+        overrides: index of overrides outside of the documents, if there is one.
+    """
+    for (looser_name, looser), (name, level) in pairwise(levels.items()):
+        if key := level.hides_less_than(looser):
+            yield (
+                ("levels", name, *within, key),
+                f"level {name!r} shows documents that the looser level {looser_name!r} hides "
+                f"(by {key}); list levels from loosest to strictest and hide no less in "
+                "each next one",
+            )
+        if key := level.blurs_less_than(looser):
+            yield (
+                ("levels", name, *within, key),
+                f"level {name!r} neither blurs nor hides documents that the looser level "
+                f"{looser_name!r} blurs (by {key}); list levels from loosest to strictest, and "
+                "blur or hide no less in each next one",
+            )
+    for name, level in levels.items() if overrides else ():
+        if level.blocked in (Treatment.BLUR, Treatment.DEMOTE):
+            yield (
+                ("levels", name, *within, "blocked"),
+                "overrides that are kept outside of the documents can hide, not blur nor "
+                "demote; say 'hide' or 'show', or leave out 'overrides'",
+            )
+
+
 def load_policy(source: str | Path) -> Policy:
     """Read and check a policy.
 
@@ -363,7 +510,9 @@ def load_policy(source: str | Path) -> Policy:
 def _parse(text: str, path: str | None) -> Policy:
     data, lines = read_yaml(text, path)
     try:
-        return Policy.model_validate(data)
+        version = data.get("version") if isinstance(data, dict) else None
+        kind = CategoriesPolicy if version == 2 else OneCategoryPolicy
+        return kind.model_validate(data)
     except ValidationError as error:
         faults = [
             (nearest_line(lines, fault["loc"]) or 1, _sentence(fault)) for fault in error.errors()
@@ -380,6 +529,8 @@ def _sentence(fault: ErrorDetails) -> str:
         return f"{location}: there is no such key"
     if fault["type"] == "missing":
         return f"{location} is missing"
+    if location == "version":
+        return f"version: it can be 1 or 2, not {fault['input']!r}"
     message = fault["msg"]
     shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
     return f"{location}: {message[0].lower()}{message[1:]}{shown}"

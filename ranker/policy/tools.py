@@ -7,14 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter
 
 from saferank.errors import ContextError, PolicyError
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.policy.policy import REQUESTED, ContextRule, Policy
+from saferank.ranker.policy.policy import (
+    REQUESTED,
+    CategoriesPolicy,
+    ContextRule,
+    OneCategoryPolicy,
+    Policy,
+)
 
 ABSENT = "(absent)"
 """In a change: the request does not have the attribute."""
@@ -26,7 +32,10 @@ MOST_CONTEXTS = 200_000
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the policy file, for editors that check YAML while it is typed."""
-    schema = Policy.model_json_schema(mode="validation")
+    either: TypeAdapter[Any] = TypeAdapter(
+        Annotated[OneCategoryPolicy | CategoriesPolicy, Field(discriminator="version")]
+    )
+    schema = either.json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -40,6 +49,7 @@ class ContextExplanation:
         passed_over: the entries before it, each with the attributes that did not fit.
         steps: how the level came about, one sentence each.
         must_not: query clauses; a document that matches one of them is hidden.
+        blurred: query clauses; a document that matches one, and is not hidden, is to be blurred.
         functions: of ``function_score``; the smallest that applies demotes a document.
     """
 
@@ -48,6 +58,7 @@ class ContextExplanation:
     passed_over: list[tuple[ContextRule, list[str]]]
     steps: list[str]
     must_not: list[dict[str, Any]]
+    blurred: list[dict[str, Any]]
     functions: list[dict[str, Any]]
 
 
@@ -73,6 +84,7 @@ def explain_context(policy: Policy, context: Mapping[str, str] | None = None) ->
         ],
         steps=list(_steps(rule, number, decision)),
         must_not=decision.hidden,
+        blurred=[query for category in decision.categories for query in category.blurred],
         functions=decision.functions,
     )
 
@@ -134,24 +146,40 @@ def diff(before: Policy, after: Policy) -> PolicyDiff:
         levels={
             name: changes
             for name in {**before.levels, **after.levels}
-            if (
-                changes := _differences(
-                    _flat(before.levels.get(name)), _flat(after.levels.get(name))
-                )
-            )
+            if (changes := _differences(_rules(before, name), _rules(after, name)))
         },
         contexts=_context_changes(before, after),
     )
 
 
 def _settings(policy: Policy) -> dict[str, Any]:
+    found = {
+        _named(category, key): value
+        for category, one in policy.by_category().items()
+        for key, value in (
+            ("field", one.field),
+            ("override_field", one.override_field or one.field),
+            ("model", one.model),
+        )
+    }
     return {
-        "field": policy.field,
-        "override_field": policy.override_field or policy.field,
-        "model": policy.model,
+        **found,
         "overrides": policy.overrides,
         **{f"demotion.{name}": value for name, value in _flat(policy.demotion).items()},
     }
+
+
+def _rules(policy: Policy, level: str) -> dict[str, Any]:
+    """What a level says, by category and key; nothing where there is no such level."""
+    return {
+        _named(category, key): value
+        for category, one in policy.by_category().items()
+        for key, value in _flat(one.levels.get(level)).items()
+    }
+
+
+def _named(category: str | None, key: str) -> str:
+    return key if category is None else f"{category}.{key}"
 
 
 def _flat(model: BaseModel | None) -> dict[str, Any]:

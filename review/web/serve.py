@@ -31,7 +31,8 @@ def make_app(
         client: connected.
         index: index or alias.
         settings: an operator's.
-        policy: its thresholds make the queues.
+        policy: its thresholds make the queues; of several categories those of the one that the
+            settings name are reviewed.
         sample: index and id of documents that were drawn to be labelled.
 
     Raises:
@@ -43,19 +44,15 @@ def make_app(
             f"the policy keeps overrides in {policy.overrides!r} and the settings in "
             f"{settings.overrides!r}; name the same index as 'overrides' in both"
         )
-    if policy.fields != SafetyFields.of(settings):
-        raise ConfigurationError(
-            f"the policy reads {policy.fields.override!r} and the settings write "
-            f"{SafetyFields.of(settings).override!r}; name the same fields in both"
-        )
+    about = policy.about(SafetyFields.of(settings))
     read_people(settings.review.reviewers)
-    check_index(client, index, policy.fields)
+    check_index(client, index, about.fields)
     items = None if sample is None else find_items(client, index, sample)
     if items == ():
         raise ConfigurationError(
             f"index {index!r} has none of the sample's documents; was it drawn from another one?"
         )
-    desk = Desk(client, index, settings, policy, items)
+    desk = Desk(client, index, settings, about, items)
     desk.install()
     people = People(settings.review.reviewers)
     return ReviewApp(desk, Pictures(settings), people, settings).asgi()

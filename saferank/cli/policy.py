@@ -75,12 +75,16 @@ def inexact_thresholds(policy: Policy, model: str) -> list[str]:
     """
     from saferank.models.description import load_description, margin_of
 
-    margins = [] if policy.model is None else [margin_of(policy.model)]
+    margins = []
     with suppress(ModelNotFound):
         fast = load_description(model)[0].fast
-        margins.append(None if fast is None else fast.margin)
-    known = [margin for margin in margins if margin is not None]
-    return policy.thresholds_within(max(known)) if known else []
+        margins = [] if fast is None else [fast.margin]
+    found = []
+    for one in policy.by_category().values():
+        named = None if one.model is None else margin_of(one.model)
+        known = [*margins, *([] if named is None else [named])]
+        found += one.thresholds_within(max(known)) if known else []
+    return found
 
 
 def _body(path: Path) -> dict[str, Any]:
@@ -102,9 +106,11 @@ def show(file: _File = None) -> None:
     console.print(_contexts(policy))
     demotion = policy.demotion
     _print(f"demotion: {demotion.curve}, down to {demotion.floor:g} of the relevance")
-    _print(f"fields: {policy.fields.probability}, {policy.fields.override}")
-    if policy.model is not None:
-        _print(f"model: {policy.model}; scores of others do not count")
+    for name, one in policy.by_category().items():
+        of = "" if name is None else f"{name}: "
+        _print(f"{of}fields: {one.fields.probability}, {one.fields.override}")
+        if one.model is not None:
+            _print(f"{of}model: {one.model}; scores of others do not count")
 
 
 @_policy.command()
@@ -119,7 +125,7 @@ def explain(
     """Say which rule decides about a request, at which level, and with which query clauses."""
     policy = load_policy(file or get_settings().policy)
     told = explain_context(policy, parse_context(context))
-    clauses = {"hidden": told.must_not, "demoted": told.functions}
+    clauses = {"hidden": told.must_not, "blurred": told.blurred, "demoted": told.functions}
     if as_json:
         typer.echo(json.dumps(clauses, indent=2))
         return
@@ -177,7 +183,12 @@ def _levels(policy: Policy) -> Table:
     starts = ("blurs from", "demotes from", "hides from")
     columns = ("level", *starts, *(kind.replace("_", " ") for kind in kinds))
     table = Table(*columns, title="levels, loosest first", title_justify="left")
-    for name, level in policy.levels.items():
+    of_categories = [
+        (name if category is None else f"{name}, {category}", one.levels[name])
+        for name in policy.levels
+        for category, one in policy.by_category().items()
+    ]
+    for name, level in of_categories:
         thresholds = map(_number, (level.blur_from, level.demote_from, level.hide_from))
         treatments = (str(Treatment(getattr(level, kind))) for kind in kinds)
         table.add_row(name, *thresholds, *treatments)

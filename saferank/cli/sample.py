@@ -94,7 +94,7 @@ def _draw(
     if stratified is not None:
         return population.stratified(stratified, seed)
     path = policy or settings.policy
-    thresholds = sorted(thresholds_of(load_policy(path)))
+    thresholds = sorted(thresholds_of(load_policy(path).about(fields)))
     if not thresholds:
         raise ConfigurationError(f"{path} has no thresholds, so nothing is near one")
     return population.near(thresholds, near_threshold or 0, seed)

@@ -16,10 +16,11 @@ from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
 from saferank.ranker import Policy, load_policy
 from saferank.ranker.level.verdicts import Action
+from saferank.ranker.policy.policy import OneCategoryPolicy
 from saferank.settings import get_settings
 
 if TYPE_CHECKING:
-    from saferank.calibration.what_if import Near, Outcome, WhatIf
+    from saferank.calibration.what_if import Counts, Near, Outcome, WhatIf
 
 _WIDTH = 40
 _ACTIONS = tuple(map(str, Action))
@@ -50,8 +51,8 @@ def what_if(
         index_named(index),
     ):
         for one in (new, old):
-            if one is not None:
-                check_index(client, index, one.fields)
+            for part in one.by_category().values() if one is not None else ():
+                check_index(client, index, part.fields)
         found = count(client, index, new, old)
         near = near_thresholds(client, index, new, examples)
     _print(index, found, new, near)
@@ -59,18 +60,26 @@ def what_if(
 
 def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
     console = Console()
-    states = ", ".join(f"{count:,} {name}" for name, count in found.states.items())
-    _say(console, f"{found.documents:,} documents in {index!r}: {states}")
+    for name, counts in found.categories.items():
+        states = ", ".join(f"{count:,} {state}" for state, count in counts.states.items())
+        of = "" if name is None else f", by {name}"
+        _say(console, f"{found.documents:,} documents in {index!r}{of}: {states}")
     console.print(_outcomes(found))
-    _say(console, "Probabilities of documents that no person decided about:")
-    for line in _histogram(found, policy):
-        _say(console, line)
+    for name, counts in found.categories.items():
+        of = "" if name is None else f", by {name}"
+        _say(console, f"Probabilities of documents that no person decided about{of}:")
+        for line in _histogram(counts, policy.by_category()[name]):
+            _say(console, line)
     for one in near:
         below, above = (
             ", ".join(f"{doc.id} ({shortest(doc.probability):.6g})" for doc in side) or "none"
             for side in (one.below, one.from_there)
         )
-        _say(console, f"next to {shortest(one.threshold):g}: below {below}; from there on {above}")
+        of = "" if one.category is None else f" of {one.category}"
+        _say(
+            console,
+            f"next to {shortest(one.threshold):g}{of}: below {below}; from there on {above}",
+        )
 
 
 def _outcomes(found: WhatIf) -> Table:
@@ -108,7 +117,7 @@ def _changes(one: Outcome) -> str:
     return "\n".join([*level, *changes, *blur]) or "none"
 
 
-def _histogram(found: WhatIf, policy: Policy) -> Iterator[str]:
+def _histogram(found: Counts, policy: OneCategoryPolicy) -> Iterator[str]:
     """A bar for each range of probabilities, with the thresholds where they begin."""
     marks: dict[float, list[str]] = {}
     for name, level in policy.levels.items():

@@ -10,8 +10,9 @@ from elasticsearch import Elasticsearch
 from saferank.demo.page import Column, Row
 from saferank.ranker import Policy
 from saferank.ranker.client.client import SafeSearch
-from saferank.ranker.hits import deciding_values
-from saferank.ranker.level.decision import Explanation, explain
+from saferank.ranker.hits import deciding_record
+from saferank.ranker.level.decision import explain
+from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Level
 
 # More than the demo's index holds, so that each list is whole and every place is known.
@@ -41,7 +42,7 @@ def _column(
     ranks_when_off = {hit["_id"]: rank for rank, hit in enumerate(loosest, start=1)}
     gone = [hit for hit in loosest if hit["_id"] not in ranks]
     both = [*hits, *gone]
-    explanations = explain([deciding_values(hit, decision.fields) for hit in both], decision)
+    explanations = explain([deciding_record(hit, decision) for hit in both], decision)
     rows = [
         Row(
             name=hit["_id"],
@@ -57,7 +58,7 @@ def _column(
         )
         for hit, explanation in zip(both, explanations, strict=True)
     ]
-    thresholds = policy.levels[level]
+    thresholds = decision.categories[0].level
     return Column(
         level=level,
         in_words=_in_words(thresholds),

@@ -28,7 +28,7 @@ from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewr
 
 INDEX = "ranker-fuzz"
 BODIES = int(os.environ.get("SAFERANK_FUZZ_BODIES", "0"))
-POLICY = load_policy("""\
+ONE = load_policy("""\
 version: 1
 levels:
   off:      {}
@@ -37,13 +37,48 @@ levels:
 demotion: {curve: exponential, floor: 0.1}
 contexts: [{level: moderate}]
 """)
-LEVELS = {name: POLICY.decision_for(name) for name in POLICY.levels}
+THREE = load_policy("""\
+version: 2
+categories:
+  nudity: {field: safety}
+  violence: {field: safety_violence}
+  drawing: {field: media.drawing, model: m}
+levels:
+  off:
+    drawing:  {blocked: show}
+  moderate:
+    nudity:   {demote_from: 0.2, hide_from: 0.8, unscored: demote, failed: hide}
+    violence: {demote_from: 0.5, blur_from: 0.3, unscored: show}
+    drawing:  {hide_from: 0.9, unscored: blur, blocked: demote}
+  strict:
+    nudity:   {demote_from: 0.1, hide_from: 0.2, unscored: hide}
+    violence: {demote_from: 0.1, hide_from: 0.3, unscored: demote, blocked: hide}
+    drawing:  {demote_from: 0.05, hide_from: 0.5, unscored: hide, blocked: hide}
+demotion: {curve: linear, floor: 0.2}
+contexts: [{level: moderate}]
+""")
+POLICIES = {"one": ONE, "three": THREE}
+Level = tuple[str, str]
+"""Which policy, and which of its levels."""
+LEVELS = {
+    (kind, name): policy.decision_for(name)
+    for kind, policy in POLICIES.items()
+    for name in policy.levels
+}
 COUNT = 60
 WORDS = ("cat", "dog", "red", "blue", "tree")
 TAGS = ("a", "b", "c")
 VECTOR: dict[str, Any] = {"type": "dense_vector", "dims": 2, "similarity": "l2_norm"}
 FIELDS = ("vector", "flat", "quantized")
 LIMITS = Limits(rescore_window=200)
+SAFETY = {
+    "properties": {
+        "probability": {"type": "float"},
+        "model": {"type": "keyword"},
+        "status": {"type": "keyword"},
+        "override": {"type": "keyword"},
+    }
+}
 MAPPINGS = {
     "properties": {
         "title": {"type": "text"},
@@ -59,14 +94,9 @@ MAPPINGS = {
             "type": "nested",
             "properties": {"tag": {"type": "keyword"}, "marker": {"type": "keyword"}},
         },
-        "safety": {
-            "properties": {
-                "probability": {"type": "float"},
-                "model": {"type": "keyword"},
-                "status": {"type": "keyword"},
-                "override": {"type": "keyword"},
-            }
-        },
+        "safety": SAFETY,
+        "safety_violence": SAFETY,
+        "media": {"properties": {"drawing": SAFETY}},
     }
 }
 
@@ -91,6 +121,14 @@ def corpus() -> dict[str, dict[str, Any]]:
     ]
     edges = [0.0, 0.1, 0.1999999, 0.2, 0.5, 0.7999999, 0.8, 1.0]
     result = {}
+    others = random.Random(8)
+
+    def other(rarely: int) -> dict[str, Any]:
+        """What is known of another category: most often that there is little of it."""
+        if others.randrange(rarely) == 0:
+            return {**others.choice(special), "model": others.choice("mn")}
+        return {"probability": others.choice([0.0, 0.01, *edges]) * 0.6, "model": "m"}
+
     for number in range(COUNT):
         marker = f"marker{number:02}x"
         vector = [draw.random(), draw.random()]
@@ -109,6 +147,8 @@ def corpus() -> dict[str, dict[str, Any]]:
             "parts": [{"tag": draw.choice(TAGS), "marker": marker}],
             # A source may have a list where one object is meant.
             "safety": [safety] if number % 11 == 0 else safety,
+            "safety_violence": other(6),
+            "media": {"drawing": other(9)},
         }
     return result
 
@@ -119,8 +159,24 @@ def record(document: dict[str, Any]) -> dict[str, Any]:
 
 
 CORPUS = corpus()
+
+
+def records(kind: str) -> list[dict[str, Any]]:
+    """What ``explain`` takes, of all documents."""
+    if kind == "one":
+        return [record(document) for document in CORPUS.values()]
+    return [
+        {
+            "nudity": record(document),
+            "violence": document["safety_violence"],
+            "drawing": document["media"]["drawing"],
+        }
+        for document in CORPUS.values()
+    ]
+
+
 EXPLAINED = {
-    level: dict(zip(CORPUS, explain(map(record, CORPUS.values()), decision), strict=True))
+    level: dict(zip(CORPUS, explain(records(level[0]), decision), strict=True))
     for level, decision in LEVELS.items()
 }
 
@@ -399,7 +455,7 @@ def scored_later(body: dict[str, Any]) -> bool:
 
 
 def ask(
-    node: Elasticsearch, body: dict[str, Any], level: str, *, by_client: bool
+    node: Elasticsearch, body: dict[str, Any], level: Level, *, by_client: bool
 ) -> dict[str, Any]:
     """What an application is answered, with a safe client or without."""
     if by_client or scored_later(body):
@@ -410,13 +466,14 @@ def ask(
     return send(node, rewrite_search(body, decision, limits=LIMITS, nearest=nearest))
 
 
-def safely(node: Elasticsearch, body: dict[str, Any], level: str, **more: Any) -> dict[str, Any]:
+def safely(node: Elasticsearch, body: dict[str, Any], level: Level, **more: Any) -> dict[str, Any]:
     """What a safe client answers, one for all requests, so that it learns about the index."""
-    safe = CLIENTS.setdefault(level, SafeSearch(node, POLICY, level=level))
+    kind, name = level
+    safe = CLIENTS.setdefault(level, SafeSearch(node, POLICIES[kind], level=name))
     return dict(safe.search(index=INDEX, body=body, **more).body)
 
 
-CLIENTS: dict[str, SafeSearch] = {}
+CLIENTS: dict[Level, SafeSearch] = {}
 
 
 def send(node: Elasticsearch, body: dict[str, Any]) -> dict[str, Any]:
@@ -434,7 +491,7 @@ def depends_on_values(body: dict[str, Any]) -> bool:
     return not {'"range"', '"exists"'}.isdisjoint(re.findall(r'"\w+"', json.dumps(body)))
 
 
-def expected_order(raw: dict[str, Any], body: dict[str, Any], level: str) -> list[str] | None:
+def expected_order(raw: dict[str, Any], body: dict[str, Any], level: Level) -> list[str] | None:
     """Visible documents in the order they should have, from the answer without a policy.
 
     None where that answer does not tell: of groups it shows one document, and a window picks
@@ -451,7 +508,7 @@ def expected_order(raw: dict[str, Any], body: dict[str, Any], level: str) -> lis
     return [hit["_id"] for hit in hits]
 
 
-def place(hit: dict[str, Any], level: str) -> tuple[float, float]:
+def place(hit: dict[str, Any], level: Level) -> tuple[float, float]:
     """What orders by relevance: the demoted score, and where that is 0 the factor."""
     factor = EXPLAINED[level][hit["_id"]].factor or 0
     return hit["_score"] * factor, factor if hit["_score"] == 0 else 1
@@ -489,6 +546,7 @@ def same_order(found: list[str], expected: list[str], places: Mapping[str, Any])
     )
 
 
+@pytest.mark.parametrize("kind", POLICIES)
 @pytest.mark.timeout(300 + 2 * BODIES)
 @settings(
     max_examples=BODIES or 100,
@@ -498,15 +556,16 @@ def same_order(found: list[str], expected: list[str], places: Mapping[str, Any])
 )
 @given(
     bodies(),
-    st.sampled_from(sorted(LEVELS)),
+    st.sampled_from(("off", "moderate", "strict")),
     st.integers(1, 25),
     st.booleans(),
     st.sampled_from(PATHS),
 )
 def test_random_requests(
     node: Elasticsearch,
+    kind: str,
     body: dict[str, Any],
-    paged_level: str,
+    paged: str,
     page_size: int,
     by_client: bool,
     paths: str,
@@ -514,13 +573,15 @@ def test_random_requests(
     raw = send(node, {**body, "size": 2 * COUNT})
     plain = set(body) <= {"query", "sort", "rescore", "aggs", "highlight", "explain", "collapse"}
     seen: dict[str, set[str]] = {}
-    for level, decision in LEVELS.items():
+    for name in POLICIES[kind].levels:
+        level = (kind, name)
+        decision = LEVELS[level]
         response = ask(node, {**body, "size": 2 * COUNT}, level, by_client=by_client)
         text = json.dumps(response)
         hidden = [id for id, found in EXPLAINED[level].items() if found.factor is None]
         assert [id for id in hidden if id in text] == []
         found = ids(response)
-        seen[level] = set(found)
+        seen[name] = set(found)
         total = response["hits"]["total"]["value"]
         if "collapse" not in body:
             assert total == len(found)
@@ -539,6 +600,7 @@ def test_random_requests(
         assert seen["strict"] <= seen["moderate"] <= seen["off"]
     if any(item["query"]["query_weight"] == 0 for item in small_windows(body)):
         return  # Outside the window all have the score 0; how many are seen grows with the page.
+    paged_level = (kind, paged)
     answer = ask(node, {**body, "size": 2 * COUNT}, paged_level, by_client=by_client)
     whole = ids(answer)
     part = safely(node, {**body, "size": 2 * COUNT}, paged_level, filter_path=paths)

@@ -11,7 +11,7 @@ from elasticsearch import Elasticsearch
 
 from saferank.mappings.template import component_template
 from saferank.ranker import SafeSearch
-from saferank.ranker.hits import deciding_values
+from saferank.ranker.hits import deciding_record
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.policy.policy import Policy, load_policy
 
@@ -64,7 +64,7 @@ def shown(node: Elasticsearch, policy: Policy, level: str, index: str) -> dict[s
 
 def expected(decision: Decision) -> dict[str, str]:
     hits = [{"_source": {"safety": safety}} for safety in DOCUMENTS.values()]
-    records = [deciding_values(hit, decision.fields) for hit in hits]
+    records = [deciding_record(hit, decision) for hit in hits]
     told = zip(DOCUMENTS, explain(records, decision), strict=True)
     return {name: one.action.value for name, one in told if one.action != "hidden"}
 

@@ -20,6 +20,7 @@ from saferank.ranker import Policy, SafeSearch
 from saferank.ranker.client.ways import MAX_FETCH, MAX_WINDOW
 from saferank.ranker.hits import deciding_values
 from saferank.ranker.level.decision import explain
+from saferank.ranker.policy.policy import OneCategoryPolicy
 from saferank.ranker.rewrite.search import rewrite_search
 
 PREFIX = "test-overfetch"
@@ -135,7 +136,7 @@ bodies = st.fixed_dictionaries(
 
 
 def policy_of(level: Json, demotion: Json) -> Policy:
-    return Policy.model_validate(
+    return OneCategoryPolicy.model_validate(
         {
             "version": 1,
             "levels": {"one": level},

@@ -12,7 +12,7 @@ from elasticsearch import Elasticsearch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from saferank.ranker.hits import deciding_values
+from saferank.ranker.hits import deciding_record
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.demotion import CURVES
 from saferank.ranker.level.level import Demotion, Level
@@ -155,7 +155,7 @@ def test_who_is_shown_demoted_and_hidden(node: Elasticsearch, policy: Policy, le
     count = node.count(index=INDEX, **rewrite_count({"query": QUERY}, decision))["count"]
     assert count == response["hits"]["total"]["value"] == len(expected)
     hits = response["hits"]["hits"]
-    records = [deciding_values(hit, decision.fields) for hit in hits]
+    records = [deciding_record(hit, decision) for hit in hits]
     explained = {hit["_id"]: e for hit, e in zip(hits, explain(records, decision), strict=True)}
     assert {name: e.factor for name, e in explained.items()} == pytest.approx(
         EXPECTED[level], rel=1e-5
@@ -178,7 +178,7 @@ def test_a_score_of_another_model_counts_as_unscored(node: Elasticsearch) -> Non
 
 
 def test_a_threshold_of_zero_hides_minus_zero(node: Elasticsearch) -> None:
-    decision = Decision(level_name="none", level=Level(hide_from=0.0, unscored="show"))
+    decision = Decision.of(level_name="none", level=Level(hide_from=0.0, unscored="show"))
     found = scores(search(node, rewrite_search({}, decision)))
     assert set(found) == {"missing", "failed", "not_read", "no_image", "allowed"}
 
@@ -189,7 +189,7 @@ def test_engine_and_python_put_a_threshold_on_the_same_side(
     node: Elasticsearch, threshold: float, side: str
 ) -> None:
     rules = Level.model_validate({side: threshold, "unscored": "show"})
-    decision = Decision(level_name="x", level=rules, demotion=Demotion(curve="step", floor=0.5))
+    decision = Decision.of(level_name="x", level=rules, demotion=Demotion(curve="step", floor=0.5))
     found = scores(search(node, rewrite_search({}, decision)))
     passed = {name for name, score in found.items() if score == 1}
     over = {
@@ -216,7 +216,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     floor = draw(st.floats(0.001, 1))
     demotion = Demotion(curve=curve, floor=floor)
     model = draw(st.sampled_from([None, None, "m"]))
-    return Decision(level_name="random", level=rules, demotion=demotion, model=model)
+    return Decision.of(level_name="random", level=rules, demotion=demotion, model=model)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -271,14 +271,17 @@ def test_a_stricter_level_shows_nothing_that_a_looser_one_hides(
     node: Elasticsearch, looser: Decision, data: st.DataObject
 ) -> None:
     kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
-    treatments = {
-        kind: data.draw(st.sampled_from(HARDER[getattr(looser.level, kind)])) for kind in kinds
-    }
-    end = 1.0 if looser.level.hide_from is None else looser.level.hide_from
+    (category,) = looser.categories
+    level = category.level
+    treatments = {kind: data.draw(st.sampled_from(HARDER[getattr(level, kind)])) for kind in kinds}
+    end = 1.0 if level.hide_from is None else level.hide_from
     stricter = Level(hide_from=data.draw(st.floats(0, end, width=32)), **treatments)
-    assert stricter.hides_less_than(looser.level) is None
+    assert stricter.hides_less_than(level) is None
+    strict = dataclasses.replace(
+        looser, categories=(dataclasses.replace(category, level=stricter),)
+    )
     found = [
         set(scores(search(node, rewrite_search({}, decision), ODD_INDEX)))
-        for decision in (dataclasses.replace(looser, level=stricter), looser)
+        for decision in (strict, looser)
     ]
     assert found[0] <= found[1]

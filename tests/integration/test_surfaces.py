@@ -25,8 +25,33 @@ levels:
   strict:   {hide_from: 0.2, unscored: hide}
 contexts: [{level: moderate}]
 """
+CATEGORIES = ("nudity", "violence", "drawing")
+OF_CATEGORIES = """\
+version: 2
+categories: {nudity: {field: nudity}, violence: {field: violence}, drawing: {field: drawing}}
+levels:
+  off: {}
+  moderate:
+    nudity: &moderate {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+    violence: *moderate
+    drawing: *moderate
+  strict:
+    nudity: &strict {hide_from: 0.2, unscored: hide}
+    violence: *strict
+    drawing: *strict
+contexts: [{level: moderate}]
+"""
+"""Each document below is judged by another one of its three categories, with the same result."""
 LEVELS = ("off", "moderate", "strict")
 VECTOR = {"type": "dense_vector", "dims": 2, "index": True, "similarity": "l2_norm"}
+SAFETY_FIELDS = {
+    "properties": {
+        "probability": {"type": "float"},
+        "model": {"type": "keyword"},
+        "status": {"type": "keyword"},
+        "override": {"type": "keyword"},
+    }
+}
 MAPPINGS = {
     "properties": {
         "title": {"type": "text", "fielddata": True},
@@ -41,14 +66,7 @@ MAPPINGS = {
             "type": "nested",
             "properties": {"word": {"type": "keyword"}, "vector": VECTOR, "n": {"type": "integer"}},
         },
-        "safety": {
-            "properties": {
-                "probability": {"type": "float"},
-                "model": {"type": "keyword"},
-                "status": {"type": "keyword"},
-                "override": {"type": "keyword"},
-            }
-        },
+        **dict.fromkeys(("safety", *CATEGORIES), SAFETY_FIELDS),
     }
 }
 SAFETY = {
@@ -82,6 +100,8 @@ def document(position: int, name: str) -> dict[str, Any]:
         "suggest": f"cat {marker}",
         "parts": [{"word": marker, "vector": [position, 2], "n": position}],
         "safety": SAFETY[name],
+        **{category: {"probability": 0.01} for category in CATEGORIES},
+        CATEGORIES[position % 3]: SAFETY[name],
     }
 
 
@@ -98,9 +118,9 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     client.close()
 
 
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(POLICY)
+@pytest.fixture(scope="module", params=[POLICY, OF_CATEGORIES], ids=["one", "three"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return load_policy(request.param)
 
 
 @dataclass(frozen=True)

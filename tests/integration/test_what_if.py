@@ -22,7 +22,8 @@ from saferank.mappings.override_index import install_overrides, override
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import Override
 from saferank.ranker import Policy, SafeSearch, load_policy
-from saferank.ranker.level.decision import Explanation, explain
+from saferank.ranker.level.decision import explain
+from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.verdicts import Action
 from saferank.settings import get_settings
 
@@ -137,8 +138,10 @@ def test_states_and_the_histogram_are_counts(client: Elasticsearch, filled: str)
     ]
     decided = sum("override" in source["safety"] for source in sources)
     undecided = [s["safety"] for s in sources if "override" not in s["safety"]]
-    assert found.states["overridden"] == decided
-    assert sum(found.histogram.values()) == sum("probability" in one for one in undecided)
+    assert found.categories[None].states["overridden"] == decided
+    assert sum(found.categories[None].histogram.values()) == sum(
+        "probability" in one for one in undecided
+    )
     assert not found.compared
     assert found.outcomes[0].changed == {}
 
@@ -160,7 +163,9 @@ def test_blocks_outside_of_the_documents_count(
         outcome = outcome_of(found, level)
         searched = SafeSearch(client, policy).at_level(level).count(index=filled)["count"]
         assert found.documents - outcome.now[Action.HIDDEN] == searched
-    assert found.states["overridden"] >= before.states["overridden"]
+    assert (
+        found.categories[None].states["overridden"] >= before.categories[None].states["overridden"]
+    )
     without = a_policy(random.Random(3))
     compared = what_if(client, filled, policy, without)
     assert outcome_of(compared, "off").changed == {(Action.SHOWN, Action.HIDDEN): 1}

@@ -27,7 +27,7 @@ ROWS = [
 
 def test_the_condition() -> None:
     rules = Level(hide_from=0.5, unscored="hide", failed="show", not_read="hide", no_image="hide")
-    assert where(Decision(level_name="x", level=rules)) == (
+    assert where(Decision.of(level_name="x", level=rules)) == (
         '(COALESCE(COALESCE(safety.override, safety.matched), "") == "allow" OR '
         "(COALESCE(safety.override, safety.matched) IS NULL AND "
         "(NOT (safety.probability IS NOT NULL)"
@@ -41,7 +41,7 @@ def test_the_condition() -> None:
 def test_names_are_quoted_where_needed() -> None:
     fields = SafetyFields("image-safety.v2", "people")
     rules = Level(hide_from=0.5, unscored="show")
-    found = where(Decision(level_name="x", level=rules, fields=fields))
+    found = where(Decision.of(level_name="x", level=rules, fields=fields))
     assert "`image-safety`.v2.probability < 0.5" in found
     assert "COALESCE(people.override" in found
 
@@ -60,7 +60,7 @@ levels = st.builds(
 
 @given(levels, st.sampled_from(MODELS))
 def test_it_hides_what_the_level_hides(rules: Level, model: str | None) -> None:
-    decision = Decision(level_name="x", level=rules, model=model)
+    decision = Decision.of(level_name="x", level=rules, model=model)
     condition = where(decision).replace("safety.", "").replace(r"\"", '""')
     database = sqlite3.connect(":memory:")
     # The index stores the probability as float32.

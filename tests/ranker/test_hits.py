@@ -12,7 +12,8 @@ from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
 from saferank.ranker.level.states import States
 
-MODERATE = Decision(level_name="x", level=Level(demote_from=0.2, hide_from=0.8, unscored="demote"))
+MODERATE = Decision.of("x", Level(demote_from=0.2, hide_from=0.8, unscored="demote"))
+FIELDS = MODERATE.fields
 
 
 def test_doc_values_are_asked_for_where_the_source_does_not_tell() -> None:
@@ -34,7 +35,7 @@ OWN = {
 
 
 def test_what_the_application_asks_for_stays_in_the_hits() -> None:
-    reader = HitReader.of({**OWN, "docvalue_fields": ["safety.status"]}, SafetyFields())
+    reader = HitReader.of({**OWN, "docvalue_fields": ["safety.status"]}, FIELDS)
     assert reader.asked == (
         "safety.probability",
         "safety.model",
@@ -52,20 +53,20 @@ def test_what_the_application_asks_for_stays_in_the_hits() -> None:
 def test_a_field_in_a_format_of_its_own_cannot_be_read() -> None:
     for field in ("safety.probability", "safety.*"):
         formatted = {"_source": False, "docvalue_fields": [{"field": field, "format": "0.0"}]}
-        reader = HitReader.of(formatted, SafetyFields())
+        reader = HitReader.of(formatted, FIELDS)
         assert reader.blind
         assert reader.request(formatted) is formatted
 
 
 def test_hits_without_a_source_cannot_be_read_by_it() -> None:
-    assert HitReader(SafetyFields()).can_read([{"_source": {}}])
-    assert not HitReader(SafetyFields()).can_read([{"_source": {}}, {"_id": "1"}])
-    assert HitReader(SafetyFields(), in_source=False).can_read([{"_id": "1"}])
+    assert HitReader(FIELDS).can_read([{"_source": {}}])
+    assert not HitReader(FIELDS).can_read([{"_source": {}}, {"_id": "1"}])
+    assert HitReader(FIELDS, in_source=False).can_read([{"_id": "1"}])
 
 
 def test_doc_values_are_read_without_a_look_at_the_source() -> None:
     hit = {"_source": {"safety": {"probability": 0.9}}, "fields": {"safety.status": ["scored"]}}
-    reader = HitReader.of({"_source": False}, SafetyFields())
+    reader = HitReader.of({"_source": False}, FIELDS)
     (told,) = reader.describe([hit], MODERATE)
     assert (told["action"], told["rule"]) == ("demoted", "unscored")
 

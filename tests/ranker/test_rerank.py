@@ -18,7 +18,7 @@ from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
 from saferank.ranker.rerank import demote_score
 
-MODERATE = Decision(
+MODERATE = Decision.of(
     level_name="moderate", level=Level(demote_from=0.2, hide_from=0.8, unscored="demote")
 )
 
@@ -152,5 +152,5 @@ def test_nothing_is_taken_for_unblocked_that_is_not_known() -> None:
 
 def test_a_level_that_shows_what_is_blocked_asks_for_no_overrides() -> None:
     level = Level(demote_from=0.2, unscored="show", blocked="show")
-    decision = dataclasses.replace(KEPT, level=level)
+    decision = dataclasses.replace(KEPT, categories=Decision.of("x", level).categories)
     assert rerank([hit("1", 1.0, probability=0.0)], decision)

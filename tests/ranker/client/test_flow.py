@@ -10,20 +10,20 @@ from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectAp
 from elasticsearch import ApiError, AuthorizationException, NotFoundError
 
 from saferank.errors import MappingError
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.template import component_template
 from saferank.ranker.client.flow import Call, Knowledge, Known, Plan, check_fields
 from saferank.ranker.client.indices import Target
 
 META = ApiResponseMeta(200, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "localhost", 9200))
-FIELDS = SafetyFields()
+FIELDS = DecidingFields.of(SafetyFields())
 A, PIT = Target("a"), Target(point_in_time="p")
 DEFINITION = {"mappings": component_template()["template"]["mappings"]}
 
 
 def capabilities(*indices: str) -> dict[str, Any]:
     has = {"searchable": True, "aggregatable": True}
-    types = dict.fromkeys(FIELDS.deciding, "keyword") | {FIELDS.probability: "float"}
+    types = dict.fromkeys(FIELDS.deciding, "keyword") | {FIELDS.probabilities[0]: "float"}
     return {"indices": [*indices], "fields": {path: {kind: has} for path, kind in types.items()}}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from saferank.errors import MappingError
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.template import component_template
 from saferank.ranker.client.indices import (
     check_capabilities,
@@ -18,7 +18,7 @@ from saferank.ranker.client.indices import (
 )
 
 Json = dict[str, Any]
-FIELDS = SafetyFields()
+FIELDS = DecidingFields.of(SafetyFields())
 FLOAT = {"float": {"type": "float", "searchable": True, "aggregatable": True}}
 KEYWORD = {"keyword": {"type": "keyword", "searchable": True, "aggregatable": True}}
 OBJECT = {"object": {"type": "object", "searchable": False, "aggregatable": False}}
@@ -51,12 +51,15 @@ def test_the_objects_around_the_fields_are_asked_for_too() -> None:
 
 
 def test_an_index_of_an_earlier_mapping_needs_no_matches() -> None:
-    capabilities = {path: found for path, found in CAPABILITIES.items() if path != FIELDS.matched}
+    capabilities = {
+        path: found for path, found in CAPABILITIES.items() if path not in FIELDS.matches
+    }
     answer = {"indices": ["a"], "fields": capabilities}
     assert check_capabilities(answer, FIELDS) == {"a"}
-    keyword = CAPABILITIES[FIELDS.override]
+    (matched,) = FIELDS.matches
+    keyword = CAPABILITIES["safety.override"]
     mixed = {**keyword, "unmapped": {"type": "unmapped", "indices": ["a"]}}
-    answer = {"indices": ["a", "b"], "fields": {**capabilities, FIELDS.matched: mixed}}
+    answer = {"indices": ["a", "b"], "fields": {**capabilities, matched: mixed}}
     assert check_capabilities(answer, FIELDS) == {"a", "b"}
 
 

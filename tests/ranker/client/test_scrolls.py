@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from saferank.errors import UnsafeRequest
-from saferank.mappings.fields import SafetyFields
+from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.ranker.client.scrolls import ScrollToken
 from saferank.ranker.hits import HitReader
 from saferank.ranker.level.decision import Decision
 
 KEY = b"a long random text"
-FIELDS = SafetyFields()
+FIELDS = DecidingFields.of(SafetyFields())
 READERS = [
     HitReader(FIELDS),
     HitReader(FIELDS, in_source=False),

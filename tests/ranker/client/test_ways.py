@@ -19,8 +19,8 @@ from saferank.ranker.client.ways import (
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
 
-MODERATE = Decision(level_name="moderate", level=Level(demote_from=0.2, unscored="demote"))
-STRICT = Decision(level_name="strict", level=Level(hide_from=0.2, unscored="hide"))
+MODERATE = Decision.of(level_name="moderate", level=Level(demote_from=0.2, unscored="demote"))
+STRICT = Decision.of(level_name="strict", level=Level(hide_from=0.2, unscored="hide"))
 QUERY: dict[str, Any] = {"query": {"match": {"title": "cat"}}}
 USUAL = [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
 

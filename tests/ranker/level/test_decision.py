@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from typing import Any
 
@@ -11,7 +12,7 @@ from saferank.ranker.level.level import Level
 
 def test_a_decision_can_be_given_to_another_process() -> None:
     rules = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
-    decision = Decision(level_name="moderate", level=rules, context_rule=2)
+    decision = dataclasses.replace(Decision.of("moderate", rules), context_rule=2)
     records = [{"probability": 0.5}, {"probability": 0.9}, {}]
     found = explain(records, decision)
     assert decision.functions
@@ -53,7 +54,7 @@ MIXED = Level(
 def test_each_document_is_told_apart(
     record: dict[str, Any], action: str, rule: str, factor: float | None
 ) -> None:
-    (found,) = explain([record], Decision(level_name="moderate", level=MIXED))
+    (found,) = explain([record], Decision.of(level_name="moderate", level=MIXED))
     assert (found.action, found.rule) == (action, rule)
     assert found.factor == (None if factor is None else pytest.approx(factor, rel=1e-6))
 
@@ -61,13 +62,13 @@ def test_each_document_is_told_apart(
 def test_a_failed_document_that_is_demoted_anyway_names_the_smaller_factor() -> None:
     rules = Level(demote_from=0.2, unscored="show", failed="demote")
     (found,) = explain(
-        [{"status": "failed", "probability": 0.21}], Decision(level_name="x", level=rules)
+        [{"status": "failed", "probability": 0.21}], Decision.of(level_name="x", level=rules)
     )
     assert (found.rule, found.factor) == ("failed", 0.1)
 
 
 def test_the_dictionary_has_short_numbers() -> None:
-    (found,) = explain([{"probability": 0.3}], Decision(level_name="moderate", level=MIXED))
+    (found,) = explain([{"probability": 0.3}], Decision.of(level_name="moderate", level=MIXED))
     assert found.to_dict() == {
         "action": "demoted",
         "blur": False,

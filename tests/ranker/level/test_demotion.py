@@ -25,7 +25,7 @@ def at(probability: float, curve: str = "exponential", rules: Level = MODERATE) 
 
 def factor_of(probability: float, curve: str, rules: Level = MODERATE) -> float | None:
     """The factor of a document with this probability."""
-    decision = Decision(level_name="x", level=rules, demotion=Demotion(curve=curve, floor=0.1))
+    decision = Decision.of(level_name="x", level=rules, demotion=Demotion(curve=curve, floor=0.1))
     return explain([{"probability": probability}], decision)[0].factor
 
 
@@ -68,7 +68,7 @@ def test_a_level_that_only_hides_has_no_band() -> None:
 
 
 def test_what_is_demoted_falls_by_its_probability_or_to_the_floor() -> None:
-    decision = Decision(level_name="x", level=MODERATE, demotion=Demotion(floor=0.1))
+    decision = Decision.of(level_name="x", level=MODERATE, demotion=Demotion(floor=0.1))
     records = [{"probability": 0.5}, {"probability": BELOW_0_2}, {}, {"probability": np.nan}]
     factors = [found.factor for found in explain(records, decision)]
     assert factors == [pytest.approx(0.1**0.5, rel=1e-6), 1, 0.1, 0.1]
@@ -94,7 +94,7 @@ def test_factors_are_in_range_and_fall(
     rules: Level, demotion: Demotion, one: float, other: float
 ) -> None:
     less, more = sorted((one, other))
-    decision = Decision(level_name="x", level=rules, demotion=demotion)
+    decision = Decision.of(level_name="x", level=rules, demotion=demotion)
     found = explain([{"probability": less}, {"probability": more}], decision)
     milder, harder = (item.factor or 0 for item in found)
     assert harder <= milder <= 1

@@ -33,7 +33,7 @@ def test_they_hide_beside_what_documents_say() -> None:
 
 def test_a_level_that_hides_more_looks_for_them_apart_from_its_filter() -> None:
     level = Level(hide_from=0.5, unscored=Treatment.HIDE)
-    visible = Decision("strict", level, overrides=OVERRIDES).visible
+    visible = Decision.of("strict", level, overrides=OVERRIDES).visible
     assert ELSEWHERE in visible["must_not"]
 
 

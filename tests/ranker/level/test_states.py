@@ -158,7 +158,7 @@ def test_a_step_and_everything_unusual() -> None:
     ]
     everything = either(probability(gte=0.25), NEGATIVE, ANY, WITHOUT)
     assert demoted(rules, QUERIES) == [undecided(everything), *BLOCKED]
-    decision = Decision(level_name="x", level=rules)
+    decision = Decision.of(level_name="x", level=rules)
     assert decision.demoted == either(undecided(everything), *BLOCKED)
 
 
@@ -179,7 +179,7 @@ def test_the_unusual_alone_can_be_demoted() -> None:
 def test_the_hidden_and_the_visible() -> None:
     rules = Level(hide_from=0.5, unscored="show", failed="hide")
     conditions = [probability(gte=0.5), NEGATIVE, FAILING]
-    decision = Decision(level_name="x", level=rules)
+    decision = Decision.of(level_name="x", level=rules)
     assert decision.hidden == hidden(rules, QUERIES) == [undecided(either(*conditions)), *BLOCKED]
     undecided_or = [*flat(*conditions), OVERRIDDEN, MATCHED]
     assert decision.visible == {
@@ -204,14 +204,14 @@ def test_none_of_several_conditions_in_few_queries() -> None:
 
 
 def test_the_visible_of_mild_levels() -> None:
-    blocked_only = Decision(level_name="x", level=Level())
+    blocked_only = Decision.of(level_name="x", level=Level())
     assert blocked_only.hidden == BLOCKED
     assert blocked_only.visible == {"must_not": [*BLOCKED, UNMAPPED_FAILS]}
-    everything = Decision(level_name="x", level=Level(blocked="show"))
+    everything = Decision.of(level_name="x", level=Level(blocked="show"))
     assert everything.hidden == []
     assert everything.visible == {}
     level = Level(hide_from=0.5, unscored="show", blocked="show")
-    unblocked = Decision(level_name="x", level=level)
+    unblocked = Decision.of(level_name="x", level=level)
     hides = {"bool": {"must_not": [probability(gte=0.5), NEGATIVE]}}
     assert unblocked.visible == {
         "filter": [either(hides, DECIDED)],
@@ -381,7 +381,7 @@ def test_without_hide_from_what_counts_as_one_falls_to_the_floor_before_the_curv
 def test_steps_have_no_form_for_few_documents() -> None:
     level = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
     steps = Demotion(curve="step", floor=0.1)
-    decision = Decision(level_name="x", level=level, demotion=steps)
+    decision = Decision.of(level_name="x", level=level, demotion=steps)
     assert functions_for_few(level, steps, QUERIES) == []
     assert decision.scoring_few is decision.scoring
     assert functions_for_few(level, Demotion(floor=1), QUERIES) == []
@@ -392,7 +392,7 @@ def test_steps_have_no_form_for_few_documents() -> None:
 @pytest.mark.parametrize(("curve", "kind"), [("exponential", "exp"), ("linear", "linear")])
 def test_both_forms_have_the_same_curve(curve: str, kind: str) -> None:
     level = Level(demote_from=0.25, hide_from=0.75, unscored="show")
-    decision = Decision(level_name="x", level=level, demotion=Demotion(curve=curve, floor=0.1))
+    decision = Decision.of(level_name="x", level=level, demotion=Demotion(curve=curve, floor=0.1))
     shape = {"origin": 0, "offset": 0.25, "scale": 0.5, "decay": 0.1}
     curve_query = {kind: {"safety.probability": shape, "multi_value_mode": "max"}}
     band = undecided(probability(gte=0.25, lt=0.75))

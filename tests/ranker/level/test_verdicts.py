@@ -26,7 +26,7 @@ def judge(
 ) -> list[tuple[str, float | None]]:
     """The action on each document, and its factor."""
     demotion = Demotion(curve=curve, floor=0.1)
-    decision = Decision(level_name="x", level=rules, demotion=demotion, model=model)
+    decision = Decision.of(level_name="x", level=rules, demotion=demotion, model=model)
     return [(found.action, found.factor) for found in explain(records, decision)]
 
 
@@ -156,7 +156,7 @@ def test_what_is_demoted_can_be_blurred_as_well_and_what_is_hidden_is_not() -> N
     ]
     told = [
         (found.action, found.blur, found.rule)
-        for found in explain(records, Decision(level_name="x", level=rules))
+        for found in explain(records, Decision.of(level_name="x", level=rules))
     ]
     assert told == [
         ("demoted", False, "demote_from"),

@@ -65,7 +65,7 @@ def test_the_first_rule_that_matches_decides(
 ) -> None:
     decision = policy.resolve(context)
     assert (decision.level_name, decision.context_rule, decision.locked) == (level, rule, locked)
-    assert decision.level is policy.levels[level]
+    assert decision.categories[0].level is policy.levels[level]
     assert decision.requested == (context or {}).get("requested")
 
 
@@ -122,7 +122,7 @@ def test_entries_for_other_values_can_be_reached(later: str) -> None:
 
 def test_a_level_by_name(policy: Policy) -> None:
     decision = policy.decision_for("strict")
-    assert decision.level is policy.levels["strict"]
+    assert decision.categories[0].level is policy.levels["strict"]
     assert (decision.context_rule, decision.locked, decision.requested) == (None, False, None)
     with pytest.raises(ContextError, match="'strickt'"):
         policy.decision_for("strickt")
@@ -132,7 +132,7 @@ def test_a_level_by_name(policy: Policy) -> None:
     ("old", "new", "line", "said"),
     [
         ("version: 1\n", "", 1, "version is missing"),
-        ("version: 1", "version: 2", 1, "should be 1"),
+        ("version: 1", "version: 3", 1, "it can be 1 or 2, not 3"),
         ("field: safety", "field: safety.*", 2, "field: "),
         ("field: safety", "fields: safety", 2, "fields: there is no such key"),
         ("field: safety", "levels: {}", 3, "'levels' is repeated"),
@@ -417,3 +417,56 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         load_policy(file)
     assert caught.value.path == str(file)
+
+
+OF_CATEGORIES = """\
+version: 2
+categories:
+  nudity: {field: safety, model: m}
+  violence: {field: other}
+levels:
+  off: {}
+  strict:
+    nudity: {hide_from: 0.2, unscored: hide}
+    violence: {blur_from: 0.5, unscored: show}
+contexts: [{level: strict}]
+"""
+
+
+def test_a_level_says_something_about_each_category() -> None:
+    decision = load_policy(OF_CATEGORIES).resolve()
+    nudity, violence = decision.categories
+    assert (nudity.name, nudity.fields.probability, nudity.model) == (
+        "nudity",
+        "safety.probability",
+        "m",
+    )
+    assert (violence.level.blur_from, violence.model) == (0.5, None)
+    off = load_policy(OF_CATEGORIES).decision_for("off")
+    assert [category.level for category in off.categories] == [Level(), Level()]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("field: other", "field: safety", 4, "category 'nudity' has the scores of 'safety'"),
+        ("    violence: {b", "    gore: {b", 9, "there is no category 'gore'"),
+        ("off: {}", "off: {violence: {blur_from: 0.4, unscored: show}}", 9, "neither blurs nor"),
+        ("off: {}", "off: {nudity: {hide_from: 0.1, unscored: show}}", 8, "by hide_from"),
+        ("{field: other}", "{}", 4, "categories.violence.field is missing"),
+        ("version: 2\n", "version: 2\nfield: safety\n", 2, "there is no such key"),
+    ],
+)
+def test_a_fault_of_a_category_is_named_with_its_line(
+    old: str, new: str, line: int, said: str
+) -> None:
+    with pytest.raises(PolicyError) as error:
+        load_policy(OF_CATEGORIES.replace(old, new))
+    assert error.value.line == line
+    assert said in str(error.value)
+
+
+def test_categories_decide_the_cache_key() -> None:
+    edits = [("field: other", "field: more"), ("0.5", "0.6"), ("model: m", "model: n")]
+    texts = [OF_CATEGORIES, *(OF_CATEGORIES.replace(*edit) for edit in edits)]
+    assert len({load_policy(text).cache_key() for text in texts}) == 4

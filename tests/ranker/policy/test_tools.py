@@ -132,8 +132,11 @@ def test_too_many_kinds_of_request() -> None:
 
 def test_the_schema_describes_what_the_file_may_hold() -> None:
     schema = json_schema()
-    assert schema["additionalProperties"] is False
-    assert schema["required"] == ["version", "levels", "contexts"]
+    one, several = (schema["$defs"][name] for name in ("OneCategoryPolicy", "CategoriesPolicy"))
+    assert one["additionalProperties"] is several["additionalProperties"] is False
+    assert set(one["required"]) == {"version", "levels", "contexts"}
+    assert set(several["required"]) == {"version", "levels", "contexts", "categories"}
+    assert schema["discriminator"]["propertyName"] == "version"
     rule = schema["$defs"]["ContextRule"]["properties"]["when"]["additionalProperties"]
     assert {option["type"] for option in rule["anyOf"]} == {"string", "array"}
     level = schema["$defs"]["Level"]["properties"]

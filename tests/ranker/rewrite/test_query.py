@@ -61,7 +61,7 @@ def test_hidden_documents_are_excluded_beside_the_query(hiding: Decision) -> Non
             ],
             "must_not": [
                 {"term": {"safety.override": "block"}},
-                hiding.queries.unmapped_fails,
+                *hiding.unmapped_fails,
             ],
         }
     }

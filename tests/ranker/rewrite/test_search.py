@@ -193,7 +193,7 @@ def test_runtime_fields_beside_the_safety_fields(hiding: Decision) -> None:
     ],
 )
 def test_runtime_fields_in_the_place_of_renamed_ones(mappings: dict[str, Any]) -> None:
-    decision = Decision(
+    decision = Decision.of(
         level_name="x",
         level=Level(hide_from=0.5, unscored="hide"),
         fields=SafetyFields("a.b", "people"),

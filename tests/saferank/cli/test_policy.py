@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -77,10 +78,10 @@ def test_explain_names_rule_level_and_clauses(policy: Path) -> None:
     assert "The user asked for 'off', which is ignored" in result.output
     assert '"safety.probability": {"gte": 0.2' in result.output
     clauses = json.loads(run("explain", policy, "--json", "--context", "requested=off").output)
-    blocked, other_decision = clauses["hidden"]
+    blocked, other_decision, _ = clauses["hidden"]
     assert blocked == {"term": {"safety.override": "block"}}
     assert other_decision["bool"]["filter"] == [{"exists": {"field": "safety.override"}}]
-    assert clauses["demoted"] == []
+    assert clauses["demoted"] == clauses["blurred"] == []
 
 
 def test_explain_refuses_what_the_policy_does_not_know(policy: Path) -> None:
@@ -100,4 +101,8 @@ def test_diff_tells_what_changes_and_by_its_exit_code_whether(policy: Path, tmp_
 
 def test_the_schema_is_json_and_knows_the_levels() -> None:
     schema = json.loads(run("schema").output)
-    assert "levels" in schema["properties"]
+    assert all("levels" in one["properties"] for one in _kinds(schema))
+
+
+def _kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [schema["$defs"][one["$ref"].rpartition("/")[2]] for one in schema["oneOf"]]

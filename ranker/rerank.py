@@ -48,21 +48,27 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
     return put_in_order(given, decision)
 
 
-def check_named(hits: Iterable[Mapping[str, Any]], decision: Decision) -> None:
+def check_named(hits: Sequence[Mapping[str, Any]], decision: Decision) -> None:
     """See that hits say which documents they are, if any document is blocked outside of it.
 
     Raises:
-        UnsafeRequest: one does not, or such overrides are not known.
+        UnsafeRequest: one does not, or is no object, or such overrides are not known.
     """
     if not decision.blocked_elsewhere:
         return
+    _check_hits(hits)
     for number, hit in enumerate(hits):
-        for key in ("_index", "_id"):
-            if hit.get(key) is None:
+        for key, kinds in _NAMES.items():
+            if not isinstance(hit.get(key), kinds):
                 raise UnsafeRequest(
                     f"hits.{number}.{key}",
-                    "it is missing, so whether a person has blocked the document is not known",
+                    "it is missing or no text, so whether a person has blocked the document is "
+                    "not known",
                 )
+
+
+# Other stores than Elasticsearch have numbers for ids.
+_NAMES: dict[str, type | tuple[type, ...]] = {"_index": str, "_id": (str, int)}
 
 
 def _blocked_elsewhere(hit: Mapping[str, Any], decision: Decision) -> bool:
@@ -150,10 +156,18 @@ def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
         raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
     try:
         scores = array("d", raw).tolist()
-    except TypeError:  # Text, for one.
-        scores = [score if isinstance(score, Real) else math.nan for score in raw]
+    except (TypeError, OverflowError):  # Text, for one.
+        scores = [_as_double(score) for score in raw]
     if math.isnan(sum(scores)):  # Or infinities of both signs.
         for number, score in enumerate(scores):
             if math.isnan(score):
                 raise ValueError(f"hit {number} has a '_score' that is no number")
     return scores
+
+
+def _as_double(score: Any) -> float:
+    """The score as far as it is a number, else NaN."""
+    try:
+        return float(score) if isinstance(score, Real) else math.nan
+    except OverflowError:
+        return math.nan

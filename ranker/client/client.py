@@ -204,6 +204,8 @@ class _SafeClient(Generic[Client]):
             return self._refused(name)
 
     def _refused(self, name: str) -> Any:
+        if "client" not in vars(self):  # A copy that is being made looks for methods before that.
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name in _FOR_LIBRARIES:
             return getattr(self.client, name)
         return refuse_call(self.client, name, name)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from elasticsearch.dsl import AsyncMultiSearch, AsyncSearch, MultiSearch, Search
 
+from saferank.errors import ConfigurationError
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
 from saferank.ranker.client.keywords import Context
 
@@ -26,6 +27,14 @@ def protect(
 
     Returns:
         A new search of the same kind. Of each hit, ``hit.meta.saferank`` says what was done.
+
+    Raises:
+        ConfigurationError: the client is no safe client.
     """
+    if not isinstance(client, SafeSearch | AsyncSafeSearch):
+        raise ConfigurationError(
+            f"'protect' was given {client!r}, which is no safe client, so the search would hide "
+            "nothing; wrap it: SafeSearch(client, policy)"
+        )
     bound: Any = client if context is None else client.bind(context)
     return search.using(bound)

@@ -43,11 +43,15 @@ def one_text(names: Any, key: str = "index") -> str | None:
     Raises:
         UnsafeRequest: something else is given.
     """
-    if names is None or isinstance(names, str):
-        return names or None
-    if not (isinstance(names, LISTS) and all(isinstance(name, str) for name in names)):
+    if names is None:
+        return None
+    listed = [names] if isinstance(names, str) else names
+    if not (isinstance(listed, LISTS) and all(isinstance(name, str) for name in listed)):
         raise UnsafeRequest(key, f"names are text, or a list of texts; {names!r} is neither")
-    return ",".join(names) or None
+    text = ",".join(listed)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UnsafeRequest(key, f"{text!r} has half of a character, which no address can have")
+    return text or None
 
 
 def wanted_fields(fields: DecidingFields) -> list[str]:

@@ -317,7 +317,10 @@ def _travelling(
     """
     arguments = dict(given)
     if "params" in outside:
-        for name, value in (arguments.pop("params", None) or {}).items():
+        parameters = arguments.pop("params", None) or {}
+        if not isinstance(parameters, Mapping):
+            raise UnsafeRequest("params", "an object is expected")
+        for name, value in parameters.items():
             if name in arguments:
                 raise TypeError(f"{name!r} is given twice, as a keyword and in 'params'")
             arguments[name] = value

@@ -203,10 +203,10 @@ def _refuse_document_back(options: Mapping[str, Any]) -> None:
 def _asks_for_source(line: Any) -> bool:
     """Whether a line of a bulk, an object or JSON, has this key; no field can be called so."""
     if isinstance(line, bytes | str):
-        text = line.decode() if isinstance(line, bytes) else line
-        # JSON can also spell the key with escapes.
-        lines = [part for part in text.split("\n") if "_source" in part or "\\u" in part]
         try:
+            text = line.decode() if isinstance(line, bytes) else line
+            # JSON can also spell the key with escapes.
+            lines = [part for part in text.split("\n") if "_source" in part or "\\u" in part]
             return any(_asks_for_source(json.loads(part)) for part in lines)
         except ValueError:
             return True  # What cannot be read is not known to be safe.

@@ -302,4 +302,6 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
+    except OverflowError:  # As a text of it would be.
+        return math.inf if value > 0 else -math.inf
     return None if math.isnan(number) else number

@@ -10,6 +10,7 @@ from saferank.ranker.bodies import LISTS, MATCH_ALL, an_object, as_list, names
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.query import (
     check_inner_hits,
+    check_unbounded,
     safe_queries,
     safe_query,
     without_hidden,
@@ -167,11 +168,15 @@ def _paths(body: Any) -> Iterator[str]:
             yield from map(str, order if isinstance(order, dict) else ())
 
 
-def _filter(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
+def _filter(body: Any, key: str, decision: Decision, nested: bool) -> Any:
+    if nested:
+        check_unbounded(body, key, decision)
     return safe_query(body, key, decision)
 
 
-def _filters(body: Any, key: str, decision: Decision, _nested: bool) -> Any:
+def _filters(body: Any, key: str, decision: Decision, nested: bool) -> Any:
+    if nested:
+        check_unbounded(body, key, decision)
     filters = body.get("filters") if isinstance(body, dict) else None
     here = f"{key}.filters"
     if isinstance(filters, dict):

@@ -12,6 +12,7 @@ from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import (
     LISTS,
     MATCH_ALL,
+    Json,
     Query,
     an_object,
     as_list,
@@ -40,7 +41,6 @@ _COMPOUNDS = {
     "dis_max": (names("queries"), names("")),
     "pinned": (names("organic"), names("ids docs")),
     "rule": (names("organic"), names("match_criteria ruleset_ids")),
-    "script_score": (names("query"), names("script")),
 }
 _FUNCTIONS = names("script_score random_score field_value_factor gauss exp linear")
 
@@ -167,6 +167,7 @@ def check_nested_sort(nested: Any, key: str, decision: Decision) -> None:
     """
     if isinstance(nested, dict):
         if (condition := nested.get("filter")) is not None:
+            check_unbounded(condition, f"{key}.filter", decision)
             safe_query(condition, f"{key}.filter", decision)
         check_nested_sort(nested.get("nested"), f"{key}.nested", decision)
 
@@ -210,14 +211,61 @@ def _function_score(body: Any, key: str, decision: Decision) -> Any:
         for n, item in enumerate(functions)
     ]
     same = all(new is old for new, old in zip(changed, functions, strict=True))
-    return body if same else {**body, "functions": changed}
+    return _bounded(body if same else {**body, "functions": changed}, decision)
 
 
+def _script_score(body: Any, key: str, decision: Decision) -> Any:
+    return _bounded(_with_queries(body, _ONE_QUERY, names("script"), key, decision), decision)
+
+
+def _bounded(body: Json, decision: Decision) -> Json:
+    """The body of scores that are computed for visible documents only, where they choose any.
+
+    With a bound on scores the engine computes them to find out what matches, which under
+    ``must_not`` is before it looks at the exclusion around the query. Where a function cannot
+    have what a document says, such as a negative number, the error cites it.
+    """
+    if body.get("min_score") is None or not decision.hidden:
+        return body
+    query = body.get("query")
+    return {**body, "query": without_hidden(MATCH_ALL if query is None else query, decision)}
+
+
+def check_unbounded(query: Any, key: str, decision: Decision) -> None:
+    """Check that no query for nested objects chooses by scores; see ``_bounded``.
+
+    A nested object does not say whether its document is hidden.
+
+    Raises:
+        UnsafeRequest: one does, where documents are hidden.
+    """
+    if not decision.hidden:
+        return
+    if isinstance(query, LISTS):
+        for item in query:
+            check_unbounded(item, key, decision)
+    elif isinstance(query, dict):
+        for name, part in query.items():
+            if name in _SCORING and as_object(part).get("min_score") is not None:
+                raise UnsafeRequest(
+                    f"{key}.{name}.min_score",
+                    "below a nested object it is tried on hidden documents, too, whose values an "
+                    "error would cite; put it around the 'nested' query",
+                )
+            check_unbounded(part, key, decision)
+
+
+_SCORING = names("function_score script_score")
 _ONE_QUERY = names("query")
 _ONE_FILTER = names("filter")
 
 
 def _nested(body: Any, key: str, decision: Decision) -> Any:
+    check_unbounded(as_object(body).get("query"), f"{key}.query", decision)
+    return _with_inner_hits(body, key, decision)
+
+
+def _with_inner_hits(body: Any, key: str, decision: Decision) -> Any:
     body = _with_queries(body, _ONE_QUERY, names("inner_hits"), key, decision)
     check_inner_hits(body.get("inner_hits"), f"{key}.inner_hits", decision)
     return body
@@ -225,7 +273,7 @@ def _nested(body: Any, key: str, decision: Decision) -> Any:
 
 def _relative(body: Any, key: str, decision: Decision) -> Any:
     """``has_child`` and ``has_parent``: a hidden relative does not count, nor come as inner hit."""
-    body = _nested(body, key, decision)
+    body = _with_inner_hits(body, key, decision)
     return {**body, "query": without_hidden(body.get("query", MATCH_ALL), decision)}
 
 
@@ -271,6 +319,7 @@ _SPECIAL: dict[str, Callable[[Any, str, Decision], Any]] = {
     "more_like_this": _more_like_this,
     "nested": _nested,
     "percolate": _percolate,
+    "script_score": _script_score,
     "shape": _shape,
     "terms": _terms,
 }

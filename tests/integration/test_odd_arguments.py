@@ -4,6 +4,7 @@ An application may hand on what a visitor sent. Whatever it is, what comes back 
 of the errors that the application knows: of the engine, of its client, or ours.
 """
 
+import copy
 import uuid
 from collections.abc import Iterator
 from traceback import walk_tb
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 from elasticsearch import ApiError, Elasticsearch
+from elasticsearch.dsl import Search
 
-from saferank.errors import ContextError, SaferankError, UnsafeRequest
+from saferank.errors import ConfigurationError, ContextError, SaferankError, UnsafeRequest
 from saferank.mappings import add_to_index
-from saferank.ranker import SafeSearch
+from saferank.mappings.overrides import OverrideRecord, Overrides
+from saferank.mappings.record import Override
+from saferank.ranker import SafeSearch, protect, rerank
 from saferank.ranker.policy.policy import load_policy
 
 LEVELS = ("off", "moderate", "strict")
@@ -193,6 +197,8 @@ def test_something_too_deep(client: SafeSearch, index: str) -> None:
         ({"index": 5}, "index"),
         ({"index": ["a", 5]}, "index"),
         ({"body": {1: 2}}, "body"),
+        ({"index": "\ud800"}, "index"),
+        ({"params": "q=red"}, "params"),
         ({"query": MATCH, "aggs": {"a": 5}}, "aggs.a"),
     ],
 )
@@ -209,3 +215,38 @@ def test_a_context_that_is_none(elasticsearch_url: str, context: Any) -> None:
     client = SafeSearch(Elasticsearch(elasticsearch_url), POLICY)
     with pytest.raises(ContextError, match="a context is a mapping of attributes"):
         client.search(context=context)
+
+
+def test_operations_that_no_one_can_read(client: SafeSearch, index: str) -> None:
+    lines = '{"update":{"_id":"1","_source":true}}\n{"doc":{}}\n'.encode("utf-16")
+    with pytest.raises(UnsafeRequest, match="returns the document"):
+        client.bulk(index=index, operations=lines)
+
+
+def test_a_copy_searches_as_the_client_does(client: SafeSearch, index: str) -> None:
+    assert copy.copy(client).count(index=index)["count"] == client.count(index=index)["count"]
+
+
+def test_a_client_that_is_not_safe_protects_nothing(elasticsearch_url: str) -> None:
+    plain: Any = Elasticsearch(elasticsearch_url)
+    with pytest.raises(ConfigurationError, match="no safe client"):
+        protect(Search[Any](), plain)
+
+
+def test_hits_whose_document_nobody_can_tell() -> None:
+    blocked = Overrides({"i": {"5": OverrideRecord(Override.BLOCK, "ann")}})
+    decision = POLICY.decision_for("strict").knowing(blocked)
+    safe = {"safety": {"probability": 0.1, "status": "scored"}}
+    assert rerank([{"_index": "i", "_id": 5, "_source": safe}], decision) == []
+    odd: list[Any] = [None, "text", {"_index": ["i"], "_id": "5"}, {"_index": "i", "_id": b"5"}]
+    for hit in [*odd, {"_index": "i", "_id": 5.0}]:
+        with pytest.raises(UnsafeRequest, match=r"hits\.0"):
+            rerank([hit], decision)
+
+
+def test_numbers_larger_than_any_score() -> None:
+    decision = POLICY.decision_for("strict")
+    scored = {"status": "scored", "probability": 10**400}
+    assert rerank([{"_source": {"safety": scored}}], decision) == []
+    with pytest.raises(ValueError, match="no number"):
+        rerank([{"_score": 10**400, "_source": {"safety": {**scored, "probability": 0}}}], decision)

@@ -42,6 +42,12 @@ from saferank.errors import ConfigurationError
 
 SETTINGS_FILE = "saferank.toml"
 
+
+def variable_of(setting: str) -> str:
+    """The environment variable of a setting, such as ``fetch.timeout``."""
+    return f"SAFERANK_{setting.replace('.', '__').upper()}"
+
+
 _CREDENTIALS = re.compile(r"((?:^|(?<=;))(?:[a-z+]+://)?)[^;]*@|(?<=password=)[^&;]*")
 
 

@@ -22,6 +22,7 @@ import typer
 from pydantic import BaseModel, TypeAdapter
 
 from saferank.cli import app
+from saferank.cli.examples import EXAMPLES
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.policy.policy import (
     CategoriesPolicy,
@@ -36,6 +37,7 @@ from saferank.settings import (
     IndexerSettings,
     ReviewSettings,
     Settings,
+    variable_of,
 )
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -59,7 +61,7 @@ def settings(model: type[BaseModel], group: str = "") -> str:
     return _table(
         ("setting, environment variable", "value", "default", "meaning"),
         (
-            (f"`{group}{name}`<br>`{_variable(group + name)}`", *_cells(schema))
+            (f"`{group}{name}`<br>`{variable_of(group + name)}`", *_cells(schema))
             for name, schema in _fields(model)
             if "properties" not in schema
         ),
@@ -107,10 +109,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "policy.demotion": lambda: policy(Demotion),
     "policy.contexts": lambda: policy(ContextRule),
 }
-
-
-def _variable(setting: str) -> str:
-    return f"SAFERANK_{setting.replace('.', '__').upper()}"
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Schema]]:
@@ -163,6 +161,8 @@ def _section(name: str, command: Any) -> str:
             (", ".join(f"`{each}`" for each in names), kind, default, _marked(parameter.help))
         )
     parts = [f"## {name}", *_paragraphs(command), f"```console\n$ {' '.join(usage)}\n```"]
+    example = EXAMPLES[name.removeprefix("saferank ")]
+    parts.append(f"Example: `{example}`")
     if rows:
         parts.append(_table(("argument, option", "value", "default", "meaning"), rows))
     return "\n\n".join(parts)

@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     JOB = "job"
     """A job record."""
+    ENDED_JOB = "ended_job"
+    """The record of a job that was started again since."""
     CHUNK = "chunk"
     """A chunk of a job."""
     IMAGE = "image"

@@ -146,6 +146,28 @@ class Job:
             and abs(datetime.now(UTC) - self.heartbeat_at) < LEASE
         )
 
+    def summary(self) -> dict[str, Any]:
+        """What a program wants to know of the job, as a JSON object."""
+        return {
+            "job": self.id,
+            "state": self.state.value,
+            "complete": self.complete,
+            "index": self.index,
+            "into": self.into,
+            "field": self.field,
+            "model": self.model,
+            "only": None if self.into is not None else self.selection.only.value,
+            "started_at": self.started_at.isoformat(),
+            "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
+            "documents": self.total,
+            "counts": dict(self.counts),
+            "failures": dict(self.failures),
+            "left": self.left,
+            "producer": self.owner,
+            "producer_lives": self.alive,
+            "note": self.note,
+        }
+
     @property
     def unknown(self) -> list[str]:
         """What a newer version of saferank noted in the record and this one does not understand."""
@@ -248,10 +270,13 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Read all jobs that this version understands, the newest first."""
+        return self._read(Kind.JOB)
+
+    def _read(self, kind: Kind) -> list[Job]:
         self.client.indices.refresh(index=self.index)
         hits = self.client.search(
             index=self.index,
-            query={"term": {"kind": Kind.JOB.value}},
+            query={"term": {"kind": kind.value}},
             size=1000,
             seq_no_primary_term=True,
         )["hits"]["hits"]
@@ -263,6 +288,10 @@ class Jobs:
             except JobError as error:
                 log.warning("job %s is passed over: %s", hit["_id"], error)
         return sorted(jobs, key=lambda job: job.started_at, reverse=True)
+
+    def ended(self) -> list[Job]:
+        """Read what became of jobs that were started again since, the newest first."""
+        return self._read(Kind.ENDED_JOB)
 
     def acquire(self, wanted: Job) -> Job:
         """Start a job, or resume it when it is unfinished and its producer is gone.
@@ -298,6 +327,8 @@ class Jobs:
                     total=existing.total,
                     passes=existing.passes,
                 )
+        if existing is not None and existing.state.finished:
+            self._keep(existing)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
             return self._write(
@@ -305,6 +336,12 @@ class Jobs:
             )
         except ConflictError as error:
             raise JobError(f"another producer has just taken job {wanted.id!r}") from error
+
+    def _keep(self, job: Job) -> None:
+        """Keep the record of a job before another one takes its place."""
+        document = {**job.to_document(), "kind": Kind.ENDED_JOB.value}
+        name = f"{job.id}@{job.started_at.isoformat()}"
+        self.client.index(index=self.index, id=name, document=document, refresh=True)
 
     def lives(self, job: Job) -> bool:
         """Whether a job's producer lives; where its clock says no, a beat is waited for."""

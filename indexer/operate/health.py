@@ -225,6 +225,12 @@ def _workers(app: Celery) -> list[str]:
         return []
 
 
+def workers_alive(app: Celery) -> list[str]:
+    """Workers that answer, or live and need not answer while they are at work."""
+    answering = _workers(app)
+    return sorted({*answering, *_mute(app, answering)})
+
+
 def _names(queues: Iterable[dict[str, Any]]) -> set[str]:
     return {queue["name"] for queue in queues or ()}
 

@@ -90,7 +90,7 @@ def _check_open(client: Elasticsearch, job: Job) -> None:
         if str(blocks.get("write")) == "true":
             raise JobError(
                 f"index {name!r} is closed for writes since the move back from it; 'saferank "
-                f"reindex {job.index} --rollback' leads to it again, or delete it to copy anew"
+                f"rollback {job.index}' leads to it again, or delete it to copy anew"
             )
 
 

@@ -100,6 +100,15 @@ class Report:
             self.counts[Outcome.WAITING] += 1
             self.rest.append(key)
 
+    def to_json(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "counts": {name.value: count for name, count in sorted(self.counts.items())},
+            "failures": dict(self.failures),
+            "missing": [key.id for key in self.missing],
+            "rejected": {key.id: reason for key, reason in self.rejected.items()},
+        }
+
     def add(self, other: Report) -> None:
         """Add another set's outcomes to these."""
         self.counts += other.counts

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
+from saferank.cli.examples import add_examples
 from saferank.cli.extras import print_error
 from saferank.errors import SaferankError
 
@@ -19,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 # Each module has ``register(app)``; it imports what needs an extra inside its commands.
@@ -35,6 +38,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "finetune",
     "backfill",
     "reindex",
+    "rollback",
     "jobs",
     "search",
     "policy",
@@ -46,10 +50,33 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "review_log",
     "gateway",
     "health",
+    "settings",
 )
 
 for _module in _COMMAND_MODULES:
     importlib.import_module(f"saferank.cli.{_module}").register(app)
+add_examples(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saferank {version('saferank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def saferank(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Safe-search re-ranking for Elasticsearch.
+
+    Settings come from SAFERANK_* variables and saferank.toml; see 'saferank settings'.
+    """
 
 
 def main() -> None:

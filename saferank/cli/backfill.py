@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from saferank.cli.extras import check_ready, needs_extra, parse_query
-from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
+from saferank.cli.extras import AsJson, check_ready, needs_extra, parse_query, print_json
+from saferank.cli.pace import Chunk, InFlight, Rate, Slices, Waiting, make_pace
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
 from saferank.settings import Settings, get_settings
@@ -53,6 +53,7 @@ def backfill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many, and how long it would take.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the documents of an index through the workers, and stay until it is done.
 
@@ -76,26 +77,28 @@ def backfill(
         jobs = Jobs(client, settings.indexer.jobs_index)
         check_ready(client, index, settings)
         if wanted.selection.only is Only.CHANGED:
-            _run_changed(client, settings, jobs, wanted)
+            _run_changed(client, settings, jobs, wanted, as_json=as_json)
             return
         if dry_run:
-            _print_estimate(client, settings, jobs, wanted)
+            _print_estimate(client, settings, jobs, wanted, as_json=as_json)
             return
-        job = run_backfill(client, settings, jobs, jobs.acquire(wanted))
+        job = run_backfill(client, settings, jobs, jobs.acquire(wanted), as_json=as_json)
     if not job.complete:
         raise typer.Exit(1)
 
 
-def _run_changed(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
+def _run_changed(
+    client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job, *, as_json: bool
+) -> None:
     """Look at all documents, and score those whose images changed, some at a time."""
     from saferank.indexer.jobs.changed import take_up
 
     job = take_up(client, settings, jobs, wanted, anew=True)
     if job is None:
-        Console().print("no document has other images than it was scored for")
+        Console(stderr=as_json).print("no document has other images than it was scored for")
     complete = True
     while job is not None:
-        job = run_backfill(client, settings, jobs, job)
+        job = run_backfill(client, settings, jobs, job, as_json=as_json)
         complete = complete and job.complete
         if job.state == "cancelled":
             break
@@ -104,7 +107,9 @@ def _run_changed(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: 
         raise typer.Exit(1)
 
 
-def run_backfill(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job) -> Job:
+def run_backfill(
+    client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job, *, as_json: bool = False
+) -> Job:
     """Run a backfill that this process holds, with a progress bar, and print its end."""
     from saferank.indexer.brokers import check_broker
     from saferank.indexer.jobs.backfill import Backfill
@@ -112,7 +117,8 @@ def run_backfill(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job
 
     app = create_app(settings)
     check_broker(app)
-    console = Console()
+    console = Console(stderr=as_json)
+    waiting = Waiting(app)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -124,22 +130,26 @@ def run_backfill(client: Elasticsearch, settings: Settings, jobs: Jobs, job: Job
         bar = progress.add_task(job.id, total=job.total or None, rate="")
 
         def report(now: Job, tally: Tally) -> None:
+            why = waiting.reason(tally.documents) if now.state == "running" else ""
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
             progress.update(
                 bar,
                 description=f"{now.id} ({now.state})",
                 total=now.total or None,
                 completed=tally.documents,
-                rate=f"{speed:.0f}/s, {tally.in_flight} in flight" if speed else "",
+                rate=why or (f"{speed:.0f}/s, {tally.in_flight} in flight" if speed else ""),
             )
 
         job = Backfill(client, app, settings, jobs, job, report=report).run()
-    show_job(job, console)
+    show_job(job, Console(), as_json=as_json)
     return job
 
 
-def show_job(job: Job, console: Console) -> None:
-    """Print a job as a table."""
+def show_job(job: Job, console: Console, *, as_json: bool = False) -> None:
+    """Print a job as a table, or for programs."""
+    if as_json:
+        print_json(job.summary())
+        return
     table = Table(show_header=False)
     table.add_row("job", job.id)
     table.add_row("state", job.state + ("" if job.owner is None else f", run by {job.owner}"))
@@ -175,12 +185,17 @@ def show_job(job: Job, console: Console) -> None:
     console.print(table, markup=False)
 
 
-def _print_estimate(client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job) -> None:
+def _print_estimate(
+    client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job, *, as_json: bool
+) -> None:
     """Print how many documents a job would do, and how long by the speed of the last one."""
     from saferank.indexer.jobs.backfill import count_left
 
     console = Console()
     left = count_left(client, wanted)
+    if as_json:
+        print_json({"job": wanted.id, "documents": left})
+        return
     console.print(f"{left:,} documents match", highlight=False)
     speeds = [
         done / seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from elasticsearch import NotFoundError
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from saferank.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""The option of commands that print for people or for programs."""
+
+
+def print_json(value: object) -> None:
+    """Print for programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @contextmanager

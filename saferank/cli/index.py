@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from saferank.cli.extras import check_ready, needs_extra, parse_query
+from saferank.cli.extras import AsJson, check_ready, needs_extra, parse_query, print_json
 from saferank.connection import clear_errors, connect
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.report import Outcome, Report
@@ -44,6 +44,7 @@ def index(
         bool,
         typer.Option("--force", help="Look again at images that are known, or crashed workers."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the images of documents and store the result with them.
 
@@ -56,7 +57,7 @@ def index(
     if queue and force:
         raise typer.BadParameter("only without --queue", param_hint="--force")
     settings = get_settings()
-    console = Console()
+    console = Console(stderr=as_json)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
         if ids:
@@ -64,8 +65,8 @@ def index(
         else:
             chosen = _selected(client, settings, name, parsed)
         if queue:
-            _queue(settings, chosen, console)
-        elif not _score(settings, chosen, console, force=force):
+            _queue(settings, chosen, as_json=as_json)
+        elif not _score(settings, chosen, console, force=force, as_json=as_json):
             raise typer.Exit(1)
 
 
@@ -84,7 +85,7 @@ def _selected(
 
 
 def _queue(
-    settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], console: Console
+    settings: Settings, chosen: Iterable[tuple[str, list[DocumentKey]]], *, as_json: bool
 ) -> None:
     with needs_extra("queue"):
         from saferank.indexer.brokers import broker_app
@@ -95,7 +96,10 @@ def _queue(
     for concrete, keys in chosen:
         tasks += queue_documents(concrete, keys, app=app, settings=settings)
         documents += len(keys)
-    console.print(f"{documents} documents in {tasks} tasks wait for a worker", highlight=False)
+    if as_json:
+        print_json({"documents": documents, "tasks": tasks})
+    else:
+        typer.echo(f"{documents} documents in {tasks} tasks wait for a worker")
 
 
 def _score(
@@ -104,6 +108,7 @@ def _score(
     console: Console,
     *,
     force: bool,
+    as_json: bool,
 ) -> bool:
     with needs_extra("indexer"):
         from saferank.indexer.score.scoring import score_documents
@@ -131,7 +136,10 @@ def _score(
                 )
                 total.add(report)
                 progress.advance(bar, len(chunk))
-    show_report(total, console)
+    if as_json:
+        print_json(total.to_json())
+    else:
+        show_report(total, console)
     return not (total.missing or total.rejected or total.waiting or total.counts[Outcome.FAILED])
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.backfill import run_backfill, show_job
-from saferank.cli.extras import needs_extra
+from saferank.cli.extras import AsJson, needs_extra, print_json
 from saferank.cli.reindex import is_complete, run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
@@ -42,19 +42,32 @@ def _records() -> Iterator[tuple[Settings, Jobs]]:
 
 
 @_jobs.command("list")
-def list_jobs() -> None:
+def list_jobs(
+    state: Annotated[
+        str | None, typer.Option(help="Only jobs of this state, such as running or done.")
+    ] = None,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="Also the earlier runs of jobs that were started again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print all jobs, the newest first."""
-    table = Table("job", "state", "started", "documents", "producer")
     with _records() as (_, jobs):
-        for job in jobs.all():
-            producer = "" if job.owner is None else job.owner + ("" if job.alive else " (gone)")
-            started = job.started_at.isoformat(sep=" ", timespec="seconds")
-            table.add_row(job.id, job.state, started, f"{job.total:,}", producer)
+        runs = [*jobs.all(), *(jobs.ended() if ended else ())]
+    found = [job for job in runs if state in (None, job.state.value)]
+    if as_json:
+        print_json([job.summary() for job in found])
+        return
+    table = Table("job", "state", "started", "documents", "producer")
+    for job in found:
+        producer = "" if job.owner is None else job.owner + ("" if job.alive else " (gone)")
+        started = job.started_at.isoformat(sep=" ", timespec="seconds")
+        table.add_row(job.id, job.state, started, f"{job.total:,}", producer)
     Console().print(table)
 
 
 @_jobs.command()
-def show(id: Id) -> None:
+def show(id: Id, as_json: AsJson = False) -> None:
     """Print one job; of an unfinished one, how far it is."""
     from dataclasses import replace
 
@@ -65,7 +78,7 @@ def show(id: Id) -> None:
         if not job.state.finished:
             tally = Ledger(jobs.client, jobs.index).tally(job.id, job.started_at.isoformat())
             job = replace(job, counts=tally.counts, failures=tally.failures)
-    show_job(job, Console())
+    show_job(job, Console(), as_json=as_json)
 
 
 @_jobs.command()

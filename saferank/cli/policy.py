@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from saferank.cli.extras import AsJson, print_json
 from saferank.cli.search import parse_context
 from saferank.cli.what_if import what_if
 from saferank.errors import ModelNotFound, PolicyError
@@ -98,9 +99,12 @@ def _body(path: Path) -> dict[str, Any]:
 
 
 @_policy.command()
-def show(file: _File = None) -> None:
+def show(file: _File = None, as_json: AsJson = False) -> None:
     """Show the levels and the context rules of a policy."""
     policy = load_policy(file or get_settings().policy)
+    if as_json:
+        print_json(policy.model_dump(mode="json"))
+        return
     console = Console()
     console.print(_levels(policy))
     console.print(_contexts(policy))

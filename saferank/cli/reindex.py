@@ -28,44 +28,40 @@ def register(app: typer.Typer) -> None:
     app.command()(reindex)
 
 
+Sample = Annotated[int, typer.Option(min=0, max=10_000, help="Documents to compare.")]
+LongestBlock = Annotated[
+    float, typer.Option(min=1, help="Seconds for which writes may be refused at the end.")
+]
+
+
 def reindex(
     index: Annotated[str, typer.Argument(help="The index, or an alias that leads to it alone.")],
     into: Annotated[
-        str | None,
-        typer.Option(help="Copy to this new index, score it, and move the alias to it."),
-    ] = None,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Go back to the index that the alias led to before.")
-    ] = False,
+        str, typer.Option(help="Copy to this new index, score it, and move the alias to it.")
+    ],
     alias: Annotated[
         list[str] | None,
-        typer.Option(help="With --into: an alias to move; when INDEX is one, all of its index."),
+        typer.Option(help="An alias to move; when INDEX is one, all of its index."),
     ] = None,
     definition: Annotated[
         Path | None,
-        typer.Option(help="With --into: JSON file with the new index's settings and mappings."),
+        typer.Option(help="JSON file with the new index's settings and mappings."),
     ] = None,
-    sample: Annotated[int, typer.Option(min=0, max=10_000, help="Documents to compare.")] = 1000,
-    longest_block: Annotated[
-        float, typer.Option(min=1, help="Seconds for which writes may be refused at the end.")
-    ] = 30.0,
+    sample: Sample = 1000,
+    longest_block: LongestBlock = 30.0,
     slices: Slices = 1,
     rate: Rate = None,
     in_flight: InFlight = None,
     chunk: Chunk = None,
 ) -> None:
-    """Replace a live index by a new one, without losing a write, or go back to the one before.
+    """Replace a live index by a new one, without losing a write; undone by rollback.
 
     Starting the same again resumes it. Exits with 1 when it was cancelled, and when documents of
     the new index did not get their score.
     """
-    if (into is None) is not rollback:
-        raise typer.BadParameter("give either --into or --rollback")
-    if rollback and (alias or definition):
-        raise typer.BadParameter("--alias and --definition need --into")
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Jobs
-        from saferank.indexer.reindex.start import start_reindex, start_rollback
+        from saferank.indexer.reindex.start import start_reindex
         from saferank.indexer.reindex.steps import Limits
         from saferank.indexer.score.select import Selection
         from saferank.indexer.worker.resources import job_of
@@ -75,11 +71,8 @@ def reindex(
     wanted = job_of(settings, index, Selection(), pace, into=into)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        if rollback:
-            job = start_rollback(client, jobs, wanted)
-        else:
-            new = read_definition(definition)
-            job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
+        new = read_definition(definition)
+        job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
     if not is_complete(job):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra
+from saferank.cli.extras import AsJson, needs_extra, print_json
 from saferank.settings import Engine
 
 if TYPE_CHECKING:
@@ -61,9 +61,28 @@ def down(
 
 
 @_stack.command()
-def status() -> None:
-    """Show whether the stack runs, and where; exit code 1 when it does not."""
-    _show(_running_stack().services, Console())
+def status(as_json: AsJson = False) -> None:
+    """Show which services run, and where; exit code 1 unless both do."""
+    with needs_extra("local"):
+        from saferank import local
+
+    services = local.recorded_services()
+    whole = bool(services) and all(service.running for service in services)
+    if as_json:
+        states = {
+            service.name: {
+                "running": service.running,
+                "address": service.url,
+                "process": service.pid,
+            }
+            for service in services
+        }
+        print_json({"running": whole, "services": states})
+    elif services:
+        _show(services, Console())
+    if not whole:
+        Console(stderr=True).print("The stack does not run; start it with: saferank stack up")
+        raise typer.Exit(1)
 
 
 @_stack.command()
@@ -87,5 +106,5 @@ def _running_stack() -> Stack:
 def _show(services: Iterable[Service], console: Console) -> None:
     table = Table("service", "address", "process id")
     for service in services:
-        table.add_row(service.name, service.url, str(service.pid))
+        table.add_row(service.name, service.url, str(service.pid) if service.running else "stopped")
     console.print(table)

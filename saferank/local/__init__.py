@@ -5,6 +5,6 @@ were started.
 """
 
 from saferank.local.processes import Service
-from saferank.local.stack import Stack, down, status, temporary_stack, up
+from saferank.local.stack import Stack, down, recorded_services, status, temporary_stack, up
 
-__all__ = ["Service", "Stack", "down", "status", "temporary_stack", "up"]
+__all__ = ["Service", "Stack", "down", "recorded_services", "status", "temporary_stack", "up"]

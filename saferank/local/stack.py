@@ -69,6 +69,12 @@ def status() -> Stack | None:
     return recorded
 
 
+def recorded_services() -> tuple[Service, ...]:
+    """The services of the user's stack, whether they run or not; none where there was no stack."""
+    recorded = _read_state()
+    return () if recorded is None else recorded.services
+
+
 def up(
     *, engine: Engine | None = None, heap: str = DEFAULT_HEAP, report: Report = lambda _: None
 ) -> Stack:

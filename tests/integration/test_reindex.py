@@ -319,20 +319,20 @@ def test_the_command_moves_an_alias_and_rolls_back(
         assert list(client.indices.get_alias(name=alias)) == [new]
         client.index(index=alias, id="since", document={"year": 2026}, refresh=True)
         client.delete(index=alias, id="since", refresh=True)
-        result = runner.invoke(command, ["reindex", alias, "--rollback"])
+        result = runner.invoke(command, ["rollback", alias])
         assert result.exit_code == 0, result.output
         assert list(client.indices.get_alias(name=alias)) == [old]
         # A rollback that was interrupted after the move is completed, not turned round.
         returned = jobs.get(f"{new}.into.{old}")
         jobs.beat(returned, state=JobState.RUNNING)
-        result = runner.invoke(command, ["reindex", alias, "--rollback"])
+        result = runner.invoke(command, ["rollback", alias])
         assert list(client.indices.get_alias(name=alias)) == [old]
         assert jobs.get(returned.id).state is JobState.DONE
         assert {f"{old}.into.{new}", f"{new}.into.{old}"} <= {job.id for job in jobs.all()}
         # The new index is closed since; the way to it is said before its job is touched.
         before = jobs.get(f"{old}.into.{new}")
         result = runner.invoke(command, ["reindex", alias, "--into", new])
-        assert f"reindex {alias} --rollback' leads to it" in str(result.exception)
+        assert f"rollback {alias}' leads to it" in str(result.exception)
         assert jobs.get(f"{old}.into.{new}") == before
     finally:
         get_settings.cache_clear()

@@ -9,10 +9,8 @@ from saferank.cli import app as command
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --into or --rollback"),
-        (["--into", "new", "--rollback"], "give either --into or --rollback"),
-        (["--rollback", "--alias", "products"], "--alias and --definition need --into"),
-        (["--rollback", "--definition", "new.json"], "--alias and --definition need --into"),
+        ([], "Missing option '--into'"),
+        (["--rollback"], "No such option: --rollback"),
         (["--into", "new", "--only", "all"], "No such option: --only"),
     ],
 )

@@ -1,0 +1,51 @@
+"""What all commands have in common: help, examples, the version."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from saferank.cli import app
+from saferank.cli.examples import EXAMPLES
+
+WHOLE: Any = typer.main.get_command(app)
+
+
+def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name.strip(), command
+        return
+    for word, part in command.commands.items():
+        yield from commands(part, f"{name} {word}")
+
+
+@pytest.mark.parametrize("name", sorted(dict(commands(WHOLE))))
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_of_every_command_ends_with_its_example(name: str, option: str) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), option])
+    assert result.exit_code == 0
+    assert f"Example: {EXAMPLES[name]}" in result.output
+
+
+def test_no_example_is_of_a_command_that_is_not_there() -> None:
+    assert EXAMPLES.keys() == dict(commands(WHOLE)).keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_command_line_that_is_taken(name: str) -> None:
+    words = shlex.split(EXAMPLES[name].removeprefix('eval "$(').removesuffix(')"'))
+    words = words[: words.index(">")] if ">" in words else words
+    assert words[: 1 + len(name.split())] == ["saferank", *name.split()]
+    command = dict(commands(WHOLE))[name]
+    command.make_context(name, words[1 + len(name.split()) :]).close()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"saferank {version('saferank')}\n")

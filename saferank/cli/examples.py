@@ -54,6 +54,8 @@ EXAMPLES: dict[str, str] = {
     "reviewers add": "saferank reviewers add ann --role undo_others",
     "review-log rebuild": "saferank review-log rebuild photos",
     "health": "saferank health photos --json",
+    "gateway": "saferank gateway --upstream http://127.0.0.1:9200 --policy policy.yaml",
+    "callers add": "saferank callers add shop --context audience=child",
     "settings": "saferank settings --changed",
 }
 

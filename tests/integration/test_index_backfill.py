@@ -129,6 +129,21 @@ def test_scores_what_is_missing_and_says_what_came_out(
     safety = client.get(index=index_name, id="51")["_source"]["safety"]
     assert safety["probability"] == as_probability(0.2)
     assert {found.id for found in jobs.all()} == {done.id, third.id}
+    # What came out at first is still to be read.
+    (kept,) = jobs.ended()
+    assert (kept.id, kept.total, kept.failures) == (job.id, 97, {"truncated": 1})
+    assert kept.finished_at == done.finished_at
+    printed = subprocess.run(
+        [sys.executable, "-m", "saferank.cli", "jobs", "list", "--ended", "--json"],
+        env={**os.environ, **indexer_environment},
+        check=True,
+        capture_output=True,
+    )
+    assert [(one["job"], one["complete"]) for one in json.loads(printed.stdout)] == [
+        (third.id, False),
+        (job.id, True),
+        (job.id, False),
+    ]
 
 
 def test_pause_resume_cancel(

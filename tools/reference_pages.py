@@ -161,8 +161,8 @@ def _section(name: str, command: Any) -> str:
             (", ".join(f"`{each}`" for each in names), kind, default, _marked(parameter.help))
         )
     parts = [f"## {name}", *_paragraphs(command), f"```console\n$ {' '.join(usage)}\n```"]
-    example = EXAMPLES[name.removeprefix("saferank ")]
-    parts.append(f"Example: `{example}`")
+    if example := EXAMPLES.get(name.removeprefix("saferank ")):
+        parts.append(f"Example: `{example}`")
     if rows:
         parts.append(_table(("argument, option", "value", "default", "meaning"), rows))
     return "\n\n".join(parts)

@@ -1,15 +1,22 @@
 """What ``deploy/`` says fits the project: no container engine is needed to see that."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
+import promql_parser
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 from typer.main import get_command
 
 from saferank.cli import app
+from saferank.gateway.figures import Figures
+from saferank.indexer.operate import metrics
+from saferank.indexer.score.report import Outcome
 from saferank.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -105,3 +112,115 @@ def test_the_image_copies_what_exists_and_runs_commands_that_exist() -> None:
     health = re.search(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.M)
     assert health
     assert parse(yaml.safe_load(health[1])[1:])["live"] is True
+
+
+def exported() -> set[str]:
+    """The names that Prometheus sees, of workers and gateways."""
+    collectors = [
+        *(one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)),
+        *vars(Figures(lambda: 0)).values(),
+    ]
+    return {
+        sample
+        for one in collectors
+        if isinstance(one, MetricWrapperBase)
+        for family in one.describe()
+        for sample in names_of(family.name, family.type)
+    } | {"saferank_gateway_inside"}
+
+
+def names_of(name: str, kind: str) -> set[str]:
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+    return {name + ending for ending in endings.get(kind, ("",))}
+
+
+RULES = yaml.safe_load((ROOT / "deploy/prometheus/saferank.rules.yaml").read_text())
+DASHBOARD = json.loads((ROOT / "deploy/grafana/saferank.json").read_text())
+EXPRESSIONS = [
+    *(rule["expr"] for group in RULES["groups"] for rule in group["rules"]),
+    *(
+        target["expr"].replace("$__rate_interval", "5m")
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_alerts_and_dashboard_ask_for_figures_that_are_there(expression: str) -> None:
+    promql_parser.parse(expression)
+    asked = set(re.findall(r"saferank_\w+", expression))
+    assert asked
+    assert asked <= exported()
+
+
+def test_the_outcomes_and_queues_that_alerts_name_exist() -> None:
+    named = re.findall(r'(outcome|queue)="(\w+)"', " ".join(EXPRESSIONS))
+    known = {"outcome": {one.value for one in Outcome}, "queue": {"fresh", "backfill"}}
+    assert named
+    assert all(value in known[label] for label, value in named)
+
+
+KUBERNETES: list[dict[str, Any]] = list(
+    yaml.safe_load_all((ROOT / "deploy/kubernetes/saferank.yaml").read_text())
+)
+
+
+@pytest.mark.parametrize("resource", KUBERNETES, ids=lambda one: one["metadata"]["name"])
+@pytest.mark.parametrize("version", ["1.31", "1.34"])
+def test_kubernetes_takes_the_resources(resource: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_kubernetes_runs_commands_that_exist_with_settings_that_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deployments = {
+        one["metadata"]["name"]: one["spec"] for one in KUBERNETES if one["kind"] == "Deployment"
+    }
+    queues = {}
+    for name, spec in deployments.items():
+        assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+        (container,) = spec["template"]["spec"]["containers"]
+        if "args" in container:
+            parsed = parse(container["args"])
+            queues[name] = parsed["queues"]
+            assert parsed["metrics_port"] == container["ports"][0]["containerPort"]
+            assert parse(container["livenessProbe"]["exec"]["command"][1:])["live"] is True
+            seconds = spec["template"]["spec"]["terminationGracePeriodSeconds"]
+            assert seconds > Settings().indexer.time_limit
+    assert queues == {"saferank-worker-fresh": "fresh", "saferank-worker": "fresh,backfill"}
+    assert deployments["saferank-beat"]["replicas"] == 1
+    (given,) = [one["data"] for one in KUBERNETES if one["kind"] == "ConfigMap"]
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    assert Settings().indexer.sweep == ()
+
+
+@pytest.mark.parametrize(
+    "unit", sorted((ROOT / "deploy/systemd").glob("*.service")), ids=lambda unit: unit.name
+)
+def test_a_systemd_unit_starts_what_exists(unit: Path) -> None:
+    # Lines may be repeated, so it is read as lines.
+    lines = [line.partition("=") for line in unit.read_text().splitlines() if "=" in line]
+    start = [value for key, _, value in lines if key == "ExecStart"]
+    assert len(start) == 1
+    program, *arguments = start[0].replace("%i", "fresh,backfill").split()
+    assert Path(program).parent == Path("/opt/saferank/bin")
+    if Path(program).name == "saferank":
+        parse([re.sub(r"\$\{\w+\}", "products", each) for each in arguments])
+    else:
+        assert arguments[:3] == ["-A", "saferank.indexer.worker", "beat"]
+    seconds = [float(value) for key, _, value in lines if key == "TimeoutStopSec"]
+    if "worker" in unit.name:
+        assert seconds[0] > Settings().indexer.time_limit
+
+
+def test_only_what_the_image_copies_is_sent_to_be_built() -> None:
+    sent = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M))
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.M)
+        for source in line.split()[:-1]
+    }
+    assert copied <= sent

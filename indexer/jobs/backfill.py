@@ -351,7 +351,8 @@ class Backfill:
                 failures[bucket["key"]] += bucket["doc_count"]
         failed = answer["hits"]["total"]["value"]
         counts = {**tally.counts, Outcome.FAILED.value: failed}
-        return replace(tally, counts=counts, failures=failures)
+        # A plain dict: dataclasses.asdict makes nonsense of a Counter.
+        return replace(tally, counts=counts, failures=dict(failures))
 
     def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
         since = self._job.started_at.isoformat()

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-engines fuzz bench bench-ranker bench-score clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-clients test-engines fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSE
 
 test-engines: $(READY)  ## Run the tests of safe clients on OpenSearch's own client, on a real node.
 	SAFERANK_ENGINE=opensearch $(BIN)/pytest tests/engines/opensearch_client.py
+
+test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
+	$(BIN)/python tests/clients/run.py $(CLIENTS)
 
 fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +344,96 @@ def test_without_elasticsearch_it_says_so(index: str, tmp_path: Path) -> None:
         assert answer.json()["error"]["type"] == "connect_transport_exception"
         assert httpx.get(gateway.url + "/_saferank/live").status_code == 200
         assert httpx.get(gateway.url + "/_saferank/ready").status_code == 503
+
+
+@pytest.fixture
+def small(elasticsearch_url: str, index: str, tmp_path: Path) -> Iterator[Served]:
+    """A gateway that has little patience."""
+    with served(
+        elasticsearch_url, tmp_path, index, read_timeout=0.5, write_timeout=0.5, max_body=100_000
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST /x/_search HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n", b"413"),
+        (b"POST /x/_search HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"413"),
+        (b"POST /_sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n", b"403"),
+    ],
+)
+def test_a_huge_body_is_cut_off_and_harms_nobody(small: Served, sent: bytes, status: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", small.port), timeout=10) as connection:
+        connection.sendall(sent)
+        part = b"186a0\r\n" + b"a" * 100_000 + b"\r\n" if b"chunked" in sent else b"a" * 100_000
+        taken = 0
+        with suppress(ConnectionError):
+            while taken < 10_000:  # A gigabyte, if nobody stopped it.
+                connection.sendall(part)
+                taken += 1
+        assert taken < 1_000
+    with socket.create_connection(("127.0.0.1", small.port), timeout=10) as connection:
+        connection.sendall(sent + (part + part if b"chunked" in sent else b""))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
+    assert ask(small, "strict", "GET", f"/{small.index}/_search").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ",
+        b"POST /x/_search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_who_does_not_go_on_is_hung_up_on(small: Served, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", small.port), timeout=10) as connection:
+        connection.sendall(sent)
+        received = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                received += part
+    assert received[9:12] in (b"", b"408")
+
+
+def send_for_ever(connection: socket.socket, one: bytes) -> None:
+    for _ in range(100_000):
+        connection.sendall(one)
+
+
+def test_who_reads_nothing_is_hung_up_on(small: Served) -> None:
+    body = json.dumps({"size": 20, "query": {"match_all": {}}}).encode()
+    one = (
+        f"POST /{small.index}/_search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", small.port))
+        with pytest.raises(ConnectionError):
+            send_for_ever(connection, one)
+    assert ask(small, "strict", "GET", f"/{small.index}/_search").status_code == 200
+
+
+def test_one_caller_alone_does_not_take_all_places(
+    elasticsearch_url: str, index: str, tmp_path: Path
+) -> None:
+    with (
+        served(
+            elasticsearch_url, tmp_path, index, concurrency=1, waiting=3, per_caller=2
+        ) as gateway,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        path = f"/{index}/_search"
+        asked = [pool.submit(ask, gateway, "strict", "GET", path) for _ in range(60)]
+        answers = [each.result() for each in asked]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert {answer.json()["error"]["type"] for answer in refused} == {
+            "es_rejected_execution_exception"
+        }
+        assert ask(gateway, "off", "GET", path).status_code == 200

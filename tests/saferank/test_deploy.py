@@ -46,12 +46,13 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 
 
 def test_there_are_two_workers_a_beat_and_either_broker() -> None:
-    assert set(OURS) == {"worker-fresh", "worker", "beat"}
+    workers = set(OURS) - {"gateway"}
+    assert workers == {"worker-fresh", "worker", "beat"}
     assert {name for name, s in SERVICES.items() if "valkey" in s.get("profiles", ())} == {
-        "valkey", *OURS,
+        "valkey", *workers,
     }  # fmt: skip
     assert {name for name, s in SERVICES.items() if "rabbitmq" in s.get("profiles", ())} == {
-        "rabbitmq", *OURS,
+        "rabbitmq", *workers,
     }  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_a_service_refers_only_to_what_is_there(name: str) -> None:
     for other, condition in service.get("depends_on", {}).items():
         assert "test" in SERVICES[other]["healthcheck"], condition
     for volume in service.get("volumes", ()):
-        assert volume.split(":")[0] in COMPOSE["volumes"]
+        name = re.sub(r"^\$\{\w+:-(.*)\}", r"\1", volume).split(":")[0]
+        assert name.startswith("./") or name in COMPOSE["volumes"]
     for port in service.get("ports", ()):
         assert port.startswith("127.0.0.1:"), "published to everybody"
 
@@ -74,6 +76,25 @@ def test_workers_start_with_options_that_exist_and_serve_both_queues(name: str) 
     assert OURS[name]["ports"][0].endswith(f":{parsed['metrics_port']}")
     seconds = int(OURS[name]["stop_grace_period"].removesuffix("s"))
     assert seconds > Settings().indexer.time_limit
+
+
+def test_the_gateway_starts_with_options_that_exist_and_finishes_what_it_answers() -> None:
+    unit = (ROOT / "deploy" / "saferank-gateway.service").read_text()
+    started = re.search(r"^ExecStart=\S+/saferank (.*)$", unit, re.M)
+    stopped = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)
+    files = re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)
+    assert started
+    assert stopped
+    assert files
+    own = Settings().gateway
+    for arguments in (OURS["gateway"]["command"], started[1].split()):
+        parsed = parse(arguments)
+        assert parsed["policy"] == Path("/etc/saferank/policy.yaml")
+        assert parsed["port"] == 9280
+    seconds = OURS["gateway"]["stop_grace_period"].removesuffix("s")
+    assert int(seconds) > own.timeout
+    assert int(stopped[1]) > own.timeout
+    assert int(files[1]) > own.connections + own.concurrency
 
 
 def test_environment_is_settings(monkeypatch: pytest.MonkeyPatch) -> None:

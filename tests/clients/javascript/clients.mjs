@@ -1,0 +1,98 @@
+// JavaScript's clients: @elastic/elasticsearch, opensearch-js, and the connector of Search UI.
+import { Client } from '@elastic/elasticsearch'
+import { Client as OpenSearch } from '@opensearch-project/opensearch'
+import connector from '@elastic/search-ui-elasticsearch-connector'
+
+const { GATEWAY: node, INDEX: index } = process.env
+const allIds = JSON.parse(process.env.IDS)
+const query = { match: { title: 'cat' } }
+const ids = (hits) => hits.map((hit) => hit._id)
+const say = (client, level, seen) => console.log(JSON.stringify({ client, level, ...seen }))
+
+async function status (call) {
+  try {
+    await call()
+  } catch (error) {
+    return error.statusCode
+  }
+  return 200
+}
+
+async function elasticsearch (level, apiKey) {
+  const client = new Client({ node, auth: { apiKey } })
+  const found = await client.search({ index, query, size: 20 })
+  const pages = []
+  for (const from of [0, 2, 4]) {
+    pages.push(...ids((await client.search({ index, query, from, size: 2 })).hits.hits))
+  }
+  const scrolled = []
+  for await (const page of client.helpers.scrollSearch({ index, query, size: 2 })) {
+    scrolled.push(...ids(page.body.hits.hits))
+  }
+  const got = []
+  for (const id of allIds) {
+    if (await status(() => client.get({ index, id })) === 200) got.push(id)
+  }
+  say('@elastic/elasticsearch', level, {
+    search: ids(found.hits.hits).sort(),
+    pages: pages.sort(),
+    count: (await client.count({ index, query })).count,
+    got: got.sort(),
+    refused: await status(() => client.esql.query({ query: `FROM ${index}` })),
+    text: JSON.stringify(found)
+  })
+  say('@elastic/elasticsearch, its scroll helper', level, { pages: scrolled.sort() })
+  await client.close()
+}
+
+async function opensearch (level, apiKey) {
+  const client = new OpenSearch({ node, headers: { Authorization: `ApiKey ${apiKey}` } })
+  const found = (await client.search({ index, body: { query, size: 20 } })).body
+  const pages = []
+  for (const from of [0, 2, 4]) {
+    pages.push(...ids((await client.search({ index, body: { query, from, size: 2 } })).body.hits.hits))
+  }
+  const got = []
+  for (const id of allIds) {
+    if (await status(() => client.get({ index, id })) === 200) got.push(id)
+  }
+  say('opensearch-js', level, {
+    search: ids(found.hits.hits).sort(),
+    pages: pages.sort(),
+    count: (await client.count({ index, body: { query } })).body.count,
+    got: got.sort(),
+    refused: await status(() => client.cat.indices()),
+    text: JSON.stringify(found)
+  })
+  await client.close()
+}
+
+async function searchUi (level, apiKey) {
+  const Connector = connector.default ?? connector
+  const one = new Connector({ host: node, index, apiKey })
+  const asked = {
+    search_fields: { title: {} },
+    result_fields: { word: { raw: {} }, title: { snippet: {} } },
+    facets: { word: { type: 'value', size: 50 } },
+    disjunctiveFacets: []
+  }
+  const state = { searchTerm: 'cat', filters: [], sortList: [], resultsPerPage: 20, current: 1 }
+  const found = await one.onSearch(state, asked)
+  const pages = []
+  for (const current of [1, 2, 3]) {
+    const page = await one.onSearch({ ...state, resultsPerPage: 2, current }, asked)
+    pages.push(...page.results.map((result) => result.id.raw))
+  }
+  say('Search UI', level, {
+    search: found.results.map((result) => result.id.raw).sort(),
+    pages: pages.sort(),
+    count: found.totalResults,
+    text: JSON.stringify(found)
+  })
+}
+
+for (const [level, key] of Object.entries(JSON.parse(process.env.KEYS))) {
+  await elasticsearch(level, key)
+  await opensearch(level, key)
+  await searchUi(level, key)
+}

@@ -1,0 +1,154 @@
+"""Clients that other people wrote, through the gateway: what they see at three levels.
+
+    python tests/clients/run.py [python javascript java go curl]
+
+Needs npm, Go and Maven with Java 17 or newer, each for the clients of its language; their packages
+come from the registries, into build/clients. At each level every program searches, pages, counts,
+reads each document by its id, and makes a call that the gateway does not take. It prints a line of
+JSON with what it saw. Here that is compared with what the level shows, and no word of a hidden
+document may stand anywhere in what a client got.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elasticsearch import Elasticsearch
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from gateways import SAFETY, SHOWN, Served, fill, marker, served  # noqa: E402
+
+from saferank.local.elasticsearch import start_node  # noqa: E402
+from saferank.local.folders import temporary_folder  # noqa: E402
+
+BUILD = ROOT / "build" / "clients"
+INDEX = "test-gateway-clients"
+
+
+def python() -> list[str]:
+    """The program of the Python clients."""
+    return [sys.executable, "-W", "ignore", str(HERE / "python_clients.py")]
+
+
+def javascript() -> list[str]:
+    """The same in JavaScript, with its packages installed."""
+    return ["node", str(_copied("javascript", "npm", "install", "--silent") / "clients.mjs")]
+
+
+def go() -> list[str]:
+    """The same in Go, built."""
+    folder = _copied("go", "go", "build", "-o", "clients", ".")
+    return [str(folder / "clients")]
+
+
+def java() -> list[str]:
+    """The same in Java, with its packages at hand."""
+    copy = ("dependency:copy-dependencies", "-DoutputDirectory=lib")
+    folder = _copied("java", "mvn", "-q", "-B", *copy)
+    return ["java", "-cp", str(folder / "lib" / "*"), str(folder / "Clients.java")]
+
+
+def curl() -> list[str]:
+    """The same with curl."""
+    return ["bash", str(HERE / "curl.sh")]
+
+
+PROGRAMS: dict[str, Callable[[], list[str]]] = {
+    each.__name__: each for each in (python, javascript, java, go, curl)
+}
+
+
+def _copied(language: str, *prepare: str) -> Path:
+    """A copy of the sources, in which packages may be installed."""
+    folder = BUILD / language
+    shutil.copytree(HERE / language, folder, dirs_exist_ok=True)
+    subprocess.run(prepare, cwd=folder, check=True)
+    return folder
+
+
+@contextmanager
+def gateway() -> Iterator[Served]:
+    """A gateway before a filled index."""
+    with temporary_folder() as folder:
+        url = os.environ.get("SAFERANK_TEST_ELASTICSEARCH_URL")
+        node = None if url else start_node(folder / "elasticsearch")
+        try:
+            url = url or (node.url if node else "")
+            with Elasticsearch(url, request_timeout=60) as client:
+                client.indices.delete(index=INDEX, ignore_unavailable=True)
+                fill(client, INDEX)
+                with served(url, folder, INDEX) as made:
+                    yield made
+                client.indices.delete(index=INDEX)
+        finally:
+            if node is not None:
+                node.stop()
+
+
+def faults(seen: dict[str, Any], text: str) -> list[str]:
+    """What is wrong with what a client saw at a level."""
+    level = seen["level"]
+    shown = SHOWN[level]
+    wanted = {
+        "search": sorted(shown),
+        "pages": sorted(shown),
+        "count": len(shown),
+        "got": sorted(shown),
+        "refused": 403,
+    }
+    wrong = [
+        f"{key}: {seen[key]}, not {value}"
+        for key, value in wanted.items()
+        if key in seen and seen[key] != value
+    ]
+    wrong += [f"has the word of {name}" for name in SAFETY.keys() - shown if marker(name) in text]
+    return wrong
+
+
+def main(names: list[str]) -> int:
+    """Run the programs and print a table; gives the exit code."""
+    commands = {name: PROGRAMS[name]() for name in names or PROGRAMS}
+    table = Table("client", "level", "seen", "faults")
+    lines = failed = 0
+    with gateway() as made:
+        environment = {
+            **os.environ,
+            "GATEWAY": made.url,
+            "INDEX": made.index,
+            "IDS": json.dumps(list(SAFETY)),
+            "KEYS": json.dumps({level: made.keys[level] for level in SHOWN}),
+        }
+        for name, command in commands.items():
+            ran = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=120
+            )
+            if ran.returncode:
+                failed += 1
+                table.add_row(name, "", "", f"ended with {ran.returncode}: {ran.stderr[-1500:]}")
+            for line in ran.stdout.splitlines():
+                seen = json.loads(line)
+                wrong = faults(seen, line + ran.stderr)
+                lines, failed = lines + 1, failed + bool(wrong)
+                checked = [key for key in seen if key not in ("client", "level", "text")]
+                told = "; ".join(wrong) or "none"
+                table.add_row(seen["client"], seen["level"], ", ".join(checked), told)
+    Console(width=120).print(table)
+    print(f"{lines - failed} passed, {failed} failed")
+    return 1 if failed or not lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

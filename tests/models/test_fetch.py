@@ -14,6 +14,7 @@ from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
 from saferank.models import load_model
 from saferank.models.description import load_description, locate
 from saferank.models.fetch import fetch
+from saferank.settings import get_settings
 
 DESCRIPTION = """
 name = "carried"
@@ -130,6 +131,8 @@ def test_commands_that_need_the_files_say_how_to_bring_them(
     described: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setenv("SAFERANK_MODEL", str(described))
+    get_settings.cache_clear()  # read by a test before this one
     run = CliRunner().invoke(app, command)
+    get_settings.cache_clear()
     assert isinstance(run.exception, ModelNotFound)
     assert "run: saferank model fetch" in str(run.exception)

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-robustness test-browser test-review test-compat test-clients test-engines fuzz bench bench-ranker bench-score clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ caffe: $(READY)  ## Build real Caffe in the cache folder (once) and name its fol
 test-caffe: weights  ## Compare the converted nets with real Caffe, side by side.
 	@caffe=$$(deploy/build_caffe.sh $(BIN)/python) && \
 	PYTHONPATH=tests/support:$$caffe $(BIN)/python tests/models/compare_caffe.py $(COMPARE)
+
+test-models: weights  ## Compare scores with those of the packages that carry the models.
+	$(BIN)/python tests/models/compare_packages.py
 
 test-robustness: weights  ## Decode all of Pillow's test images, and damaged files for a quarter of an hour.
 	$(BIN)/pytest -s tests/robustness/check_pillow_images.py

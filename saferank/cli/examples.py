@@ -18,6 +18,7 @@ EXAMPLES: dict[str, str] = {
     "score": "saferank score holiday.jpg https://example.com/a.png",
     "demo": "saferank demo",
     "model fetch": "saferank model fetch open_nsfw",
+    "model check": "saferank model check nudenet picture.jpg",
     "model show": "saferank model show open_nsfw",
     "model run": "saferank model run deploy.prototxt weights.caffemodel data=blob.npy",
     "model features": "saferank model features --blob pool --output features.parquet a.jpg b.jpg",

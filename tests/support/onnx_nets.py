@@ -21,6 +21,7 @@ def write_classifier(
     shape: Sequence[int | str] = ("N", 3, 8, 8),
     element: int = TensorProto.FLOAT,
     mixes: bool = False,
+    dead: bool = False,
 ) -> Path:
     """Means of the channels, times ``WEIGHTS``, through a last layer; input "image", output "out".
 
@@ -30,6 +31,7 @@ def write_classifier(
         shape: of the input; channels last when the last axis is 3.
         element: type of the input's values.
         mixes: whether images of one batch see each other.
+        dead: whether it gives the same for every image.
     """
     channels_last = shape[-1] == 3
     names = ["image"]
@@ -52,6 +54,8 @@ def write_classifier(
         nodes.append(node(last))
     nodes[-1].output[0] = "out"
     weights = WEIGHTS if shape[1 if not channels_last else -1] == 3 else WEIGHTS[:1]
+    if dead:
+        weights = np.zeros_like(weights)
     graph = helper.make_graph(
         nodes,
         "small",

@@ -75,8 +75,8 @@ test-review: weights  ## Review documents in Chromium (Debian: chromium; npm), s
 test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
 	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)
 
-test-engines: $(READY)  ## Run the tests of safe clients on OpenSearch's own client, on a real node.
-	SAFERANK_ENGINE=opensearch $(BIN)/pytest tests/engines/opensearch_client.py
+test-engines: $(READY)  ## Run the same tests on Elasticsearch 9, 8 and OpenSearch (ENGINES="opensearch").
+	$(BIN)/python tests/engines/run.py $(ENGINES)
 
 test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
 	$(BIN)/python tests/clients/run.py $(CLIENTS)

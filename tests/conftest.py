@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
-from engines import ENGINE, use_engine
+from engines import ENGINE, left_out, use_engine
 from hypothesis import settings
 
 from saferank.local import elasticsearch as local_elasticsearch
@@ -36,10 +36,13 @@ use_engine()
 _INTEGRATION_TESTS = Path(__file__).parent / "integration"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_INTEGRATION_TESTS):
             item.add_marker(pytest.mark.integration)
+    if apart := [item for item in items if left_out(item.nodeid)]:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
 
 
 @pytest.fixture(scope="session")

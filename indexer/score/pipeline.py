@@ -205,6 +205,7 @@ class Pipeline:
         digests: what is known of images by their bytes; None to keep nothing.
         others: how the same images are looked at for further categories, by their object field. An
             image is fetched once and decoded once for all of them.
+        pdq_of: upright picture → PDQ hash, empty for one with too little in it; None to make none.
     """
 
     def __init__(
@@ -224,6 +225,7 @@ class Pipeline:
         frames: str = HIGHEST,
         digests: KnownImages | None = None,
         others: Mapping[str, Look] | None = None,
+        pdq_of: Callable[[Image.Image], str] | None = None,
     ) -> None:
         self.model = model
         self._looks = (Look(model, first, frames), *(others or {}).values())
@@ -238,6 +240,7 @@ class Pipeline:
         self._max_images = max_images
         self._time_of_image = time_of_image
         self._digests = digests
+        self._pdq_of = pdq_of
 
     @property
     def identity(self) -> str:
@@ -431,6 +434,10 @@ class Pipeline:
             kept_by = self._digests if ask else None
             if new := [each for each in passes if not each.knows(sha256, kept_by)]:
                 self._look(sha256, fetched.data, new, guard)
+            lacking = [each for each in passes if self._lacks_pdq(each.known.get(sha256))]
+            if lacking and (pdq := self._hash_again(fetched.data, guard, sha256)) is not None:
+                for each in lacking:
+                    each.known[sha256] = replace(each.known[sha256], pdq=pdq)
             return _Image(name, sha256, fetched.etag, fetched.last_modified)
         except ServiceUnavailable:
             raise  # the guard cannot take notes
@@ -448,13 +455,38 @@ class Pipeline:
                 with metrics.stage("decode"):
                     smaller = first.decode(data)
             decoded = self._decoded(data) if smaller is None else smaller
-            looked = _Looked.of(decoded)
+            looked = _Looked.of(decoded, self._pdq(decoded))
             pictures = list(zip(decoded.places, decoded.pictures, strict=True))
             for each in passes:
                 each.look(digest, pictures, looked, None if smaller is None else data)
             if guard is not None:
                 for each in passes:
                     each.flush()
+
+    def _pdq(self, decoded: DecodedImage) -> str | None:
+        """The hash of the first frame that has one; empty if none has, None if none is wanted."""
+        if self._pdq_of is None:
+            return None
+        with metrics.stage("hash"):
+            return next(filter(None, map(self._pdq_of, decoded.frames)), "")
+
+    def _lacks_pdq(self, image: ImageRecord | None) -> bool:
+        """Whether an image went through the model before hashes were wanted."""
+        return (
+            self._pdq_of is not None
+            and image is not None
+            and image.pdq is None
+            and image.error is None
+        )
+
+    def _hash_again(self, data: bytes, guard: Guard | None, digest: str) -> str | None:
+        """The hash of an image that need not go through a model again; None if it has none."""
+        try:
+            with nullcontext() if guard is None else guard(digest):
+                return self._pdq(self._decoded(data))
+        except ImageError as error:  # its probability holds all the same
+            log.warning("image %s has no PDQ hash: %s", digest, error)
+            return None
 
     def _decoded(self, data: bytes) -> DecodedImage:
         with metrics.stage("decode"):
@@ -551,15 +583,17 @@ class _Looked:
     width: int
     height: int
     partial: bool
+    pdq: str | None
 
     @classmethod
-    def of(cls, decoded: DecodedImage) -> _Looked:
+    def of(cls, decoded: DecodedImage, pdq: str | None) -> _Looked:
         return cls(
             len(decoded.frames),
             decoded.frame_count,
             decoded.width,
             decoded.height,
             decoded.partial,
+            pdq,
         )
 
 

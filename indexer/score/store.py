@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.indices import Indices
+from saferank.indexer.score.matches import Matches
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
@@ -38,6 +39,7 @@ from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import NO_FIELDS
 from saferank.mappings.paths import list_on_the_way, nested, put_at, value_at, values_at
+from saferank.mappings.record import ImageRecord, Match, copies_fields
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class DocumentStore:
         overrides: those kept outside of the documents, whose copies are brought back; None when
             documents alone have them.
         others: names of the fields of further categories.
+        matches: what known pictures say of images; None when decisions do not reach copies.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class DocumentStore:
         patience: float = 60.0,
         overrides: KeptOverrides | None = None,
         others: Sequence[SafetyFields] = (),
+        matches: Matches | None = None,
     ) -> None:
         self._client = client
         self._fields = fields
@@ -133,6 +137,7 @@ class DocumentStore:
         self._patience = patience
         self._blocked: set[str] = set()
         self._overrides = overrides
+        self._matches = matches
         self._indices = Indices(client, (fields, *others), image_field)
 
     def read(
@@ -198,14 +203,102 @@ class DocumentStore:
         """
         results: list[WriteResult | None] = [None] * len(records)
         copies = self._patiently(index, lambda: self._copies(records))
+        changes, records = self._patiently(index, lambda: self._matched(records))
         for place, scored in enumerate(records):
             if not restamp and not copies[place] and _says(scored):
                 results[place] = WriteResult(Written.UNCHANGED)
+        documents = [scored.document for scored in records]
+        contents = [
+            self._content(scored, copy) for scored, copy in zip(records, copies, strict=True)
+        ]
+        written = self._store(index, documents, contents, results)
+        if self._matches is not None and self._patiently(index, self._matches.changes) != changes:
+            # Something was decided in between, maybe after its copies were looked for.
+            self.match_again(index, [document.key for document in documents])
+        return written
+
+    def match_again(self, index: str, keys: Sequence[DocumentKey]) -> int:
+        """Write anew what known pictures say of documents that were scored; nothing else changes.
+
+        Args:
+            index: index, alias or data stream.
+            keys: the documents.
+
+        Returns:
+            How many had something else before.
+
+        Raises:
+            MappingError: there is no such index.
+            IndexBlocked, ServiceUnavailable: as ``write``.
+        """
+        changed, pending = 0, list(keys)
+        while self._matches is not None and pending:
+            found, _ = self.read(index, pending)
+            documents = [one for one in found if one.list_at is None and self._images_of(one)]
+            said = self._patiently(index, partial(self._said_of, documents))
+            contents = list(map(self._copies_content, documents, said))
+            results = [None if content else WriteResult(Written.UNCHANGED) for content in contents]
+            written = self._store(index, documents, contents, results)
+            changed += sum(one.written is Written.STORED for one in written)
+            pending = []
+            for document, one in zip(documents, written, strict=True):
+                if one.written is Written.CHANGED:
+                    pending.append(document.key)
+                elif one.written is Written.REJECTED:
+                    log.error("document %s is not matched: %s", document.key.id, one.reason)
+        return changed
+
+    def _images_of(self, document: Document) -> tuple[ImageRecord, ...]:
+        """What is stored of a document's images for any category that has looked at them."""
+        records = [document.record, *document.other_records.values()]
+        return next((one.images for one in records if one.images), ())
+
+    def _copies_content(self, document: Document, match: Match | None) -> Json:
+        """What a document has to say otherwise of copies, in each category; mostly nothing."""
+        content: dict[str, Any] = {}
+        records = {self._fields.root: document.record, **document.other_records}
+        for root, record in records.items():
+            wanted = copies_fields(record.images, match)
+            if record.images and any(record.values.get(key) != wanted[key] for key in wanted):
+                put_at(content, root, wanted)
+        return content
+
+    def _said_of(self, documents: Sequence[Document]) -> list[Match | None]:
+        if self._matches is None:
+            return [None] * len(documents)
+        images = [self._images_of(document) for document in documents]
+        return self._matches.of(images, self._matches.changes())
+
+    def _matched(self, records: Sequence[Scored]) -> tuple[int, Sequence[Scored]]:
+        """The records with what known pictures say of them, and the changes of these so far."""
+        if self._matches is None:
+            return 0, records
+        changes = self._matches.changes()
+        said = self._matches.of([scored.record.images for scored in records], changes)
+        return changes, [
+            replace(
+                scored,
+                record=replace(scored.record, match=match),
+                others={
+                    root: replace(record, match=match) for root, record in scored.others.items()
+                },
+            )
+            for scored, match in zip(records, said, strict=True)
+        ]
+
+    def _store(
+        self,
+        index: str,
+        documents: Sequence[Document],
+        contents: Sequence[Json],
+        results: list[WriteResult | None],
+    ) -> list[WriteResult]:
+        """Write to the documents that have no result yet; the results of all, in order."""
 
         def write_rest() -> None:
-            self._pass_over_replaced(records, results)
+            self._pass_over_replaced(documents, results)
             lines = {
-                place: self._lines(records[place], copies[place])
+                place: _lines(documents[place], contents[place])
                 for place, result in enumerate(results)
                 if result is None
             }
@@ -220,26 +313,26 @@ class DocumentStore:
         with metrics.stage("write"):
             self._patiently(index, write_rest)
             if any(result and result.written is Written.DELETED for result in results):
-                self._patiently(index, lambda: self._look_for_replaced(records, results))
+                self._patiently(index, lambda: self._look_for_replaced(documents, results))
         return [result for result in results if result is not None]
 
     def _pass_over_replaced(
         self,
-        records: Sequence[Scored],
+        documents: Sequence[Document],
         results: list[WriteResult | None],
     ) -> None:
         """Have documents read again whose index was deleted, or made anew, since they were read."""
         open_places = [place for place, result in enumerate(results) if result is None]
-        names = {records[place].document.index for place in open_places}
+        names = {documents[place].index for place in open_places}
         now = self._uuids(names)
         for place in open_places:
-            document = records[place].document
+            document = documents[place]
             if now.get(document.index) != document.uuid:
                 results[place] = WriteResult(Written.CHANGED)
 
     def _look_for_replaced(
         self,
-        records: Sequence[Scored],
+        documents: Sequence[Document],
         results: list[WriteResult | None],
     ) -> None:
         """Tell documents that were deleted from those whose index was, in the very last moment.
@@ -247,9 +340,9 @@ class DocumentStore:
         A write that comes a moment late makes the index anew, empty; there is no way to ask
         Elasticsearch not to, but for a user without the privilege to make indices.
         """
-        now = self._uuids({one.document.index for one in records})
+        now = self._uuids({document.index for document in documents})
         replaced = set()
-        for place, document in enumerate(one.document for one in records):
+        for place, document in enumerate(documents):
             if now.get(document.index) != document.uuid:
                 results[place] = WriteResult(Written.CHANGED)
                 replaced.add(document.index)
@@ -268,20 +361,14 @@ class DocumentStore:
                 found |= self._indices.uuids([name])
         return found
 
-    def _lines(self, scored: Scored, copy: Json) -> tuple[bytes, bytes]:
-        """What a bulk says of one document: every category in the same partial update."""
-        document = scored.document
-        action = {
-            **_location(document.index, document.key),
-            "if_seq_no": document.seq_no,
-            "if_primary_term": document.primary_term,
-        }
-        stored = nested(self._fields.root, scored.record.to_document())
+    def _content(self, scored: Scored, copy: Json) -> Json:
+        """What to write of one document: every category in the same partial update."""
+        stored: dict[str, Any] = nested(self._fields.root, scored.record.to_document())
         for root, record in scored.others.items():
             put_at(stored, root, record.to_document())
         if copy:
             put_at(stored, self._fields.override_object, copy)
-        return to_json({"update": action}), to_json({"doc": stored})
+        return stored
 
     def _copies(self, records: Sequence[Scored]) -> list[Json]:
         """What has to change in each document's copy of a person's override; mostly nothing."""
@@ -492,6 +579,16 @@ def _says(scored: Scored) -> bool:
     return scored.document.record.says(scored.record) and all(
         name in there and there[name].says(record) for name, record in scored.others.items()
     )
+
+
+def _lines(document: Document, content: Json) -> tuple[bytes, bytes]:
+    """What a bulk says of one document."""
+    action = {
+        **_location(document.index, document.key),
+        "if_seq_no": document.seq_no,
+        "if_primary_term": document.primary_term,
+    }
+    return to_json({"update": action}), to_json({"doc": content})
 
 
 def _location(index: str, key: DocumentKey) -> dict[str, str]:

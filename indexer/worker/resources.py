@@ -18,13 +18,16 @@ from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.records import Job, Pace
+from saferank.indexer.pdq import pdq_of
 from saferank.indexer.score.digests import Digests
+from saferank.indexer.score.matches import Matches
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.pipeline import FirstPass, Look, Pipeline
 from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import ImageRecord
 from saferank.models import Model, load_model
 from saferank.models.description import identity, load_description, locate
@@ -182,6 +185,7 @@ class Scoring:
             frames=look.frames,
             digests=self._digests,
             others={name: self.looks[name] for name in names[1:]},
+            pdq_of=None if settings.known is None else pdq_of,
         )
 
 
@@ -222,7 +226,14 @@ def make_store(
         patience=settings.indexer.store_patience,
         overrides=kept,
         others=others,
+        matches=_matches(client, settings),
     )
+
+
+def _matches(client: Elasticsearch, settings: Settings) -> Matches | None:
+    if settings.known is None:
+        return None
+    return Matches(KnownIndex(client, settings.known, settings.known_distance))
 
 
 def make_resources(settings: Settings) -> Resources:

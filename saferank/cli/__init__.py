@@ -44,6 +44,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "policy",
     "alias",
     "override",
+    "known",
     "sample",
     "calibrate",
     "review",

@@ -18,6 +18,7 @@ from saferank.mappings.fields import SafetyFields
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from saferank.indexer.score.copies import Copies
     from saferank.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,6 +28,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def print_json(value: object) -> None:
     """Print for programs."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def copies_of(client: Elasticsearch, settings: Settings) -> Copies | None:
+    """What brings decisions to copies, where the settings want that.
+
+    Raises:
+        ConfigurationError: the extra for it is not installed.
+    """
+    if settings.known is None:
+        return None
+    with needs_extra("indexer"):
+        from saferank.indexer.score.copies import Copies
+
+        return Copies.of(client, settings)
 
 
 @contextmanager

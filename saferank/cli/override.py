@@ -9,12 +9,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from saferank.cli.extras import copies_of
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.override_index import install_overrides, override, read_overrides
-from saferank.mappings.overrides import HOLDS, OverrideRecord
+from saferank.mappings.override_index import install_overrides, read_overrides
+from saferank.mappings.overrides import HOLDS
 from saferank.mappings.record import Override
+from saferank.review.entries import Item
+from saferank.review.log import Log
+from saferank.review.operator import say
+from saferank.review.projection import Projection
+from saferank.review.work import Work
 from saferank.settings import Settings, get_settings
 
 _override = typer.Typer(help="People's decisions about documents.", no_args_is_help=True)
@@ -48,7 +54,7 @@ def block(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
     """Hide a document, whatever its probability and whoever writes it."""
-    _decide(index, id, OverrideRecord(Override.BLOCK, by, reason=reason), routing)
+    _decide(index, id, Override.BLOCK, by, reason, routing)
     _print(f"document {id!r} is blocked")
 
 
@@ -57,14 +63,20 @@ def allow(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
     """Show a document, whatever its probability, as long as it has the images that it has now."""
-    _decide(index, id, OverrideRecord(Override.ALLOW, by, reason=reason), routing)
+    _decide(index, id, Override.ALLOW, by, reason, routing)
     _print(f"document {id!r} is allowed with the images that it has now")
 
 
 @_override.command()
-def remove(index: _Index, id: _Id, routing: _Routing = None) -> None:
-    """Take a decision back."""
-    _decide(index, id, None, routing)
+def remove(
+    index: _Index,
+    id: _Id,
+    by: _By = "operator",
+    reason: _Reason = None,
+    routing: _Routing = None,
+) -> None:
+    """Take back all that was decided about a document."""
+    _decide(index, id, None, by, reason, routing)
     _print(f"document {id!r} has no override")
 
 
@@ -82,13 +94,29 @@ def list_all() -> None:
     Console().print(table, markup=False)
 
 
-def _decide(index: str, id: str, record: OverrideRecord | None, routing: str | None) -> None:
-    """Note a decision, and wait until every search obeys it."""
+def _decide(
+    index: str,
+    id: str,
+    decision: Override | None,
+    by: str,
+    reason: str | None,
+    routing: str | None,
+) -> None:
+    """Note a decision in the review log, and wait until every search obeys it."""
     settings = get_settings()
-    kept = _overrides_index(settings)
     fields = SafetyFields.of(settings)
+    review = settings.review
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        override(client, kept, fields, index, id, record, routing=routing)
+        projection = Projection(
+            client,
+            fields,
+            _overrides_index(settings),
+            Log(client, review.log_index),
+            Work(client, review.work_index, review.lease),
+            copies_of(client, settings),
+        )
+        item = Item(index, id, routing)
+        say(projection, item, decision, by, image_field=settings.image_field, reason=reason)
     time.sleep(HOLDS)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.cli.extras import warn
+from saferank.cli.extras import copies_of, warn
 from saferank.connection import clear_errors, connect
 from saferank.mappings.fields import SafetyFields
 from saferank.review.log import Log
@@ -42,7 +42,9 @@ def rebuild(
         work = Work(client, review.work_index, review.lease)
         log.install()
         work.install()
-        projection = Projection(client, SafetyFields.of(settings), settings.overrides, log, work)
+        fields = SafetyFields.of(settings)
+        copies = copies_of(client, settings)
+        projection = Projection(client, fields, settings.overrides, log, work, copies)
         for one in projection.rebuild(index):
             if one.problem is not None:
                 failed += 1

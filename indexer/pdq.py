@@ -1,0 +1,98 @@
+"""PDQ: a hash of 256 bits of what a picture looks like, by which altered copies are known.
+
+Two pictures are near copies when their hashes differ in few bits. Published by Meta with the values
+used here: a distance of at most 31 is a match, and pictures of a quality below 50 have too little
+in them to be told from others (Facebook, "The TMK+PDQF Video-Hashing Algorithm and the PDQ
+Image-Hashing Algorithm", 2019).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pdqhash
+from PIL import Image
+
+from saferank.mappings.known import LOWEST_QUALITY
+
+CROPS = (0.0, 0.015, 0.03, 0.05)
+"""Parts of width and height that are cut away in the hashes of a known picture."""
+
+_SIDE = 256  # pixels; PDQ averages over far larger parts, and its cost grows with the area
+
+
+def pdq_of(image: Image.Image) -> str:
+    """The hash of a picture, 64 hex digits; empty for one with too little in it.
+
+    Args:
+        image: upright, in any mode.
+    """
+    bits, quality = pdqhash.compute(_small(image))
+    return _hex(bits) if quality >= LOWEST_QUALITY else ""
+
+
+def pdqs_of_known(image: Image.Image) -> tuple[str, ...]:
+    """The hashes by which copies of a picture are found that are mirrored, turned or cropped.
+
+    Of the picture and of its crops, each as it is and mirrored; of the whole picture turned, too.
+    None for a picture with too little in it.
+
+    Args:
+        image: upright, in any mode.
+    """
+    small = image.convert("RGB")
+    small.thumbnail((2 * _SIDE, 2 * _SIDE), Image.Resampling.BOX)
+    found: list[str] = [
+        pdq_of(turned)
+        for cut in CROPS
+        for window in windows(small.size, cut)
+        for turned in _mirrored(small.crop(window))
+    ]
+    found += [pdq_of(small.transpose(turn)) for turn in _TURNS]
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def windows(size: tuple[int, int], cut: float) -> list[tuple[int, int, int, int]]:
+    """What is left of a picture when a part of its width and height is cut away.
+
+    Args:
+        size: of the picture, in pixels.
+        cut: the part, 0..1.
+
+    Returns:
+        Boxes as Pillow takes them, in three columns and three rows.
+    """
+    width, height = size
+    across, down = round(width * cut), round(height * cut)
+    if not (across or down):
+        return [(0, 0, width, height)]
+    places = [(x, y) for x in (0, across // 2, across) for y in (0, down // 2, down)]
+    return [(x, y, x + width - across, y + height - down) for x, y in dict.fromkeys(places)]
+
+
+_TURNS = (
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+
+
+def _mirrored(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    return image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+def _small(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if max(image.size) > _SIDE:
+        factor = max(image.size) // _SIDE
+        image = image.reduce(factor) if factor > 1 else image
+        size = (max(1, min(image.width, _SIDE)), max(1, min(image.height, _SIDE)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _hex(bits: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
+    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex()

@@ -1,0 +1,136 @@
+"""Bringing decisions to copies: what was decided about a document, or is in a list of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from elasticsearch import Elasticsearch
+
+from saferank.indexer.documents import Json
+from saferank.indexer.score.matches import Matches
+from saferank.indexer.score.select import pages
+from saferank.indexer.score.store import DocumentStore
+from saferank.mappings.fields import SafetyFields
+from saferank.mappings.known import DECISIONS, KnownPicture, turned
+from saferank.mappings.known_index import KnownIndex
+from saferank.mappings.overrides import OverrideRecord
+from saferank.mappings.record import Override
+from saferank.settings import Settings
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Keeps documents at what known pictures say of them.
+
+    Attributes:
+        client: connected.
+        known: the known pictures.
+        store: reads and writes documents.
+        fields: names of the safety fields.
+    """
+
+    client: Elasticsearch
+    known: KnownIndex
+    store: DocumentStore
+    fields: SafetyFields
+
+    @classmethod
+    def of(cls, client: Elasticsearch, settings: Settings) -> Copies | None:
+        """As the settings say; None where decisions are not to reach copies."""
+        if settings.known is None:
+            return None
+        known = KnownIndex(client, settings.known, settings.known_distance)
+        fields, *others = (
+            SafetyFields(name, settings.override_field) for name in settings.model_by_field
+        )
+        store = DocumentStore(
+            client,
+            fields,
+            settings.image_field,
+            patience=settings.indexer.store_patience,
+            others=others,
+            matches=Matches(known),
+        )
+        return cls(client, known, store, fields)
+
+    def decide(
+        self,
+        index: str,
+        name: str,
+        record: OverrideRecord | None,
+        hashes: Sequence[str] = (),
+    ) -> int:
+        """Have copies obey a decision about a document, now and when they come later.
+
+        May be done again at any time: what is as it must be is left alone.
+
+        Args:
+            index: index or alias whose documents follow at once; those of others when they are
+                scored the next time, or by ``match_all``.
+            name: of the document, the same whenever something is decided about it.
+            record: what holds for it, with the digests of its images; None for nothing.
+            hashes: PDQ hashes of the image, if the document has one alone.
+
+        Returns:
+            How many documents were changed.
+        """
+        digests = self.remember(name, record, hashes)
+        return self.match(index, self.sharing(digests)) if digests else 0
+
+    def remember(
+        self, name: str, record: OverrideRecord | None, hashes: Sequence[str] = ()
+    ) -> set[str]:
+        """Note a decision for copies that come later; the arguments are those of ``decide``.
+
+        Returns:
+            The digests about which something was, or is, decided.
+        """
+        self.known.install()
+        id = f"{DECISIONS}:{name}"
+        before = self.known.get([id])
+        digests = {digest for one in before for digest in one.digests}
+        if record is None or not record.digests:
+            self.known.remove([id] if before else [])
+            return digests
+        blocks = record.override is Override.BLOCK
+        looks = tuple(dict.fromkeys(each for one in hashes for each in turned(one)))
+        kept = before[0].hashes if before and before[0].digests == record.digests else ()
+        picture = KnownPicture(
+            id,
+            record.override,
+            record.digests,
+            (looks or kept) if blocks else (),
+            by=record.by,
+            at=record.at,
+            reason=record.reason,
+        )
+        if [one.to_document() for one in before] != [picture.to_document()]:
+            self.known.put([picture])
+        return digests.union(record.digests)
+
+    def sharing(self, digests: Iterable[str]) -> Json:
+        """A query for the documents that have an image with one of these digests."""
+        return {"terms": {self.fields.digests: sorted(digests)}}
+
+    def match(self, index: str, query: Json) -> int:
+        """Write anew what known pictures say of documents that were scored, without a model.
+
+        Args:
+            index: index or alias.
+            query: for the documents.
+
+        Returns:
+            How many documents were changed.
+        """
+        self.client.indices.refresh(index=index)
+        return sum(
+            self.store.match_again(index, [found.key for found in page])
+            for page in pages(self.client, index, query, size=_PAGE)
+        )
+
+    def match_all(self, index: str) -> int:
+        """The same for all documents that were scored, also by versions that kept no digests."""
+        return self.match(index, {"exists": {"field": self.fields.status}})

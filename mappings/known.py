@@ -1,0 +1,204 @@
+"""Known pictures: what was decided about bytes or looks, for all documents with copies of them.
+
+A known picture has digests, which copies with the same bytes share, and PDQ hashes, to which those
+of altered copies are near. Its decision reaches a document as the document's match:
+
+- ``block`` by digests reaches a document that has all of them, so that an image which many
+  documents share is not blocked with one of them;
+- ``allow`` by digests reaches a document all of whose images are allowed so;
+- ``block`` by a hash reaches a document with an image whose hash is near. An ``allow`` does not:
+  what differs from an allowed picture may be what matters.
+
+``block`` comes first. Hashes within ``FARTHEST`` are found exactly, by whole words: of the 16 parts
+of 16 bits of two such hashes, one part at least differs by one bit or none, or the hashes would
+differ in 32 bits. So a hash is kept as its 16 parts, and looked for by the 17 words near each of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saferank.mappings.record import Match, Override
+
+BITS = 256
+"""Of a PDQ hash."""
+PARTS = 16
+"""In which a hash is kept, 16 bits each."""
+FARTHEST = 31
+"""The greatest distance, in bits, at which a hash is found."""
+LOWEST_QUALITY = 50
+"""Of 0..100, the quality that PDQ gives; below it, a picture is never compared."""
+DECISIONS = "decisions"
+"""The origin of what was decided about documents; others are the names of lists."""
+
+
+@dataclass(frozen=True)
+class KnownPicture:
+    """A picture, or several of one document, about which something was decided.
+
+    Attributes:
+        id: what names it, such as ``list:NAME:DIGEST``.
+        decision: for copies.
+        digests: SHA-256 of the bytes, hex.
+        hashes: PDQ hashes by which altered copies are found, of 64 hex digits; none for an allow.
+        origin: name of the list that it is of; ``DECISIONS`` for what was decided about documents.
+        by: who said so.
+        at: when, with a time zone.
+        reason: why, if it was said.
+    """
+
+    id: str
+    decision: Override
+    digests: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    origin: str = DECISIONS
+    by: str = "unknown"
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    reason: str | None = None
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """The hashes, shape (N, 32), eight bits in each value."""
+        return as_bits(self.hashes)
+
+    def to_document(self) -> dict[str, Any]:
+        """The document to store."""
+        return {
+            "key": self.id,
+            "decision": self.decision.value,
+            "digests": list(self.digests),
+            "hashes": "".join(self.hashes),
+            "words": sorted({word for one in self.hashes for word in words_of(one)}),
+            "origin": self.origin,
+            "by": self.by,
+            "at": self.at.isoformat(timespec="milliseconds"),
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_document(cls, values: dict[str, Any]) -> KnownPicture:
+        """Read a stored document back."""
+        return cls(
+            id=values["key"],
+            decision=Override(values["decision"]),
+            digests=tuple(values["digests"]),
+            hashes=split(values["hashes"]),
+            origin=values["origin"],
+            by=values["by"],
+            at=datetime.fromisoformat(values["at"]),
+            reason=values["reason"],
+        )
+
+
+def split(hashes: str) -> tuple[str, ...]:
+    """Hashes out of the text in which they stand one after the other."""
+    digits = BITS // 4
+    return tuple(hashes[start : start + digits] for start in range(0, len(hashes), digits))
+
+
+def as_bits(hashes: Sequence[str]) -> NDArray[np.uint8]:
+    """N hashes of 64 hex digits → shape (N, 32), eight bits in each value."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, BITS // 8)
+
+
+def distances(hash: str, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """In how many bits, 0..256, a hash differs from each of N others.
+
+    Args:
+        hash: 64 hex digits.
+        bits: of the others, see ``as_bits``.
+    """
+    apart: NDArray[np.int64] = _ONES[bits ^ as_bits([hash])].sum(axis=1, dtype=np.int64)
+    return apart
+
+
+# How many bits of a byte are set; numpy counts them itself only from 2.0 on.
+_ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
+
+
+def words_of(hash: str) -> list[str]:
+    """The words under which a hash is kept: each of its parts, with the part's place."""
+    digits = BITS // 4 // PARTS
+    return [f"{n:x}{hash[n * digits : (n + 1) * digits]}" for n in range(PARTS)]
+
+
+def words_near(hash: str) -> list[str]:
+    """The words of which every hash within ``FARTHEST`` of this one has at least one."""
+    found = []
+    width = BITS // PARTS
+    for word in words_of(hash):
+        place, part = word[0], int(word[1:], 16)
+        near = [part, *(part ^ (1 << bit) for bit in range(width))]
+        found += [f"{place}{value:0{width // 4}x}" for value in near]
+    return found
+
+
+def mirrored_of(hash: str) -> str:
+    """The hash of a picture → about that of the same picture mirrored; see ``turned``."""
+    rows = np.unpackbits(as_bits([hash])[0]).reshape(PARTS, PARTS)
+    return np.packbits(rows ^ (np.arange(PARTS, dtype=np.uint8) % 2)).tobytes().hex()
+
+
+def turned(hash: str) -> tuple[str, ...]:
+    """The hash of a picture → about those of the same picture mirrored and turned, eight in all.
+
+    A picture that is mirrored has the same frequencies, of which every second one changes its sign;
+    one that is transposed has them in columns instead of rows. That holds but for what equals the
+    median, some ten bits of 256.
+    """
+    rows = np.unpackbits(as_bits([hash])[0]).reshape(16, 16)
+    odd = np.arange(16, dtype=np.uint8) % 2
+    plain = np.zeros_like(odd)
+    found = [
+        np.packbits(base ^ across ^ down[:, None]).tobytes().hex()
+        for base in (rows, rows.T)
+        for across in (plain, odd)
+        for down in (plain, odd)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A known picture that an image is nearly a copy of.
+
+    Attributes:
+        known: id of the known picture.
+        distance: bits in which their hashes differ.
+    """
+
+    known: str
+    distance: int
+
+
+def match_of(
+    digests: Sequence[str | None], known: Iterable[KnownPicture], near: Iterable[Near] = ()
+) -> Match | None:
+    """What known pictures say of a document.
+
+    Args:
+        digests: SHA-256 of the document's images; None for one that nobody has seen.
+        known: pictures that share at least one of the digests; others make no difference.
+        near: pictures to block that one of its images is near to.
+    """
+    own, allowed, allowing = set(digests), set[str | None](), ""
+    for picture in sorted(known, key=lambda one: one.id):
+        if picture.decision is Override.BLOCK:
+            if picture.digests and own.issuperset(picture.digests):
+                return Match(Override.BLOCK, picture.id)
+        elif not own.isdisjoint(picture.digests):
+            allowed.update(picture.digests)
+            allowing = allowing or picture.id
+    if nearest := min(near, key=lambda one: (one.distance, one.known), default=None):
+        return Match(Override.BLOCK, nearest.known, nearest.distance)
+    if own and own <= allowed:
+        return Match(Override.ALLOW, allowing)
+    return None

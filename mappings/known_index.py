@@ -1,0 +1,242 @@
+"""The index of known pictures: made, changed, and asked for those that images are copies of."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from elasticsearch import Elasticsearch, NotFoundError
+
+from saferank.connection import make_index, sources
+from saferank.errors import MappingError
+from saferank.mappings.known import FARTHEST, KnownPicture, Near, distances, words_near
+
+_KEYWORD = {"type": "keyword"}
+_MAPPING: dict[str, Any] = {
+    "dynamic": "strict",
+    "_meta": {"saferank": {"version": 1, "own": True}},
+    "properties": {
+        **dict.fromkeys(("key", "decision", "digests", "words", "origin", "by"), _KEYWORD),
+        "hashes": {"type": "binary", "doc_values": True},
+        "at": {"type": "date"},
+        "reason": {"type": "text"},
+    },
+}
+_CHANGES = "changes"
+"""Id of a document that is written anew after each change, so that its version counts them."""
+_PAGE = 1000
+_MOST = 10_000  # hits that the engine gives at once
+_BYTES = 32  # of a hash
+_NEEDED = [
+    "responses.status",  # of each, so that one without hits is an answer, too
+    "responses.error",
+    "responses.hits.hits._id",
+    "responses.hits.hits.fields",
+]
+
+
+class KnownIndex:
+    """Known pictures in Elasticsearch.
+
+    Args:
+        client: connected.
+        index: where they are kept.
+        farthest: bits of 256 in which the PDQ hash of a near copy may differ, 0..31.
+    """
+
+    def __init__(self, client: Elasticsearch, index: str, farthest: int = FARTHEST) -> None:
+        self._client = client
+        self.index = index
+        self._farthest = min(farthest, FARTHEST)
+
+    def install(self) -> None:
+        """Make the index unless it is there."""
+        make_index(self._client, self.index, _MAPPING)
+        self._client.options(ignore_status=409).create(
+            index=self.index, id=_CHANGES, document={}, refresh=True
+        )
+
+    def changes(self) -> int:
+        """A number that is another one after each change; what was read under the same one holds.
+
+        Raises:
+            MappingError: there is no such index.
+        """
+        try:
+            return int(self._client.get(index=self.index, id=_CHANGES, source=False)["_version"])
+        except NotFoundError as error:
+            raise MappingError(
+                f"there are no known pictures in index {self.index!r}, so which copies are blocked "
+                "is not known; make it with 'saferank known install', or restore it"
+            ) from error
+
+    def put(self, pictures: Iterable[KnownPicture]) -> int:
+        """Store pictures, in the place of those with the same ids; how many."""
+        return self._bulk(
+            line
+            for one in pictures
+            for line in ({"index": {"_id": one.id}}, _to_store(one.to_document()))
+        )
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Take pictures out; ids that are not there are passed over."""
+        return self._bulk({"delete": {"_id": id}} for id in ids)
+
+    def get(self, ids: Sequence[str]) -> list[KnownPicture]:
+        """Those of these pictures that are there, as they are at this moment."""
+        if not ids:
+            return []
+        found = self._client.mget(index=self.index, ids=list(ids))["docs"]
+        return [_read(one["_source"]) for one in found if one.get("found")]
+
+    def of_origin(self, origin: str | None = None) -> Iterator[KnownPicture]:
+        """All pictures of a list, or of all lists, in the order of their ids."""
+        query: dict[str, Any] = (
+            {"exists": {"field": "key"}} if origin is None else {"term": {"origin": origin}}
+        )
+        yield from map(_read, self._sources(query))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many pictures each origin has with each decision."""
+        origins = {
+            "terms": {"field": "origin", "size": _PAGE},
+            "aggs": {"decision": {"terms": {"field": "decision"}}},
+        }
+        found = self._client.search(index=self.index, size=0, aggs={"origin": origins})
+        return {
+            (origin["key"], decision["key"]): decision["doc_count"]
+            for origin in found["aggregations"]["origin"]["buckets"]
+            for decision in origin["decision"]["buckets"]
+        }
+
+    def with_digests(self, digests: Iterable[str]) -> list[KnownPicture]:
+        """All pictures that have one of these digests."""
+        wanted = list(dict.fromkeys(digests))
+        return [
+            _read(source)
+            for start in range(0, len(wanted), _MOST)
+            for source in self._sources({"terms": {"digests": wanted[start : start + _MOST]}})
+        ]
+
+    def near(self, hashes: Iterable[str]) -> dict[str, list[Near]]:
+        """The pictures to which hashes are near, each with its distance; all there are.
+
+        Args:
+            hashes: PDQ hashes of 64 hex digits each.
+
+        Returns:
+            By hash, for those that any picture is near to.
+        """
+        wanted = list(dict.fromkeys(hashes))
+        found: dict[str, list[Near]] = {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            searches: list[Mapping[str, Any]] = []
+            for one in some:
+                searches += [{"allow_partial_search_results": False}, _candidates(one)]
+            answers = self._client.msearch(
+                index=self.index, searches=searches, filter_path=_NEEDED
+            ).get("responses", [])
+            for one, answer in zip(some, answers, strict=True):
+                if "error" in answer:
+                    raise MappingError(
+                        f"index {self.index!r} of known pictures cannot be searched: "
+                        f"{answer['error'].get('reason')}"
+                    )
+                hits = answer.get("hits", {}).get("hits", [])
+                if near := self._verified(one, hits if len(hits) < _MOST else self._all(one)):
+                    found[one] = near
+        return found
+
+    def _all(self, hash: str) -> list[Any]:
+        """The candidates of a hash that has more of them than come at once."""
+        query = _candidates(hash)["query"]
+        return [
+            {"_id": source["key"], "fields": {"hashes": [source["hashes"]]}}
+            for source in self._sources(query)
+        ]
+
+    def _verified(self, hash: str, hits: Sequence[Any]) -> list[Near]:
+        """Those of the candidates that are near."""
+        if not hits:
+            return []
+        blobs = [base64.b64decode(hit["fields"]["hashes"][0]) for hit in hits]
+        bits = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, _BYTES)
+        owners = np.repeat(np.arange(len(hits)), [len(blob) // _BYTES for blob in blobs])
+        apart = distances(hash, bits)
+        nearest: dict[int, int] = {}
+        for place in np.flatnonzero(apart <= self._farthest):
+            owner = int(owners[place])
+            nearest[owner] = min(int(apart[place]), nearest.get(owner, _BYTES * 8))
+        return [Near(hits[owner]["_id"], distance) for owner, distance in nearest.items()]
+
+    def has(self) -> tuple[bool, bool]:
+        """Whether any picture has a digest, and whether any has a hash."""
+        answer = self._client.search(
+            index=self.index,
+            size=0,
+            track_total_hits=False,
+            aggs={
+                "digests": {"filter": {"exists": {"field": "digests"}}},
+                "hashes": {"filter": {"exists": {"field": "words"}}},
+            },
+        )["aggregations"]
+        return answer["digests"]["doc_count"] > 0, answer["hashes"]["doc_count"] > 0
+
+    def _sources(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from sources(self._client, self.index, query, [{"key": "asc"}], page=_PAGE)
+
+    def _bulk(self, lines: Iterable[Mapping[str, Any]]) -> int:
+        """Send lines of a bulk, some at a time; then let the change be seen, and count it."""
+        done, part = 0, list[Mapping[str, Any]]()
+        for line in lines:
+            part.append(line)
+            if len(part) >= 2 * _PAGE:
+                done += self._send(part)
+                part = []
+        done += self._send(part)
+        if done:
+            self._client.indices.refresh(index=self.index)
+            self._client.index(index=self.index, id=_CHANGES, document={})
+        return done
+
+    def _send(self, part: Sequence[Mapping[str, Any]]) -> int:
+        if not part:
+            return 0
+        items = self._client.bulk(index=self.index, operations=part)["items"]
+        answers = [answer for item in items for answer in item.values()]
+        for answer in answers:
+            if "error" in answer:
+                raise MappingError(
+                    f"index {self.index!r} does not take a known picture: "
+                    f"{answer['error'].get('reason')}"
+                )
+        return sum(answer["status"] < 300 for answer in answers)
+
+
+_AT_ONCE = 64  # look-ups in one request
+
+
+def _candidates(hash: str) -> dict[str, Any]:
+    """A search for all pictures that may be near to a hash."""
+    return {
+        "query": {"constant_score": {"filter": {"terms": {"words": words_near(hash)}}}},
+        "size": _MOST,
+        "_source": False,
+        "docvalue_fields": ["hashes"],
+        "sort": ["_doc"],
+        "track_total_hits": False,
+    }
+
+
+def _to_store(document: dict[str, Any]) -> dict[str, Any]:
+    """The same with its hashes as the engine keeps bytes."""
+    hashes = base64.b64encode(bytes.fromhex(document["hashes"])).decode()
+    return {**document, "hashes": hashes or None}
+
+
+def _read(source: dict[str, Any]) -> KnownPicture:
+    hashes = base64.b64decode(source["hashes"] or "").hex()
+    return KnownPicture.from_document({**source, "hashes": hashes})

@@ -1,0 +1,284 @@
+"""What was decided about a document, or is in a list, reaches the documents with copies."""
+
+from __future__ import annotations
+
+import base64
+import io
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from brightness import Brightness, brightness_pipeline, data_uri, png
+from elasticsearch import Elasticsearch, helpers
+from PIL import Image
+from reviewed import make_desk, policy_of, review_settings
+from typer.testing import CliRunner
+
+from saferank.cli import app
+from saferank.errors import ServiceUnavailable
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.pdq import pdq_of
+from saferank.indexer.score.copies import Copies
+from saferank.indexer.score.scoring import score_documents
+from saferank.mappings import add_to_index
+from saferank.mappings.known import KnownPicture
+from saferank.mappings.known_index import KnownIndex
+from saferank.mappings.record import Override
+from saferank.ranker import SafeSearch
+from saferank.review.desk import Desk, Form
+from saferank.review.entries import Act, Entry, Item
+from saferank.settings import Settings, get_settings
+
+
+@dataclass
+class Place:
+    """An index with a desk before it, whose decisions reach copies."""
+
+    client: Elasticsearch
+    settings: Settings
+    index: str
+    desk: Desk
+
+    @property
+    def copies(self) -> Copies:
+        found = Copies.of(self.client, self.settings)
+        assert found is not None
+        return found
+
+    def put(self, pictures: dict[str, str | list[str]]) -> None:
+        lines = (
+            {"_index": self.index, "_id": id, "image": image} for id, image in pictures.items()
+        )
+        helpers.bulk(self.client, lines, refresh=True)
+
+    def score(self, *ids: str, model: str = "brightness-1", **more: Any) -> int:
+        """Score documents; how many pictures the model looked at."""
+        classifier = Brightness(model)
+        pipeline = brightness_pipeline(classifier)
+        pipeline._pdq_of = pdq_of
+        for start in range(0, len(ids), 500):
+            keys = [DocumentKey(id) for id in ids[start : start + 500]]
+            score_documents(pipeline, self.copies.store, self.index, keys, **more)
+        self.client.indices.refresh(index=self.index)
+        return classifier.frames
+
+    def matched(self, decision: str = "block") -> set[str]:
+        self.client.indices.refresh(index=self.index)
+        query = {"term": {"safety.matched": decision}}
+        hits = self.client.search(index=self.index, query=query, size=5000)["hits"]["hits"]
+        return {hit["_id"] for hit in hits}
+
+    def shown(self) -> set[str]:
+        self.client.indices.refresh(index=self.index)
+        search = SafeSearch(self.client, policy_of(self.settings))
+        hits = search.search(index=self.index, query={"match_all": {}}, size=5000)["hits"]["hits"]
+        return {hit["_id"] for hit in hits}
+
+    def decide(self, id: str, act: Act) -> Entry:
+        item = Item(self.index, id)
+        seen = len(self.desk.log.chain(item))
+        form = Form(uuid.uuid4().hex, seen, self.desk.see(item).version)
+        return self.desk.decide(item, "ann", act, form)
+
+
+@pytest.fixture(params=[False, True], ids=["in-documents", "in-an-index"])
+def place(
+    request: pytest.FixtureRequest, elasticsearch_url: str, index_name: str
+) -> Iterator[Place]:
+    known = f"test-known-{uuid.uuid4().hex[:8]}"
+    with review_settings(elasticsearch_url, kept=request.param) as (made, client):
+        settings = made.model_copy(update={"known": known})
+        client.indices.create(index=index_name)
+        add_to_index(client, index_name)
+        KnownIndex(client, known).install()
+        yield Place(client, settings, index_name, make_desk(client, index_name, settings))
+        client.indices.delete(index=known, ignore_unavailable=True)
+        get_settings.cache_clear()
+
+
+SAME, OTHER = data_uri(png(20)), data_uri(png(30))
+
+
+def test_a_block_reaches_a_thousand_copies_and_is_taken_back(place: Place) -> None:
+    copies = {f"c{number}": SAME for number in range(1000)}
+    place.put({**copies, "first": SAME, "other": OTHER, "with": [SAME, OTHER]})
+    assert place.score(*copies, "first", "other", "with") > 0
+    assert place.matched() == set()
+    entry = place.decide("first", Act.BLOCK)
+    assert place.matched() == {*copies, "first", "with"}
+    assert place.shown() == {"other"}
+    source = place.client.get(index=place.index, id="c7")["_source"]["safety"]
+    assert "override" not in source
+    assert source["matched_by"] == {"known": f"decisions:{Item(place.index, 'first').key}"}
+    place.desk.undo(entry, "ann")
+    assert place.matched() == set()
+    assert len(place.shown()) == 1003
+
+
+def test_a_block_survives_what_comes_later(place: Place) -> None:
+    place.put({"1": SAME, "2": SAME, "3": OTHER})
+    place.score("1", "2", "3")
+    place.decide("1", Act.BLOCK)
+    assert place.matched() == {"1", "2"}
+    place.score("1", "2", "3", force=True)
+    assert place.matched() == {"1", "2"}
+    place.score("1", "2", "3", model="brightness-2")
+    assert place.matched() == {"1", "2"}
+    # The application writes a document whole, and brings another with the same picture.
+    place.put({"2": SAME, "4": SAME})
+    place.score("2", "4")
+    assert place.matched() == {"1", "2", "4"}
+    # The document that it was decided about goes, and all copies of the decision are lost.
+    place.client.delete(index=place.index, id="1", refresh=True)
+    place.client.indices.delete(index=place.settings.known)
+    with pytest.raises(ServiceUnavailable, match="known pictures"):
+        place.score("2", "3", "4", force=True)
+    rebuilt = list(place.desk.projection.rebuild(place.index))
+    assert [one.problem is not None for one in rebuilt] == [True]
+    place.score("2", "3", "4", force=True)
+    assert place.matched() == {"2", "4"}
+
+
+def test_a_persons_word_about_the_document_itself_wins(place: Place) -> None:
+    place.put({"1": SAME, "2": SAME, "3": SAME})
+    place.score("1", "2", "3")
+    place.decide("1", Act.BLOCK)
+    place.decide("2", Act.ALLOW)
+    assert place.matched() == {"1", "2", "3"}
+    assert place.shown() == {"2"}
+    place.score("1", "2", "3", force=True)
+    assert place.shown() == {"2"}
+
+
+def test_an_allow_reaches_what_has_no_other_picture(place: Place) -> None:
+    light = data_uri(png(250))
+    place.put({"1": light, "2": light, "3": [light, data_uri(png(240))]})
+    place.score("1", "2", "3")
+    assert place.shown() == set()
+    place.decide("1", Act.ALLOW)
+    assert place.matched("allow") == place.shown() == {"1", "2"}
+
+
+def test_documents_of_an_earlier_version_follow_without_a_model(place: Place) -> None:
+    place.put({"1": SAME, "2": OTHER})
+    place.score("1", "2")
+    for id in ("1", "2"):
+        source = place.client.get(index=place.index, id=id)["_source"]
+        for name in ("digests", "matched", "matched_by"):
+            del source["safety"][name]
+        place.client.index(index=place.index, id=id, document=source, refresh=True)
+    assert place.copies.match_all(place.index) == 2
+    place.decide("1", Act.BLOCK)
+    assert place.matched() == {"1"}
+    assert place.copies.match_all(place.index) == 0
+
+
+def test_a_decision_between_the_look_and_the_write_is_not_missed(place: Place) -> None:
+    place.put({"1": SAME})
+    copies, store = place.copies, place.copies.store
+    documents, _ = store.read(place.index, [DocumentKey("1")])
+    (scored,) = brightness_pipeline().score(documents)
+    digest = scored.record.images[0].sha256
+    assert digest is not None
+    matches = store._matches
+    assert matches is not None
+    look = matches.of
+
+    def decided_after(*arguments: Any) -> Any:
+        said = look(*arguments)
+        matches.of = look  # type: ignore[method-assign]
+        picture = KnownPicture("list:1", Override.BLOCK, (digest,))
+        copies.known.put([picture])
+        assert copies.match(place.index, copies.sharing([digest])) == 0
+        return said
+
+    matches.of = decided_after  # type: ignore[method-assign]
+    store.write(place.index, [scored])
+    assert place.matched() == {"1"}
+
+
+def landscape(seed: int = 0) -> Image.Image:
+    """Smooth noise of several sizes, as different from others as photographs are."""
+    random = np.random.default_rng(seed)
+    size, whole = 320, np.zeros((320, 320, 3))
+    for cells in (3, 5, 9, 17, 33):
+        layer = Image.fromarray(random.integers(0, 255, (cells, cells, 3), np.uint8), "RGB")
+        whole += np.asarray(layer.resize((size, size), Image.Resampling.BICUBIC), float) / cells
+    whole = (whole - whole.min()) / (whole.max() - whole.min())
+    return Image.fromarray((whole * 255).astype(np.uint8), "RGB")
+
+
+def jpeg(image: Image.Image, quality: int = 60) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_pictures_from_the_command_line(place: Place, tmp_path: Path) -> None:
+    picture = landscape()
+    picture.save(file := tmp_path / "known.png")
+    environment = {
+        "SAFERANK_ELASTICSEARCH_URL": place.settings.elasticsearch_url,
+        "SAFERANK_KNOWN": str(place.settings.known),
+    }
+
+    def run(*arguments: str) -> str:
+        get_settings.cache_clear()
+        result = CliRunner().invoke(app, ["known", *arguments], env=environment)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    half = picture.resize((160, 160))
+    flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    place.put({"before": jpeg(half), "other": jpeg(landscape(1)), "flat": SAME})
+    place.score("before", "other", "flat")
+    run("add", str(file), "--by", "ann", "--list", "mine")
+    place.put({"mirrored": jpeg(flipped), "cropped": jpeg(picture.crop((8, 8, 314, 314)))})
+    place.score("mirrored", "cropped", "other", "flat", force=True)
+    assert place.matched() == {"mirrored", "cropped"}
+    assert "1 documents" in run("apply", place.index)
+    assert place.matched() == {"mirrored", "cropped", "before"}
+    matched_by = place.client.get(index=place.index, id="before")["_source"]["safety"]["matched_by"]
+    assert 0 < matched_by["distance"] <= 31
+    assert "mine" in run("list")
+    run("remove", "--list", "mine")
+    run("apply", place.index)
+    assert place.matched() == set()
+    outside = tmp_path / "list.txt"
+    outside.write_text(f"hash,quality\n{pdq_of(picture)},100\n")
+    run("import", str(outside), "--list", "outside", "--by", "ann", "--mirrored")
+    run("apply", place.index)
+    assert {"before", "mirrored"} <= place.matched()
+
+
+def test_an_override_from_the_command_line_is_in_the_log(place: Place) -> None:
+    if place.settings.overrides is None:
+        return
+    review = place.settings.review
+    environment = {
+        "SAFERANK_ELASTICSEARCH_URL": place.settings.elasticsearch_url,
+        "SAFERANK_KNOWN": str(place.settings.known),
+        "SAFERANK_OVERRIDES": place.settings.overrides,
+        "SAFERANK_REVIEW__LOG_INDEX": review.log_index,
+        "SAFERANK_REVIEW__WORK_INDEX": review.work_index,
+    }
+
+    def run(*arguments: str) -> None:
+        get_settings.cache_clear()
+        result = CliRunner().invoke(app, ["override", *arguments], env=environment)
+        assert result.exit_code == 0, result.output
+
+    place.put({"1": SAME, "2": SAME})
+    place.score("1", "2")
+    run("block", place.index, "1", "--by", "ann", "--reason", "asked to")
+    (entry,) = place.desk.log.chain(Item(place.index, "1"))
+    assert (entry.act, entry.by, entry.reason) == (Act.BLOCK, "ann", "asked to")
+    assert place.matched() == {"1", "2"}
+    run("remove", place.index, "1", "--by", "ben")
+    assert [one.act for one in place.desk.log.chain(Item(place.index, "1"))][1:] == [Act.UNDO]
+    assert place.matched() == set()
+    assert place.shown() == {"1", "2"}

@@ -50,6 +50,7 @@ SAFETY_FIELDS = {
         "model": {"type": "keyword"},
         "status": {"type": "keyword"},
         "override": {"type": "keyword"},
+        "matched": {"type": "keyword"},
     }
 }
 MAPPINGS = {

@@ -8,7 +8,7 @@ or rename the fields that hits are judged by. A count cannot switch it off, so i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -81,31 +81,34 @@ def _as_it_is(answer: Any) -> Any:
 def _search(request: Request) -> tuple[Request, Restore]:
     parameters = {**request.parameters, **_NO_PIPELINE}
     _check_terminate_after(parameters.get("terminate_after"))
-    return request._replace(parameters=parameters, body=_searched(request.body)), _as_it_is
+    body, restore = _searched(request.body)
+    return request._replace(parameters=parameters, body=body), restore
 
 
 def _msearch(request: Request) -> tuple[Request, Restore]:
-    return request._replace(body=list(_searches(request.body))), _as_it_is
-
-
-def _searches(lines: list[Any]) -> Iterator[Any]:
     """Headers and bodies; the parameter that switches a pipeline off is a part of each body."""
-    for header, body in zip(lines[::2], lines[1::2], strict=True):
-        yield header
-        yield {**_searched(body), **_NO_PIPELINE}
+    searched = [_searched(body) for body in request.body[1::2]]
+    bodies = [{**body, **_NO_PIPELINE} for body, _ in searched]
+    lines = [line for pair in zip(request.body[::2], bodies, strict=True) for line in pair]
+
+    def restore(answer: Json) -> Json:
+        pairs = zip(answer["responses"], searched, strict=True)
+        return {**answer, "responses": [one(response) for response, (_, one) in pairs]}
+
+    return request._replace(body=lines), restore
 
 
-def _searched(body: Any) -> Any:
+def _searched(body: Any) -> tuple[Any, Restore]:
     """The body of a search that OpenSearch answers as Elasticsearch does."""
     if not isinstance(body, Mapping):
-        return body
+        return body, _as_it_is
     for key, reason in _UNKNOWN.items():
         if key in body:
             raise UnsafeRequest(key, reason)
     _check_terminate_after(body.get("terminate_after"))
     if "pit" in body and "sort" in body:
         return _in_total_order(body)
-    return body
+    return body, _as_it_is
 
 
 def _check_terminate_after(value: Any) -> None:
@@ -120,26 +123,41 @@ def _check_terminate_after(value: Any) -> None:
         )
 
 
-# Elasticsearch ends every sort in a point in time with the place of a document. OpenSearch does so
-# where it is asked, and counts anew in each index. With each key, one that comes after all.
-_PLACE = {"_shard_doc": 2**63 - 1, "_index": "\uffff"}
+_PLACE = "_shard_doc"
+_LAST = f"{2**63 - 1}:\uffff"
+"""A place behind those of all documents."""
 
 
-def _in_total_order(body: Mapping[str, Any]) -> Json:
-    """A sorted search in a point in time, in which no two documents have the same sort values."""
+def _in_total_order(body: Mapping[str, Any]) -> tuple[Json, Restore]:
+    """A sorted search in a point in time, in which no two documents have the same sort values.
+
+    Elasticsearch ends every such sort with the place of a document. OpenSearch does so where it is
+    asked, and counts places anew in each index: place and index are two keys there, and one value
+    of a hit here.
+    """
     given = body["sort"]
     keys = list(given) if isinstance(given, list) else [given]
-    added = [name for name in _PLACE if not any(_sorts_by(name, key) for key in keys)]
-    result = {**body, "sort": [*keys, *({name: "asc"} for name in added)]}
+    if not keys or not _is_place(keys[-1]):
+        keys.append({_PLACE: "asc"})
+    result = {**body, "sort": [*keys, {"_index": "asc"}]}
     after = body.get("search_after")
-    if isinstance(after, list) and len(after) == len(keys):
-        # As Elasticsearch does: behind all documents that have these values.
-        result["search_after"] = [*after, *(_PLACE[name] for name in added)]
-    return result
+    if isinstance(after, list):
+        # Without a place it means: behind all documents that have these values.
+        *values, place = after if len(after) == len(keys) else [*after, _LAST]
+        number, _, index = str(place).partition(":")
+        result["search_after"] = [*values, int(number) if number.isdecimal() else number, index]
+    return result, _with_places
 
 
-def _sorts_by(name: str, key: Any) -> bool:
-    return key == name or (isinstance(key, Mapping) and name in key)
+def _is_place(key: Any) -> bool:
+    return key == _PLACE or (isinstance(key, Mapping) and _PLACE in key)
+
+
+def _with_places(answer: Json) -> Json:
+    for hit in answer.get("hits", {}).get("hits", ()):
+        *values, number, index = hit["sort"]
+        hit["sort"] = [*values, f"{number}:{index}"]
+    return answer
 
 
 def _count(request: Request) -> tuple[Request, Restore]:

@@ -68,7 +68,6 @@ PLACE = [{"_shard_doc": "asc"}, {"_index": "asc"}]
         ({"price": "desc"}, [{"price": "desc"}, *PLACE]),
         (["price", "_shard_doc"], ["price", "_shard_doc", {"_index": "asc"}]),
         ([{"_shard_doc": "desc"}], [{"_shard_doc": "desc"}, {"_index": "asc"}]),
-        ([{"_index": "asc"}, "_shard_doc"], [{"_index": "asc"}, "_shard_doc"]),
     ],
 )
 def test_a_sort_in_a_point_in_time_is_total(sort: Any, expected: Any) -> None:
@@ -76,12 +75,29 @@ def test_a_sort_in_a_point_in_time_is_total(sort: Any, expected: Any) -> None:
     assert body["sort"] == expected
 
 
+@pytest.mark.parametrize("path", ["/_search", "/_msearch"])
+def test_the_place_of_a_hit_is_one_value_that_leads_on(path: str) -> None:
+    """As many values as Elasticsearch gives, which cursors are checked by."""
+    search: dict[str, Any] = {"pit": {"id": "x"}, "sort": ["price"]}
+    body = [{}, search] if path == "/_msearch" else search
+    _, restore = translated(Request.of("POST", path, body))
+    answer: dict[str, Any] = {"hits": {"hits": [{"_id": "1", "sort": [7, 3, "a:b"]}]}}
+    told = restore({"responses": [answer]} if path == "/_msearch" else answer)
+    (hit,) = (told["responses"][0] if path == "/_msearch" else told)["hits"]["hits"]
+    assert hit["sort"] == [7, "3:a:b"]
+    *_, after = sent("POST", "/_search", {**search, "search_after": hit["sort"]})
+    assert after["search_after"] == [7, 3, "a:b"]
+
+
 def test_a_cursor_in_a_point_in_time_may_leave_the_place_out() -> None:
-    inside = {"pit": {"id": "x"}, "sort": ["price"]}
-    *_, whole = sent("POST", "/_search", {**inside, "search_after": [7, 3, "a"]})
-    assert whole["search_after"] == [7, 3, "a"]
-    *_, short = sent("POST", "/_search", {**inside, "search_after": [7]})
-    assert short["search_after"] == [7, 2**63 - 1, "\uffff"]
+    inside = {"pit": {"id": "x"}, "sort": ["price"], "search_after": [7]}
+    *_, body = sent("POST", "/_search", inside)
+    assert body["search_after"] == [7, 2**63 - 1, "\uffff"]
+
+
+def test_an_answer_without_hits_has_no_places() -> None:
+    _, restore = translated(Request.of("POST", "/_search", {"pit": {"id": "x"}, "sort": ["a"]}))
+    assert restore({"timed_out": False}) == {"timed_out": False}
 
 
 def test_a_sort_elsewhere_is_as_it_was() -> None:

@@ -10,6 +10,7 @@ POST /undo             take back entries
 GET /log               what was done, newest first
 GET /picture           a picture of a document, fetched and encoded here
 GET /facts             agreement, pace, shares
+GET /metrics           the same for Prometheus
 GET /labels.csv        decisions as a table
 POST /reports          an application asks for a document to be looked at
 =====================  =========================================================================
@@ -48,7 +49,7 @@ from starlette.routing import Route
 from saferank.errors import ConfigurationError, ImageError, MappingError, ModelError, SaferankError
 from saferank.review.desk import MANY, Desk, Form, Refused
 from saferank.review.entries import Act, Entry, Item, Standing
-from saferank.review.facts import facts_of
+from saferank.review.facts import Facts, facts_of
 from saferank.review.labels import label_rows, to_csv
 from saferank.review.people import People, Person, Role
 from saferank.review.pictures import MEDIA_TYPE, Pictures, Wanted
@@ -63,6 +64,8 @@ from saferank.review.web.guard import (
     is_secure,
     new_secret,
 )
+from saferank.review.web.metrics import MEDIA_TYPE as MEDIA_TYPE_OF_METRICS
+from saferank.review.web.metrics import exposition
 from saferank.settings import Settings
 
 VIEW_COOKIE = "saferank_view"
@@ -117,6 +120,7 @@ class ReviewApp:
             Route("/log", self.log),
             Route("/picture", self.picture),
             Route("/facts", self.facts),
+            Route("/metrics", self.metrics),
             Route("/labels.csv", self.labels),
             Route("/reports", self.report, methods=["POST"]),
             Route("/assets/{name}", self.asset),
@@ -218,9 +222,18 @@ class ReviewApp:
     def facts(self, request: Request) -> Response:
         """Show how the work goes."""
         person = self._guard.check(request, Role.VIEW)
+        return self._page(request, person, "facts.html", facts=self._facts())
+
+    def metrics(self, request: Request) -> Response:
+        """Give the same to Prometheus, and how much is open."""
+        self._guard.check(request, Role.VIEW)
+        desk = self._desk
+        open_items = {kind: desk.work.count(desk.index, kind) for kind in ("reported", "waiting")}
+        return Response(exposition(self._facts(), open_items), media_type=MEDIA_TYPE_OF_METRICS)
+
+    def _facts(self) -> Facts:
         thresholds = thresholds_of(self._desk.policy)
-        facts = facts_of(self._desk.log.entries(index=self._desk.index), thresholds)
-        return self._page(request, person, "facts.html", facts=facts)
+        return facts_of(self._desk.log.entries(index=self._desk.index), thresholds)
 
     def labels(self, request: Request) -> Response:
         """Give all decisions as CSV."""

@@ -331,6 +331,24 @@ def test_facts_count_what_was_decided(site: Site) -> None:
     assert "Nothing was audited yet" in page
 
 
+def test_prometheus_reads_what_was_decided(site: Site) -> None:
+    ann = site.browser("ann")
+    decide(ann, "block")
+    decide(ann, "allow")
+    answer = ann.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    told = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if line[0] != "#")
+    assert told["saferank_review_items_decided"] == "2.0"
+    assert told['saferank_review_decisions{person="ann"}'] == "2.0"
+    assert told['saferank_review_items_open{kind="waiting"}'] == "0.0"
+    bands = ("saferank_review_band_blocked", "saferank_review_band_decided")
+    sums = [
+        sum(float(value) for name, value in told.items() if name.startswith(of)) for of in bands
+    ]
+    assert sums == [1.0, 2.0]
+    assert site.browser(None).get("/metrics").status_code == 403
+
+
 def test_two_browsers_are_never_shown_the_same_document(site: Site) -> None:
     shown: list[str] = []
     browsers = [site.browser("ann"), site.browser("ben")]

@@ -68,9 +68,9 @@ def worker(
         with needs_extra("indexer"):
             from saferank.indexer.brokers import check_broker
             from saferank.indexer.worker.celery import app as celery_app
-            from saferank.indexer.worker.resources import model_identity
+            from saferank.indexer.worker.resources import model_identities
 
-        model_identity(get_settings().model)  # what is missing is said here, not by each task
+        model_identities(get_settings())  # what is missing is said here, not by each task
         check_broker(celery_app)
         status = _run(celery_app, arguments)
     if status:

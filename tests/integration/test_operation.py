@@ -152,7 +152,6 @@ def test_services_that_are_away_are_named_and_are_no_reason_to_restart_a_worker(
     [
         ("SAFERANK_IMAGE_FIELD", "picture", "image_field 'picture' and not 'image'"),
         ("SAFERANK_FIELD", "other", "field 'other' and not 'safety'"),
-        ("SAFERANK_MODEL", "/none/model.toml", "/none/model.toml: neither a built-in model"),
         ("SAFERANK_LOG_FORMAT", "json", None),
     ],
 )

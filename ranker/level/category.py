@@ -16,7 +16,7 @@ from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.level.states import StateQueries, States
 from saferank.ranker.level.thresholds import ranges_of
-from saferank.ranker.level.verdicts import Action, Verdict, blurred, hidden, verdicts
+from saferank.ranker.level.verdicts import Action, Verdict, blurred, hidden, verdicts, visible
 
 Templates = list[list[tuple[Json, Callable[[float], float] | None]]]
 """By code of ``States`` and by range: what hits are told, and the factor where it varies."""
@@ -47,6 +47,11 @@ class Category:
     def hidden(self) -> list[Query]:
         """Queries of which a document matches one if it is hidden by what is in it."""
         return hidden(self.level, self.queries)
+
+    @cached_property
+    def visible(self) -> Query:
+        """Clauses of a ``bool`` that only documents match that this category does not hide."""
+        return visible(self.level, self.queries)
 
     @cached_property
     def demoted(self) -> list[Query]:

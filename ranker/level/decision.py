@@ -23,7 +23,7 @@ from saferank.ranker.level.demotion import scoring
 from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import States, any_of, blocked_in
-from saferank.ranker.level.verdicts import Action, Rule, visible
+from saferank.ranker.level.verdicts import Action, Rule
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,20 @@ class Decision:
             UnsafeRequest: as ``hidden``.
         """
         self._check_overrides()
-        clauses = visible([(one.level, one.queries) for one in self.categories])
-        elsewhere = blocked_in(self.blocked_elsewhere)
-        if not (clauses or elsewhere):
+        # A filter for each category: the engine asks the next one only what the last one left.
+        # All of them in one filter take up to twice as long.
+        each = [one.visible for one in self.categories]
+        filters, excluded = (
+            [clause for clauses in each for clause in clauses.get(name, ())]
+            for name in ("filter", "must_not")
+        )
+        excluded += blocked_in(self.blocked_elsewhere)
+        if not (filters or excluded):
             return {}
-        excluded = [*clauses.get("must_not", ()), *elsewhere, *self.unmapped_fails]
-        return {**clauses, "must_not": excluded}
+        return {
+            **({"filter": filters} if filters else {}),
+            "must_not": [*excluded, *self.unmapped_fails],
+        }
 
     @cached_property
     def blocked_elsewhere(self) -> Mapping[str, Sequence[str]]:

@@ -20,7 +20,7 @@ A demoted document that one of the lines about blur fits is marked as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -133,39 +133,22 @@ def blurred(level: Level, queries: StateQueries) -> list[Query]:
     return queries.treated(level, Treatment.BLUR, *queries.in_range(blur_range(level)))
 
 
-def visible(parts: Sequence[tuple[Level, StateQueries]]) -> Query:
+def visible(level: Level, queries: StateQueries) -> Query:
     """Clauses of a ``bool`` that only documents match that are not hidden; empty: all match.
 
     The same as ``must_not`` with ``hidden``, in the form that costs least. Beside ``must_not`` the
     engine scores the gaps between excluded documents one by one, which makes a query several times
     slower where many are excluded. Beside a filter it skips as it does without one; but a filter
     that only negates is turned into ``must_not``, so this one has a second branch.
-
-    Args:
-        parts: what the level says about each category, with the queries for its states.
     """
-    filters: list[Query] = []
-    must_not: list[Query] = []
-    # What hides a document that no person has decided about, and whether anybody has, of all parts.
-    reasons: list[Query] = []
-    decided: list[Query] = []
-    for level, queries in parts:
-        conditions = [*queries.in_range(hide_range(level)), *queries.unusual(level, Treatment.HIDE)]
-        hides_blocked = level.blocked is Treatment.HIDE
-        if not conditions:
-            must_not += queries.blocked if hides_blocked else []
-            continue
-        reasons += conditions
-        decided.append(queries.decided)
-        if hides_blocked:
-            must_not.append(queries.override(BLOCK))
-            undecided = none_of([*conditions, queries.decided])
-            filters.append(any_of([undecided, *queries.allowed]))
-        else:
-            filters.append(any_of([none_of(conditions), queries.decided]))
-    if len(filters) > 1:
-        # Of several filters all would be asked about every document; nearly all are undecided.
-        few = {"bool": {"filter": [any_of(decided), *filters]}}
-        filters = [any_of([none_of([*reasons, *decided]), few])]
-    clauses = {"filter": filters, "must_not": must_not}
-    return {name: part for name, part in clauses.items() if part}
+    conditions = [*queries.in_range(hide_range(level)), *queries.unusual(level, Treatment.HIDE)]
+    if level.blocked is not Treatment.HIDE:
+        undecided = none_of(conditions)
+        return {"filter": [any_of([undecided, queries.decided])]} if conditions else {}
+    if not conditions:
+        return {"must_not": queries.blocked}
+    undecided = none_of([*conditions, queries.decided])
+    return {
+        "filter": [any_of([undecided, *queries.allowed])],
+        "must_not": [queries.override(BLOCK)],
+    }

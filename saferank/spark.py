@@ -60,6 +60,7 @@ _IMAGE = {
     "partial": "boolean",
     "etag": "string",
     "last_modified": "string",
+    "pdq": "string",
 }
 
 # From the batches of a partition to those with more columns.

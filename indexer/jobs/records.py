@@ -226,6 +226,14 @@ _TIMES = ("started_at", "heartbeat_at", "finished_at")
 _PARTS = ("selection", "pace", "progress")
 
 
+_RUNS = 20
+"""Runs of one job that are kept after it was started again."""
+
+
+def _run_id(job: Job) -> str:
+    return f"{job.id}@{job.started_at.isoformat()}"
+
+
 def _now() -> datetime:
     """The time as Elasticsearch keeps it, in milliseconds."""
     now = datetime.now(UTC)
@@ -338,10 +346,16 @@ class Jobs:
             raise JobError(f"another producer has just taken job {wanted.id!r}") from error
 
     def _keep(self, job: Job) -> None:
-        """Keep the record of a job before another one takes its place."""
+        """Keep the record of a run that did something before another one takes its place.
+
+        Sweeps start the same job again and again, so only so many runs of each are kept.
+        """
+        if not job.counts:
+            return
         document = {**job.to_document(), "kind": Kind.ENDED_JOB.value}
-        name = f"{job.id}@{job.started_at.isoformat()}"
-        self.client.index(index=self.index, id=name, document=document, refresh=True)
+        self.client.index(index=self.index, id=_run_id(job), document=document)
+        for run in [run for run in self.ended() if run.id == job.id][_RUNS:]:
+            self.client.options(ignore_status=404).delete(index=self.index, id=_run_id(run))
 
     def lives(self, job: Job) -> bool:
         """Whether a job's producer lives; where its clock says no, a beat is waited for."""

@@ -147,6 +147,18 @@ def test_scores_what_is_missing_and_says_what_came_out(
     ]
 
 
+def test_runs_of_a_job_that_did_something_are_kept_up_to_a_number(jobs: Jobs, job: Job) -> None:
+    started = []
+    for counts in ({"scored": 1}, {}, *[{"scored": 2}] * 20):
+        run = jobs.acquire(job)
+        started.append(run.started_at)
+        jobs.beat(run, state=JobState.DONE, owner=None, counts=counts)
+    # A run is kept when the next one takes its place; the second one did nothing.
+    assert [run.started_at for run in jobs.ended()] == [*started[-2:1:-1], started[0]]
+    jobs.acquire(job)
+    assert [run.started_at for run in jobs.ended()] == started[:1:-1]
+
+
 def test_pause_resume_cancel(
     client: Elasticsearch,
     index_name: str,

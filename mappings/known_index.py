@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from elasticsearch import Elasticsearch, NotFoundError
@@ -12,6 +12,9 @@ from elasticsearch import Elasticsearch, NotFoundError
 from saferank.connection import make_index, sources
 from saferank.errors import MappingError
 from saferank.mappings.known import FARTHEST, KnownPicture, Near, distances, words_near
+
+if TYPE_CHECKING:
+    from saferank.settings import Settings
 
 _KEYWORD = {"type": "keyword"}
 _MAPPING: dict[str, Any] = {
@@ -50,6 +53,13 @@ class KnownIndex:
         self._client = client
         self.index = index
         self._farthest = min(farthest, FARTHEST)
+
+    @classmethod
+    def of(cls, client: Elasticsearch, settings: Settings) -> KnownIndex | None:
+        """As the settings say; None where decisions are not to reach copies."""
+        if settings.known is None:
+            return None
+        return cls(client, settings.known, settings.known_distance)
 
     def install(self) -> None:
         """Make the index unless it is there."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from elasticsearch import Elasticsearch
 
 from saferank.indexer.documents import Json
-from saferank.indexer.score.matches import Matches
 from saferank.indexer.score.select import pages
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
@@ -40,21 +39,11 @@ class Copies:
     @classmethod
     def of(cls, client: Elasticsearch, settings: Settings) -> Copies | None:
         """As the settings say; None where decisions are not to reach copies."""
-        if settings.known is None:
+        known = KnownIndex.of(client, settings)
+        if known is None:
             return None
-        known = KnownIndex(client, settings.known, settings.known_distance)
-        fields, *others = (
-            SafetyFields(name, settings.override_field) for name in settings.model_by_field
-        )
-        store = DocumentStore(
-            client,
-            fields,
-            settings.image_field,
-            patience=settings.indexer.store_patience,
-            others=others,
-            matches=Matches(known),
-        )
-        return cls(client, known, store, fields)
+        store = DocumentStore.of(client, settings)
+        return cls(client, known, store, SafetyFields.of(settings))
 
     def decide(
         self,

@@ -37,9 +37,11 @@ from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
 from saferank.indexer.score.pipeline import Scored
 from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.overrides import NO_FIELDS
 from saferank.mappings.paths import list_on_the_way, nested, put_at, value_at, values_at
 from saferank.mappings.record import ImageRecord, Match, copies_fields
+from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,35 @@ class DocumentStore:
         self._overrides = overrides
         self._matches = matches
         self._indices = Indices(client, (fields, *others), image_field)
+
+    @classmethod
+    def of(
+        cls, client: Elasticsearch, settings: Settings, fields: Iterable[str] | None = None
+    ) -> DocumentStore:
+        """What reads and writes documents as the settings say.
+
+        Args:
+            client: connected.
+            settings: names of the fields.
+            fields: the object fields of some categories, when not all of them are meant.
+        """
+        names = tuple(settings.model_by_field if fields is None else fields)
+        first, *others = (SafetyFields(name, settings.override_field) for name in names)
+        # People decide about the first category, where the overrides that are kept are copied to.
+        own = SafetyFields.of(settings).override_object == first.override_object
+        kept = None
+        if own and settings.overrides is not None:
+            kept = KeptOverrides(client, settings.overrides)
+        known = KnownIndex.of(client, settings)
+        return cls(
+            client,
+            first,
+            settings.image_field,
+            patience=settings.indexer.store_patience,
+            overrides=kept,
+            others=others,
+            matches=None if known is None else Matches(known),
+        )
 
     def read(
         self, index: str, keys: Sequence[DocumentKey]

@@ -20,14 +20,10 @@ from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.records import Job, Pace
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.score.digests import Digests
-from saferank.indexer.score.matches import Matches
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.pipeline import FirstPass, Look, Pipeline
 from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
-from saferank.mappings.fields import SafetyFields
-from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import ImageRecord
 from saferank.models import Model, load_model
 from saferank.models.description import identity, load_description, locate
@@ -70,7 +66,7 @@ class Resources:
         if names == tuple(self.scoring.looks):
             return self.pipeline, self.store
         if names not in self._limited:
-            store = make_store(self.client, self.settings, names)
+            store = DocumentStore.of(self.client, self.settings, names)
             self._limited[names] = self.scoring.pipeline(names), store
         return self._limited[names]
 
@@ -202,40 +198,6 @@ def make_pipeline(settings: Settings, *, fetch: Callable[[str], Fetched] | None 
     return Scoring(settings, fetch).pipeline(settings.model_by_field)
 
 
-def make_store(
-    client: Elasticsearch, settings: Settings, fields: Iterable[str] | None = None
-) -> DocumentStore:
-    """What reads and writes documents as the settings say.
-
-    Args:
-        client: connected.
-        settings: names of the fields.
-        fields: the object fields of some categories, when not all of them are meant.
-    """
-    names = tuple(settings.model_by_field if fields is None else fields)
-    first, *others = (SafetyFields(name, settings.override_field) for name in names)
-    # People decide about the first category, where the overrides that are kept are copied to.
-    own = SafetyFields.of(settings).override_object == first.override_object
-    kept = None
-    if own and settings.overrides is not None:
-        kept = KeptOverrides(client, settings.overrides)
-    return DocumentStore(
-        client,
-        first,
-        settings.image_field,
-        patience=settings.indexer.store_patience,
-        overrides=kept,
-        others=others,
-        matches=_matches(client, settings),
-    )
-
-
-def _matches(client: Elasticsearch, settings: Settings) -> Matches | None:
-    if settings.known is None:
-        return None
-    return Matches(KnownIndex(client, settings.known, settings.known_distance))
-
-
 def make_resources(settings: Settings) -> Resources:
     """Load the models and make the connections.
 
@@ -247,7 +209,7 @@ def make_resources(settings: Settings) -> Resources:
     return Resources(
         settings,
         client,
-        make_store(client, settings),
+        DocumentStore.of(client, settings),
         scoring.pipeline(scoring.looks),
         scoring,
         None

@@ -37,7 +37,8 @@ def import_scores(
     with needs_extra("spark"):
         from saferank.indexer.score.imported import Imported, read_scores
         from saferank.indexer.score.scoring import score_documents
-        from saferank.indexer.worker.resources import make_store, model_identity
+        from saferank.indexer.score.store import DocumentStore
+        from saferank.indexer.worker.resources import model_identity
 
     every = get_settings()
     settings = every if category is None else every.of_category(category)
@@ -49,7 +50,7 @@ def import_scores(
     total = Report()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
-        store = make_store(client, every, [settings.field])
+        store = DocumentStore.of(client, every, [settings.field])
         for records in read_scores(scores, model):
             total.add(score_documents(Imported(model, records), store, name, [*records]))
     changed = len(total.rest)

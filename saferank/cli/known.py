@@ -177,11 +177,12 @@ def apply(index: Annotated[str, typer.Argument(help="Index or alias.", metavar="
 
 
 def _index(client: Elasticsearch, settings: Settings) -> KnownIndex:
-    if settings.known is None:
+    known = KnownIndex.of(client, settings)
+    if known is None:
         raise ConfigurationError(
             "no index of known pictures is named; set SAFERANK_KNOWN, for example to saferank-known"
         )
-    return KnownIndex(client, settings.known, settings.known_distance)
+    return known
 
 
 def _origin(list_name: str) -> str:

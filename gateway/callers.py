@@ -24,10 +24,7 @@ The file is read again when it changes, so who is taken out of it is out at once
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import logging
-import os
 import re
 import secrets
 import tomllib
@@ -40,6 +37,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 
+from saferank.access import append_table, digest_of, quoted
 from saferank.errors import ConfigurationError, ContextError
 from saferank.gateway.answers import Refused, forbidden, malformed
 from saferank.gateway.tokens import TokenRefused, Tokens, TokenSettings
@@ -232,7 +230,7 @@ class Callers:
             name = secret = ""
         key = self._file.keys.get(name)
         expected = "" if key is None else key.secret_sha256
-        if key is None or not secrets.compare_digest(expected, _digest(secret)):
+        if key is None or not secrets.compare_digest(expected, digest_of(secret)):
             raise self._unknown("there is no such API key")
         return Caller.of(name, key)
 
@@ -332,25 +330,14 @@ def add_key(path: Path, name: str, rights: Rights) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name of letters, digits and .@+- of at most 100")
     secret = secrets.token_urlsafe(32)
-    lines = [f"[keys.{_toml(name)}]", f"secret_sha256 = {_toml(_digest(secret))}"]
+    lines = [f"[keys.{quoted(name)}]", f"secret_sha256 = {quoted(digest_of(secret))}"]
     if rights.context:
-        pairs = ", ".join(f"{_toml(key)} = {_toml(value)}" for key, value in rights.context.items())
+        pairs = ", ".join(
+            f"{quoted(name)} = {quoted(value)}" for name, value in rights.context.items()
+        )
         lines.append(f"context = {{{pairs}}}")
     if rights.says:
-        lines.append(f"says = [{', '.join(map(_toml, rights.says))}]")
+        lines.append(f"says = [{', '.join(map(quoted, rights.says))}]")
     lines += [f"{flag} = true" for flag in ("writes", "explained") if getattr(rights, flag)]
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
-            file.write("\n".join([*lines, "", ""]))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    append_table(path, lines)
     return base64.b64encode(f"{name}:{secret}".encode()).decode()
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _toml(text: str) -> str:
-    # A TOML string is one of JSON, but for DEL, which JSON may leave as it is.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -19,6 +19,7 @@ CROPS = (0.0, 0.015, 0.03, 0.05)
 """Parts of width and height that are cut away in the hashes of a known picture."""
 
 _SIDE = 128  # pixels
+_STEP = 0.0125  # of width and height; a window that is off by half of it is still near
 _SMALLEST = 16  # pixels of width and height; less than that shows nothing
 
 
@@ -38,13 +39,13 @@ def pdqs_of_known(image: Image.Image) -> tuple[str, ...]:
     """The hashes by which copies of a picture are found that are mirrored, turned or cropped.
 
     Of the picture, of its crops and of smaller ones, each as it is and mirrored; of the whole
-    picture turned, too.
-    None for a picture with too little in it.
+    picture turned, too. None for a picture with too little in it.
 
     Args:
         image: upright, in any mode.
     """
-    small = image.convert("RGB")
+    whole = image.convert("RGB")
+    small = whole.copy()
     small.thumbnail((4 * _SIDE, 4 * _SIDE), Image.Resampling.BOX)
     found: list[str] = [
         pdq_of(turned)
@@ -56,7 +57,7 @@ def pdqs_of_known(image: Image.Image) -> tuple[str, ...]:
     # Fine patterns look otherwise once they are made small.
     for factor in _SMALLER:
         size = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
-        found += map(pdq_of, _mirrored(image.convert("RGB").resize(size)))
+        found += map(pdq_of, _mirrored(whole.resize(size)))
     return tuple(dict.fromkeys(filter(None, found)))
 
 
@@ -81,9 +82,6 @@ def windows(size: tuple[int, int], cut: float) -> list[tuple[int, int, int, int]
         for y in range(steps + 1)
     ]
     return [(x, y, x + width - across, y + height - down) for x, y in dict.fromkeys(places)]
-
-
-_STEP = 0.0125  # of width and height; a window that is off by half of it is still near
 
 
 _SMALLER = (1, 1.5, 2, 3, 4)

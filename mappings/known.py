@@ -143,8 +143,7 @@ def words_near(hash: str) -> list[str]:
 
 def mirrored_of(hash: str) -> str:
     """The hash of a picture → about that of the same picture mirrored; see ``turned``."""
-    rows = np.unpackbits(as_bits([hash])[0]).reshape(PARTS, PARTS)
-    return np.packbits(rows ^ (np.arange(PARTS, dtype=np.uint8) % 2)).tobytes().hex()
+    return np.packbits(_frequencies(hash) ^ _ODD).tobytes().hex()
 
 
 def turned(hash: str) -> tuple[str, ...]:
@@ -154,16 +153,23 @@ def turned(hash: str) -> tuple[str, ...]:
     one that is transposed has them in columns instead of rows. That holds but for what equals the
     median, some ten bits of 256.
     """
-    rows = np.unpackbits(as_bits([hash])[0]).reshape(16, 16)
-    odd = np.arange(16, dtype=np.uint8) % 2
-    plain = np.zeros_like(odd)
+    rows, plain = _frequencies(hash), np.zeros_like(_ODD)
     found = [
         np.packbits(base ^ across ^ down[:, None]).tobytes().hex()
         for base in (rows, rows.T)
-        for across in (plain, odd)
-        for down in (plain, odd)
+        for across in (plain, _ODD)
+        for down in (plain, _ODD)
     ]
     return tuple(dict.fromkeys(found))
+
+
+_SIDE = 16
+_ODD = np.arange(_SIDE, dtype=np.uint8) % 2
+
+
+def _frequencies(hash: str) -> NDArray[np.uint8]:
+    """The bits of a hash, shape (16, 16): one for each frequency, from top to bottom and across."""
+    return np.unpackbits(as_bits([hash])[0]).reshape(_SIDE, _SIDE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,6 @@ it changes, so who is taken out of it is out at once.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import secrets
 import threading
@@ -24,6 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from saferank.access import append_table, digest_of, quoted
 from saferank.errors import ConfigurationError
 
 _NAME = re.compile(r"[\w.@+ -]{1,100}")
@@ -80,7 +78,7 @@ class People:
 
     def by_token(self, token: str) -> Person | None:
         """The person with this token."""
-        digest = hashlib.sha256(token.encode()).hexdigest()
+        digest = digest_of(token)
         found = None
         for person in self._current().values():
             if person.digest is not None and secrets.compare_digest(person.digest, digest):
@@ -145,12 +143,8 @@ def add_person(path: Path, name: str, role: Role, *, with_token: bool = True) ->
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is no name of letters, digits and .@+- of at most 100")
     token = secrets.token_urlsafe(32) if with_token else None
-    lines = [f"[{json.dumps(name, ensure_ascii=False)}]", f'role = "{role.value}"']
+    lines = [f"[{quoted(name)}]", f"role = {quoted(role.value)}"]
     if token is not None:
-        lines.append(f'token_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"')
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
-            file.write("\n".join([*lines, "", ""]))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        lines.append(f"token_sha256 = {quoted(digest_of(token))}")
+    append_table(path, lines)
     return token

@@ -27,32 +27,5 @@ fi
 "${run[@]}" "$folder/node/bin/elasticsearch" > "$folder/log" 2>&1 &
 node=$!
 
-url=
-for _ in $(seq 120); do
-  port=$(grep -oE 'publish_address \{127\.0\.0\.1:192[0-9]+' "$folder/log" | tail -1 | grep -oE '[0-9]+$' || true)
-  if [ -n "$port" ] && curl -sf "http://127.0.0.1:$port/_cluster/health" > /dev/null; then
-    url=http://127.0.0.1:$port
-    break
-  fi
-  sleep 1
-done
-[ -n "$url" ] || { tail -5 "$folder/log" >&2; echo "the node did not start" >&2; exit 2; }
-
-# ask METHOD PATH [BODY]: prints the answer.
-ask() {
-  curl -s -X "$1" -H 'Content-Type: application/json' "$url/$2" ${3:+--data-binary "$3"}
-}
-
-# fill INDEX LINES: adds documents, given as the lines of a bulk.
-fill() {
-  curl -s -H 'Content-Type: application/x-ndjson' "$url/$1/_bulk?refresh=true" --data-binary "$2" |
-    grep -q '"errors":false'
-}
-
-# as_described CONDITION...: ends the script, with 1 where the condition does not hold.
-as_described() {
-  if "$@"; then echo "as described"; else
-    echo "no longer as described" >&2
-    exit 1
-  fi
-}
+source "$(dirname "${BASH_SOURCE[0]}")/node.sh"
+await_node 'publish_address \{127\.0\.0\.1:192[0-9]+'

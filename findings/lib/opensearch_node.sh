@@ -28,26 +28,5 @@ fi
   -basePath "$folder/node" -numOfNode 1) > "$folder/log" 2>&1 &
 node=$!
 
-url=
-for _ in $(seq 120); do
-  port=$(grep -oE 'HttpServerTransport\] publish_address \{127\.0\.0\.1:[0-9]+' "$folder/log" | grep -oE '[0-9]+$' || true)
-  if [ -n "$port" ] && curl -sf "http://127.0.0.1:$port/_cluster/health" > /dev/null; then
-    url=http://127.0.0.1:$port
-    break
-  fi
-  sleep 1
-done
-[ -n "$url" ] || { tail -5 "$folder/log" >&2; echo "the node did not start" >&2; exit 2; }
-
-# ask METHOD PATH [BODY]: prints the answer.
-ask() {
-  curl -s -X "$1" -H 'Content-Type: application/json' "$url/$2" ${3:+--data-binary "$3"}
-}
-
-# as_described CONDITION...: ends the script, with 1 where the condition does not hold.
-as_described() {
-  if "$@"; then echo "as described"; else
-    echo "no longer as described" >&2
-    exit 1
-  fi
-}
+source "$(dirname "${BASH_SOURCE[0]}")/node.sh"
+await_node 'HttpServerTransport\] publish_address \{127\.0\.0\.1:[0-9]+'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -44,7 +44,8 @@ def _records() -> Iterator[tuple[Settings, Jobs]]:
 @_jobs.command("list")
 def list_jobs(
     state: Annotated[
-        str | None, typer.Option(help="Only jobs of this state, such as running or done.")
+        Literal["running", "paused", "cancelled", "done"] | None,
+        typer.Option(help="Only jobs of this state."),
     ] = None,
     ended: Annotated[
         bool, typer.Option("--ended", help="Also the earlier runs of jobs that were started again.")

@@ -35,22 +35,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bench_ranker import POLICY
 from ranker_corpus import ensure_corpus, word
 
 from saferank.gateway.callers import Rights, add_key
 from saferank.settings import get_settings
 
-POLICY = """\
-version: 1
-levels:
-  off:      {}
-  moderate: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
-  strict:   {hide_from: 0.2, unscored: hide}
-attributes: {audience: [child]}
-contexts:
-  - {when: {audience: child}, level: strict}
-  - {level: moderate}
-"""
 LEVELS = {
     "off": {"requested": "off"},
     "moderate": {"requested": "moderate"},

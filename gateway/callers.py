@@ -333,7 +333,7 @@ def add_key(path: Path, name: str, rights: Rights) -> str:
     lines = [f"[keys.{quoted(name)}]", f"secret_sha256 = {quoted(digest_of(secret))}"]
     if rights.context:
         pairs = ", ".join(
-            f"{quoted(name)} = {quoted(value)}" for name, value in rights.context.items()
+            f"{quoted(key)} = {quoted(value)}" for key, value in rights.context.items()
         )
         lines.append(f"context = {{{pairs}}}")
     if rights.says:

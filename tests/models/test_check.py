@@ -8,25 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from onnx_nets import write_classifier, write_detector
+from onnx_nets import DESCRIPTION, write_classifier, write_detector
 
 from saferank.cli import main
 
 IMAGES = Path(__file__).parent / "data" / "images"
-GOOD = """
-name = "small"
-[files]
-onnx = "net.onnx"
-[input]
-blob = "image"
-size = [8, 8]
-preprocessing = "resize-crop"
-channel_order = "RGB"
-mean = [0, 0, 0]
-[output]
-blob = "out"
-classes = ["calm", "gore", "blood"]
-category = "violence"
+GOOD = f"""{DESCRIPTION}category = "violence"
 [output.categories.violence]
 classes = ["gore", "blood"]
 combine = "sum"

@@ -5,27 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx_nets import WEIGHTS, write_classifier, write_detector
+from onnx_nets import DESCRIPTION, WEIGHTS, write_classifier, write_detector
 from PIL import Image
 
 from saferank.errors import ConfigurationError, ModelError
 from saferank.models import Model, load_model
 from saferank.models.features import open_features
 
-DESCRIPTION = """
-name = "small"
-[files]
-onnx = "net.onnx"
-[input]
-blob = "image"
-size = [8, 8]
-preprocessing = "resize-crop"
-channel_order = "RGB"
-mean = [0, 0, 0]
-[output]
-blob = "out"
-classes = ["calm", "gore", "blood"]
-positive = "gore"
+DESCRIBED = f"""{DESCRIPTION}positive = "gore"
 [output.categories.violence]
 classes = ["gore", "blood"]
 combine = "sum"
@@ -36,7 +23,7 @@ BLOBS = np.random.default_rng(5).uniform(0, 255, (3, 3, 8, 8)).astype(np.float32
 
 
 def described(folder: Path, **changes: tuple[str, str]) -> Path:
-    text = DESCRIPTION
+    text = DESCRIBED
     for before, after in changes.values():
         assert before in text
         text = text.replace(before, after)

@@ -12,6 +12,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 WEIGHTS = np.array([[0.02, -0.01, 0.0], [0.0, 0.03, -0.02], [-0.03, 0.0, 0.01]], np.float32)
 """A column a class, a row a channel: three logits from the means of three channels."""
+DESCRIPTION = """
+name = "small"
+[files]
+onnx = "net.onnx"
+[input]
+blob = "image"
+size = [8, 8]
+preprocessing = "resize-crop"
+channel_order = "RGB"
+mean = [0, 0, 0]
+[output]
+blob = "out"
+classes = ["calm", "gore", "blood"]
+"""
+"""Of such a classifier in net.onnx, up to what counts in its output."""
 
 
 def write_classifier(

@@ -102,5 +102,5 @@ $(READY): pyproject.toml
 	@echo "Setting up $(VENV); this takes a minute or two the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -qq --editable ".[all]" --group dev --group docs
+	$(BIN)/python -m pip install -qq --editable ".[all]" --group dev --group docs --group web
 	@touch $@

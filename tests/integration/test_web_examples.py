@@ -1,0 +1,168 @@
+"""The example applications of web frameworks, with a real node and a real broker."""
+
+from __future__ import annotations
+
+import importlib.util
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from brightness import png
+from elasticsearch import Elasticsearch
+from fastapi.testclient import TestClient
+from photos import EACH, SHOWN, fill, score_queued
+
+from saferank.settings import Settings, get_settings
+
+Caplog = pytest.LogCaptureFixture
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the applications keep pictures."""
+    return tmp_path_factory.mktemp("photos")
+
+
+@pytest.fixture(scope="module")
+def settings(elasticsearch_url: str, broker_url: str, folder: Path) -> Iterator[Settings]:
+    """Those that the applications read from their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
+        patch.setenv("SAFERANK_BROKER_URL", broker_url)
+        patch.setenv("SAFERANK_INDEXER__FRESH_QUEUE", f"fresh-{uuid.uuid4().hex[:8]}")
+        patch.setenv("PHOTOS", str(folder))
+        get_settings.cache_clear()
+        yield get_settings()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def photos(client: Elasticsearch, settings: Settings, folder: Path) -> Iterator[None]:
+    fill(client, example("photo_index").MAPPINGS, folder)
+    yield
+    client.indices.delete(index="photos", ignore_unavailable=True)
+
+
+@pytest.fixture
+def fastapi(photos: None) -> Iterator[TestClient]:
+    with TestClient(example("fastapi_photos").app) as browser:
+        yield browser
+
+
+def kinds(photos: list[dict[str, Any]]) -> list[str]:
+    return [photo["id"].rstrip("0123456789") for photo in photos]
+
+
+def test_fastapi_shows_what_the_chosen_level_shows(fastapi: TestClient) -> None:
+    answer = fastapi.get("/search", params={"words": "cat"})
+    assert answer.headers["cache-control"] == "private"
+    page = answer.json()
+    assert page["total"] == 4 * EACH
+    assert page["tags"] == dict.fromkeys(SHOWN["moderate"], EACH)
+    shown = {
+        (kind, photo["blur"])
+        for kind, photo in zip(kinds(page["photos"]), page["photos"], strict=True)
+    }
+    assert ("plain", False) in shown
+    assert shown <= {("plain", False), ("low", False), ("medium", True), ("waiting", False)}
+    for level in SHOWN:
+        fastapi.post(f"/levels/{level}")
+        assert fastapi.get("/search").json()["tags"] == dict.fromkeys(SHOWN[level], EACH)
+        assert fastapi.get("/levels").json() == {name: name == level for name in SHOWN}
+
+
+def test_fastapi_takes_an_unknown_choice_for_none_and_a_child_s_for_strict(
+    fastapi: TestClient,
+) -> None:
+    fastapi.post("/levels/banana")
+    assert fastapi.get("/levels").json() == {"off": False, "moderate": True, "strict": False}
+    assert fastapi.get("/search").json()["total"] == 4 * EACH
+    fastapi.post("/levels/off")
+    child = {"x-audience": "child"}
+    assert fastapi.get("/levels", headers=child).json() == {"strict": True}
+    assert fastapi.get("/search", headers=child).json()["total"] == EACH
+
+
+def test_fastapi_scrolls_to_the_end_and_begins_anew_at_another_level(fastapi: TestClient) -> None:
+    first = fastapi.get("/search", params={"words": "cat"}).json()
+    second = fastapi.get("/search", params={"words": "cat", "after": first["next"]}).json()
+    assert (first["first"], second["first"]) == (True, False)
+    both = [photo["id"] for page in (first, second) for photo in page["photos"]]
+    assert len(both) == len(set(both)) == 4 * EACH
+    last = fastapi.get("/search", params={"words": "cat", "after": second["next"]}).json()
+    assert (last["photos"], last["next"]) == ([], None)
+    for level, total in (("strict", EACH), ("off", 5 * EACH)):
+        fastapi.post(f"/levels/{level}")
+        anew = fastapi.get("/search", params={"words": "cat", "after": first["next"]}).json()
+        assert (anew["first"], anew["total"]) == (True, total)
+    assert fastapi.get("/search", params={"after": "banana"}).json()["first"] is True
+
+
+def test_fastapi_s_detail_page_tells_nothing_that_is_not_for_visitors(fastapi: TestClient) -> None:
+    page = fastapi.get("/photos/medium0").json()
+    assert page.keys() == {"id", "title", "tag", "file", "address", "blur", "waiting", "related"}
+    assert page["blur"] is True
+    assert page["related"]
+    assert set(kinds(page["related"])) <= SHOWN["moderate"]
+    for hidden in ("high0", "missing"):
+        answer = fastapi.get(f"/photos/{hidden}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+    fastapi.post("/levels/off")
+    assert fastapi.get("/photos/high0").json()["title"] == "cat high high0"
+
+
+def test_fastapi_completes_to_what_may_be_seen(fastapi: TestClient) -> None:
+    assert fastapi.get("/suggestions", params={"words": "cat hi"}).json() == []
+    assert fastapi.get("/suggestions", params={"words": "cat medium1"}).json() == [
+        "cat medium medium1"
+    ]
+
+
+def test_fastapi_queues_an_upload_which_waits_until_it_is_scored(
+    fastapi: TestClient, client: Elasticsearch, settings: Settings, folder: Path
+) -> None:
+    form = {"title": "dog", "tag": "dogs"}
+    answer = fastapi.post("/photos", data=form, files={"picture": ("a.png", png(255), "image/png")})
+    assert answer.status_code == 202
+    client.indices.refresh(index="photos")
+    (meanwhile,) = fastapi.get("/search", params={"words": "dog"}).json()["photos"]
+    assert (meanwhile["id"], meanwhile["waiting"]) == (answer.json()["id"], True)
+    assert fastapi.get(meanwhile["address"]).content == png(255)
+    assert score_queued(client, settings, folder) == [answer.json()["id"]]
+    assert fastapi.get("/search", params={"words": "dog"}).json()["photos"] == []
+    page = {"picture": ("a.html", b"<script>", "text/html")}
+    assert fastapi.post("/photos", data=form, files=page).status_code == 415
+
+
+def test_fastapi_takes_an_upload_while_the_broker_is_away(
+    fastapi: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Caplog
+) -> None:
+    monkeypatch.setenv("SAFERANK_BROKER_URL", "redis://127.0.0.1:1/0")
+    get_settings.cache_clear()
+    form = {"title": "dog", "tag": "dogs"}
+    answer = fastapi.post("/photos", data=form, files={"picture": ("a.png", png(1), "image/png")})
+    get_settings.cache_clear()
+    assert answer.status_code == 202
+    assert f"photo {answer.json()['id']} was not queued: the broker at" in caplog.text
+
+
+def test_fastapi_keeps_the_reason_of_a_failure_for_the_log(
+    fastapi: TestClient, client: Elasticsearch, caplog: Caplog
+) -> None:
+    client.indices.delete(index="photos")
+    answer = fastapi.get("/search")
+    assert (answer.status_code, answer.json()) == (500, {"error": "Internal Server Error"})
+    assert "no such index [photos]" in caplog.text

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import io
+import re
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 from brightness import png
 from elasticsearch import Elasticsearch
 from fastapi.testclient import TestClient
+from flask.testing import FlaskClient
 from photos import EACH, SHOWN, fill, score_queued
 
 from saferank.settings import Settings, get_settings
@@ -26,6 +31,7 @@ def example(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Flask looks for its templates beside it.
     spec.loader.exec_module(module)
     return module
 
@@ -62,8 +68,12 @@ def fastapi(photos: None) -> Iterator[TestClient]:
         yield browser
 
 
-def kinds(photos: list[dict[str, Any]]) -> list[str]:
-    return [photo["id"].rstrip("0123456789") for photo in photos]
+def kinds(photos: Iterable[str]) -> list[str]:
+    return [photo.rstrip("0123456789") for photo in photos]
+
+
+def ids(photos: Iterable[dict[str, Any]]) -> list[str]:
+    return [photo["id"] for photo in photos]
 
 
 def test_fastapi_shows_what_the_chosen_level_shows(fastapi: TestClient) -> None:
@@ -74,7 +84,7 @@ def test_fastapi_shows_what_the_chosen_level_shows(fastapi: TestClient) -> None:
     assert page["tags"] == dict.fromkeys(SHOWN["moderate"], EACH)
     shown = {
         (kind, photo["blur"])
-        for kind, photo in zip(kinds(page["photos"]), page["photos"], strict=True)
+        for kind, photo in zip(kinds(ids(page["photos"])), page["photos"], strict=True)
     }
     assert ("plain", False) in shown
     assert shown <= {("plain", False), ("low", False), ("medium", True), ("waiting", False)}
@@ -100,7 +110,7 @@ def test_fastapi_scrolls_to_the_end_and_begins_anew_at_another_level(fastapi: Te
     first = fastapi.get("/search", params={"words": "cat"}).json()
     second = fastapi.get("/search", params={"words": "cat", "after": first["next"]}).json()
     assert (first["first"], second["first"]) == (True, False)
-    both = [photo["id"] for page in (first, second) for photo in page["photos"]]
+    both = ids(first["photos"] + second["photos"])
     assert len(both) == len(set(both)) == 4 * EACH
     last = fastapi.get("/search", params={"words": "cat", "after": second["next"]}).json()
     assert (last["photos"], last["next"]) == ([], None)
@@ -116,7 +126,7 @@ def test_fastapi_s_detail_page_tells_nothing_that_is_not_for_visitors(fastapi: T
     assert page.keys() == {"id", "title", "tag", "file", "address", "blur", "waiting", "related"}
     assert page["blur"] is True
     assert page["related"]
-    assert set(kinds(page["related"])) <= SHOWN["moderate"]
+    assert set(kinds(ids(page["related"]))) <= SHOWN["moderate"]
     for hidden in ("high0", "missing"):
         answer = fastapi.get(f"/photos/{hidden}")
         assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
@@ -166,3 +176,76 @@ def test_fastapi_keeps_the_reason_of_a_failure_for_the_log(
     answer = fastapi.get("/search")
     assert (answer.status_code, answer.json()) == (500, {"error": "Internal Server Error"})
     assert "no such index [photos]" in caplog.text
+
+
+@pytest.fixture
+def flask(photos: None) -> Iterator[FlaskClient]:
+    module = example("flask_photos")
+    with module.client, module.app.test_client() as browser:
+        yield browser
+
+
+def photos_of(page: str) -> list[str]:
+    """Ids of the photos on a page, in order."""
+    return re.findall(r'href="/photos/(\w+)"', page)
+
+
+def choices_of(page: str) -> dict[str, bool]:
+    """The levels to choose among, and whether each holds."""
+    found = re.findall(r'<button name="level" value="(\w+)"( disabled)?', page)
+    return {level: bool(holds) for level, holds in found}
+
+
+def test_flask_shows_what_the_chosen_level_shows(flask: FlaskClient) -> None:
+    for level, shown in SHOWN.items():
+        flask.post("/level", data={"level": level})
+        page = flask.get("/?words=cat").text
+        assert choices_of(page) == {name: name == level for name in SHOWN}
+        assert set(re.findall(r"<option value=\"(\w+)\" >\1 \(6\)", page)) == shown
+        assert f"<p>{len(shown) * EACH} photos</p>" in page
+    flask.post("/level", data={"level": "banana"})
+    answer = flask.get("/")
+    assert choices_of(answer.text) == {"off": False, "moderate": True, "strict": False}
+    assert answer.headers["cache-control"] == "private"
+    flask.post("/level", data={"level": "off"})
+    page = flask.get("/", headers={"x-audience": "child"}).text
+    assert (choices_of(page), set(kinds(photos_of(page)))) == ({"strict": True}, {"plain"})
+
+
+def test_flask_pages_end_and_begin_anew_at_another_level(flask: FlaskClient) -> None:
+    addresses: list[str] = ["/?words=cat"]
+    pages: list[list[str]] = []
+    while len(addresses) > len(pages):
+        page = flask.get(addresses[-1]).text
+        pages.append(photos_of(page))
+        addresses += map(html.unescape, re.findall(r'rel="next" href="([^"]+)"', page))
+    assert [len(page) for page in pages] == [12, 12, 0]
+    assert len({photo for page in pages for photo in page}) == 4 * EACH
+    flask.post("/level", data={"level": "strict"})
+    first, second = (photos_of(flask.get(address).text) for address in addresses[:2])
+    assert first == second
+    assert len(first) == EACH
+
+
+def test_flask_blurs_and_says_what_waits(flask: FlaskClient) -> None:
+    page = flask.get("/photos/medium0").text
+    assert '<label class="saferank-blur"><input type="checkbox"' in page
+    assert "file:" not in page
+    unblurred, _, _ = flask.get("/photos/plain0").text.partition("<h2>")
+    assert "saferank-blur" not in unblurred
+    assert "(not checked yet)" in flask.get("/photos/waiting0").text
+    assert [flask.get(f"/photos/{name}").status_code for name in ("high0", "nix")] == [404, 404]
+    assert flask.get("/suggestions?words=cat+high").json == []
+    assert flask.get("/suggestions?words=cat+low0").json == ["cat low low0"]
+
+
+def test_flask_queues_an_upload(
+    flask: FlaskClient, client: Elasticsearch, settings: Settings, folder: Path
+) -> None:
+    form = {"title": "dog", "tag": "dogs", "picture": (io.BytesIO(png(255)), "a.png", "image/png")}
+    assert flask.post("/photos", data=form).status_code == 202
+    client.indices.refresh(index="photos")
+    page = flask.get("/?words=dog").text
+    assert "dog</a> (not checked yet)" in page
+    assert score_queued(client, settings, folder) == photos_of(page)
+    assert photos_of(flask.get("/?words=dog").text) == []

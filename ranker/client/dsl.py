@@ -14,6 +14,8 @@ AnySearch = TypeVar(
     "AnySearch", Search[Any], AsyncSearch[Any], MultiSearch[Any], AsyncMultiSearch[Any]
 )
 
+_SEARCHES = Search, AsyncSearch, MultiSearch, AsyncMultiSearch
+
 
 def protect(
     search: AnySearch, client: SafeSearch | AsyncSafeSearch, context: Context | None = None
@@ -29,8 +31,13 @@ def protect(
         A new search of the same kind. Of each hit, ``hit.meta.saferank`` says what was done.
 
     Raises:
-        ConfigurationError: the client is no safe client.
+        ConfigurationError: the client is no safe client, or the search is none.
     """
+    if not isinstance(search, _SEARCHES):
+        raise ConfigurationError(
+            f"'protect' was given {search!r}, which is no search of elasticsearch.dsl; give it a "
+            "Search or a MultiSearch, before it is sent"
+        )
     if not isinstance(client, SafeSearch | AsyncSafeSearch):
         raise ConfigurationError(
             f"'protect' was given {client!r}, which is no safe client, so the search would hide "

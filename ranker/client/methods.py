@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from functools import partial, wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
 
@@ -25,6 +25,7 @@ from elasticsearch import ApiError
 
 from saferank.engines.engine import Engine
 from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import names
 from saferank.ranker.client.every_level import TOO_DEEP, check_arguments
 from saferank.ranker.client.filter_path import cut
 from saferank.ranker.client.flow import Call, Knowledge, Plan, know_overrides
@@ -74,6 +75,7 @@ class AsyncRunner:
             call = next(plan)
             while True:
                 try:
+                    _check_address(call.arguments)
                     response = await _method(self._engine.sender, call)(**call.arguments)
                 except Exception as error:
                     call = plan.throw(error)
@@ -135,6 +137,39 @@ def _without_request(error: _Ending) -> Exception:
     if (body, message) == (error.body, error.message):
         return error
     return type(error)(message=message, meta=error.meta, body=body)
+
+
+def _check_address(arguments: Mapping[str, Any]) -> None:
+    """See that no part of an address is '.' or '..'.
+
+    aiohttp, by which asynchronous clients send, takes them for steps in the path, as browsers do,
+    escaped or not: of a document '..' it makes the whole index.
+
+    Raises:
+        UnsafeRequest: one is.
+    """
+    for name in _IN_ADDRESS & arguments.keys():
+        if arguments[name] in _STEPS:
+            raise UnsafeRequest(
+                name,
+                f"an asynchronous client takes {arguments[name]!r} for a step in the path of the "
+                "address and would ask for something else; use the plain client for it",
+            )
+
+
+_IN_ADDRESS = names("block dest fields id index metric name source target target_index")
+_STEPS = (".", "..", ["."], [".."], (".",), ("..",))
+
+
+def _with_checked_address(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """The same call of an asynchronous client, see ``_check_address``."""
+
+    @wraps(call)
+    async def checked(*given: Any, **named: Any) -> R:
+        _check_address(inspect.signature(call).bind(*given, **named).arguments if given else named)
+        return await call(*given, **named)
+
+    return checked
 
 
 def _method(client: Any, call: Call) -> Callable[..., Any]:
@@ -212,6 +247,12 @@ def _informed(
     return (yield from run(decision, knowledge, **arguments))
 
 
+def _handed_on(safe: Any, client: Any, name: str) -> Any:
+    """A call of the application's client, or of a group of its calls, for a safe client."""
+    call = getattr(client, name)
+    return _with_checked_address(call) if isinstance(safe, AsyncRunner) else call
+
+
 class Passed(Generic[P, R, A]):
     """A method that returns nothing of any document, handed on as it is.
 
@@ -237,7 +278,7 @@ class Passed(Generic[P, R, A]):
     @overload
     def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, A]: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else getattr(client.client, self._name)
+        return self if client is None else _handed_on(client, client.client, self._name)
 
 
 class Group(Generic[R, A]):
@@ -264,20 +305,21 @@ class Group(Generic[R, A]):
     @overload
     def __get__(self, client: AsyncRunner, owner: type) -> A: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else _Calls(self, getattr(client.client, self.name))
+        return self if client is None else _Calls(self, client)
 
 
 class _Calls:
     """The calls of a group on one client."""
 
-    def __init__(self, group: Group[Any, Any], client: Any) -> None:
+    def __init__(self, group: Group[Any, Any], safe: Any) -> None:
         self._group = group
-        self._client = client
+        self._safe = safe
 
     def __getattr__(self, name: str) -> Any:
+        plain = getattr(self._safe.client, self._group.name)
         if name not in self._group.passed:
-            refuse_call(self._client, name, f"{self._group.name}.{name}")
-        call = getattr(self._client, name)
+            refuse_call(plain, name, f"{self._group.name}.{name}")
+        call = _handed_on(self._safe, plain, name)
         left_out = [f"-{part}" for part in self._group.left_out.get(name, ())]
         return partial(_without, call, left_out) if left_out else call
 

@@ -1,16 +1,20 @@
-"""A picture in a file, made a known one."""
+"""Pictures, of a file or of a document, that are made known ones."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 from saferank.errors import ConfigurationError, ImageError
 from saferank.indexer.decode import decode
+from saferank.indexer.fetch import Fetcher
 from saferank.indexer.pdq import pdqs_of_known
 from saferank.mappings.known import KnownPicture
-from saferank.mappings.record import Override
-from saferank.settings import DecodeSettings
+from saferank.mappings.record import Override, reference_name
+from saferank.settings import DecodeSettings, Settings
+
+log = logging.getLogger(__name__)
 
 
 def picture_in(
@@ -36,13 +40,37 @@ def picture_in(
     """
     try:
         data = path.read_bytes()
-        frames = decode(data, limits).frames
+        hashes = _hashes(data, limits)
     except (OSError, ImageError) as error:
         raise ConfigurationError(f"{path}: {error}; give a picture that can be read") from error
-    looks = (pdqs_of_known(frame) for frame in frames) if decision is Override.BLOCK else ()
     digest = hashlib.sha256(data).hexdigest()
+    looks = hashes if decision is Override.BLOCK else ()
+    return KnownPicture(f"{origin}:{digest}", decision, (digest,), looks, origin, by, reason=reason)
+
+
+def hashes_at(reference: str, sha256: str, settings: Settings) -> tuple[str, ...]:
+    """The hashes by which altered copies of a document's image are found; see ``pdqs_of_known``.
+
+    None when the image has too little in it, cannot be had any more, or is another one by now.
+
+    Args:
+        reference: what names the image in the document.
+        sha256: of the image that is meant.
+        settings: limits of fetching and decoding.
+    """
+    try:
+        with Fetcher(settings.fetch) as fetcher:
+            data = fetcher.fetch(reference).data
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return _hashes(data, settings.decode)
+        problem = "it is another image by now"
+    except ImageError as error:
+        problem = str(error)
+    log.warning("cropped copies of %s are not found: %s", reference_name(reference), problem)
+    return ()
+
+
+def _hashes(data: bytes, limits: DecodeSettings) -> tuple[str, ...]:
+    looks = (pdqs_of_known(frame) for frame in decode(data, limits).frames)
     # Of a film, one frame is enough to know it by, as long as it has something in it.
-    hashes = next(filter(None, looks), ())
-    return KnownPicture(
-        f"{origin}:{digest}", decision, (digest,), hashes, origin, by, reason=reason
-    )
+    return next(filter(None, looks), ())

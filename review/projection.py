@@ -6,7 +6,7 @@ The log is the truth. An override in a document, or in the index of overrides, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from elasticsearch import Elasticsearch
 
 from saferank.errors import MappingError
+from saferank.indexer.keys import DocumentKey
 from saferank.mappings.fields import SafetyFields
+from saferank.mappings.known import turned
 from saferank.mappings.override_index import (
     find_documents,
     images_of,
@@ -22,6 +24,7 @@ from saferank.mappings.override_index import (
     read_overrides,
 )
 from saferank.mappings.overrides import OverrideRecord, override_in
+from saferank.mappings.record import ImageRecord, Override
 from saferank.review.entries import Entry, Item, Standing
 from saferank.review.log import Log
 from saferank.review.work import Work
@@ -67,12 +70,15 @@ class Projection:
     work: Work
     copies: Copies | None = None
 
-    def apply(self, item: Item, *, done_by: str | None = None) -> tuple[Standing, bool]:
+    def apply(
+        self, item: Item, *, done_by: str | None = None, hashes: Sequence[str] = ()
+    ) -> tuple[Standing, bool]:
         """Make the override of an item what the log says, and note what is open about it.
 
         Args:
             item: the item.
             done_by: whose lease ends with it.
+            hashes: by which altered copies are found, beside the one that is stored.
 
         Returns:
             What the log says, and whether a later override of others was left as it is.
@@ -82,7 +88,7 @@ class Projection:
         """
         standing, kept = Standing.of(self.log.chain(item)), False
         while True:
-            kept = not self._write(item, standing)
+            kept = not self._write(item, standing, hashes)
             # Another process may have written less than the log says by now; the last one to look
             # sees all of it.
             newer = Standing.of(self.log.chain(item))
@@ -91,6 +97,24 @@ class Projection:
             standing = newer
         self.work.settle(item, standing, done_by=done_by)
         return standing, kept
+
+    def look_closer(self, item: Item) -> None:
+        """Have a block reach cropped copies, too, for which its picture has to be fetched.
+
+        Only of a document with one image; its other copies are reached by ``apply``, at once.
+
+        Raises:
+            MappingError: there is no such document.
+        """
+        standing = Standing.of(self.log.chain(item))
+        wanted = standing.override
+        if self.copies is None or wanted is None or wanted.override is not Override.BLOCK:
+            return
+        alone = self._alone(item, wanted)
+        if alone is None:
+            return
+        if hashes := self.copies.look(item.index, DocumentKey(item.id, item.routing), alone):
+            self.apply(item, hashes=hashes)
 
     def settle_unsettled(self) -> int:
         """Finish what processes had in hand when they ended; how many items that were."""
@@ -111,6 +135,7 @@ class Projection:
         for item, _ in groupby(self.log.entries(index=index), key=_item_of):
             try:
                 standing, kept = self.apply(item)
+                self.look_closer(item)
             except MappingError as error:
                 if self.copies is not None:  # the document is gone, and its copies need not be
                     standing = Standing.of(self.log.chain(item))
@@ -134,7 +159,7 @@ class Projection:
         in_documents = (override_in(entry["_source"], path) for entry in found)
         return next((one for one in in_documents if one is not None), None)
 
-    def _write(self, item: Item, standing: Standing) -> bool:
+    def _write(self, item: Item, standing: Standing, hashes: Sequence[str]) -> bool:
         """Write an override; False when others have said something since reviewers did."""
         if standing.spoken_at is None:
             return True
@@ -151,19 +176,26 @@ class Projection:
             routing=item.routing,
             seen=None if wanted is None else wanted.digests,
         )
-        self._reach_copies(item, wanted)
+        self._reach_copies(item, wanted, hashes)
         return True
 
-    def _reach_copies(self, item: Item, wanted: OverrideRecord | None) -> None:
+    def _reach_copies(
+        self, item: Item, wanted: OverrideRecord | None, hashes: Sequence[str]
+    ) -> None:
         """Have the documents with the same images obey, too."""
         if self.copies is None:
             return
+        alone = self._alone(item, wanted)
+        own = () if alone is None or not alone.pdq else turned(alone.pdq)
+        self.copies.decide(item.index, item.key, wanted, (*own, *hashes))
+
+    def _alone(self, item: Item, wanted: OverrideRecord | None) -> ImageRecord | None:
+        """The image of a document that has no other, if it is what was decided about."""
         found = find_documents(self.client, self.fields, item.index, item.id, item.routing)
         images = {image.sha256: image for one in found for image in images_of(one, self.fields)}
         alone = next(iter(images.values())) if len(images) == 1 else None
         seen = wanted is not None and alone is not None and wanted.digests == (alone.sha256,)
-        hashes = [alone.pdq] if alone is not None and alone.pdq and seen else []
-        self.copies.decide(item.index, item.key, wanted, hashes)
+        return alone if seen else None
 
 
 def _item_of(entry: Entry) -> Item:

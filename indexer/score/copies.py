@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from elasticsearch import Elasticsearch
 
 from saferank.indexer.documents import Json
+from saferank.indexer.keys import DocumentKey
+from saferank.indexer.known_pictures import hashes_at
 from saferank.indexer.score.select import pages
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.known import DECISIONS, KnownPicture, turned
+from saferank.mappings.known import DECISIONS, KnownPicture
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.overrides import OverrideRecord
-from saferank.mappings.record import Override
+from saferank.mappings.record import ImageRecord, Override, reference_name
 from saferank.settings import Settings
 
 _PAGE = 1000
@@ -29,12 +31,14 @@ class Copies:
         known: the known pictures.
         store: reads and writes documents.
         fields: names of the safety fields.
+        settings: limits of fetching and decoding.
     """
 
     client: Elasticsearch
     known: KnownIndex
     store: DocumentStore
     fields: SafetyFields
+    settings: Settings
 
     @classmethod
     def of(cls, client: Elasticsearch, settings: Settings) -> Copies | None:
@@ -43,7 +47,7 @@ class Copies:
         if known is None:
             return None
         store = DocumentStore.of(client, settings)
-        return cls(client, known, store, SafetyFields.of(settings))
+        return cls(client, known, store, SafetyFields.of(settings), settings)
 
     def decide(
         self,
@@ -61,7 +65,8 @@ class Copies:
                 scored the next time, or by ``match_all``.
             name: of the document, the same whenever something is decided about it.
             record: what holds for it, with the digests of its images; None for nothing.
-            hashes: PDQ hashes of the image, if the document has one alone.
+            hashes: PDQ hashes by which copies are found, if the document has one image alone;
+                those that were noted for the same image before are kept.
 
         Returns:
             How many documents were changed.
@@ -85,13 +90,12 @@ class Copies:
             self.known.remove([id] if before else [])
             return digests
         blocks = record.override is Override.BLOCK
-        looks = tuple(dict.fromkeys(each for one in hashes for each in turned(one)))
         kept = before[0].hashes if before and before[0].digests == record.digests else ()
         picture = KnownPicture(
             id,
             record.override,
             record.digests,
-            (looks or kept) if blocks else (),
+            tuple(dict.fromkeys((*kept, *hashes))) if blocks else (),
             by=record.by,
             at=record.at,
             reason=record.reason,
@@ -99,6 +103,21 @@ class Copies:
         if [one.to_document() for one in before] != [picture.to_document()]:
             self.known.put([picture])
         return digests.union(record.digests)
+
+    def look(self, index: str, key: DocumentKey, image: ImageRecord) -> tuple[str, ...]:
+        """The hashes by which altered copies of a document's image are found; see ``hashes_at``.
+
+        Args:
+            index: index or alias of the document.
+            key: of the document.
+            image: what is stored of it.
+        """
+        documents, _ = self.store.read(index, [key])
+        references = (one for document in documents for one in document.references)
+        for reference in references:
+            if isinstance(reference, str) and reference_name(reference) == image.reference:
+                return hashes_at(reference, image.sha256 or "", self.settings)
+        return ()
 
     def sharing(self, digests: Iterable[str]) -> Json:
         """A query for the documents that have an image with one of these digests."""

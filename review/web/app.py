@@ -22,6 +22,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +31,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -304,12 +306,18 @@ class ReviewApp:
                     problems.append(f"{item.id}: {error}")
             return problems
 
+        def look_closer() -> None:
+            for one in chosen if act is Act.BLOCK else ():
+                item = Item(self._desk.index, one["id"], one["routing"])
+                with suppress(MappingError):  # the document is gone
+                    self._desk.projection.look_closer(item)
+
         problems = await run_in_threadpool(store)
         if problems:
             done = len(chosen) - len(problems)
             raise Refused(f"{done} were stored, and these were not: {'; '.join(problems)}")
         many = "/many" if batch is not None else ""
-        return _led_to(request, f"/queue/{queue.name}{many}")
+        return _led_to(request, f"/queue/{queue.name}{many}", then=BackgroundTask(look_closer))
 
     async def undo(self, request: Request) -> Response:
         """Take entries back."""
@@ -479,10 +487,10 @@ def _named(item: Item) -> dict[str, str]:
     return {"id": item.id} if item.routing is None else {"id": item.id, "routing": item.routing}
 
 
-def _led_to(request: Request, address: str) -> Response:
+def _led_to(request: Request, address: str, then: BackgroundTask | None = None) -> Response:
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"next": address})
-    return RedirectResponse(address, 303)
+        return JSONResponse({"next": address}, background=then)
+    return RedirectResponse(address, 303, background=then)
 
 
 def _set(

@@ -117,6 +117,7 @@ def _decide(
         )
         item = Item(index, id, routing)
         say(projection, item, decision, by, image_field=settings.image_field, reason=reason)
+        projection.look_closer(item)
     time.sleep(HOLDS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import uuid
 from collections.abc import Iterator
@@ -20,10 +21,16 @@ from typer.testing import CliRunner
 
 from saferank.cli import app
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
+from saferank.indexer.known_pictures import hashes_at
 from saferank.indexer.pdq import pdq_of
+from saferank.indexer.reindex.start import start_reindex
+from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.score.copies import Copies
 from saferank.indexer.score.scoring import score_documents
+from saferank.indexer.score.select import Selection
+from saferank.indexer.worker.app import create_app
 from saferank.mappings import add_to_index
 from saferank.mappings.known import KnownPicture
 from saferank.mappings.known_index import KnownIndex
@@ -31,7 +38,7 @@ from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch
 from saferank.review.desk import Desk, Form
 from saferank.review.entries import Act, Entry, Item
-from saferank.settings import Settings, get_settings
+from saferank.settings import FetchSettings, Settings, get_settings
 
 
 @dataclass
@@ -253,6 +260,82 @@ def test_pictures_from_the_command_line(place: Place, tmp_path: Path) -> None:
     run("import", str(outside), "--list", "outside", "--by", "ann", "--mirrored")
     run("apply", place.index)
     assert {"before", "mirrored"} <= place.matched()
+
+
+def cropped(image: Image.Image, pixels: int) -> Image.Image:
+    return image.crop((pixels, 0, image.width, image.height - pixels))
+
+
+def test_a_block_reaches_cropped_copies_once_its_picture_was_looked_at(place: Place) -> None:
+    picture = landscape()
+    crops = {f"crop{pixels}": jpeg(cropped(picture, pixels)) for pixels in (6, 10, 15)}
+    turned = jpeg(cropped(picture, 10).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    other = jpeg(cropped(landscape(1), 10))
+    place.put({"1": jpeg(picture, 90), "two": [jpeg(landscape(2)), SAME]})
+    place.score("1", "two")
+    place.decide("1", Act.BLOCK)
+    place.decide("two", Act.BLOCK)
+    place.put({**crops, "turned": turned, "other": other, "of-two": jpeg(cropped(landscape(2), 6))})
+    later = (*crops, "turned", "other", "of-two")
+    place.score(*later)
+    assert "crop15" not in place.matched()
+    for id in ("1", "two"):
+        place.desk.projection.look_closer(Item(place.index, id))
+    place.copies.match_all(place.index)
+    # A part of what was blocked together with other pictures is not blocked by itself.
+    assert place.matched() == {"1", "two", *crops, "turned"}
+    # Said again, or written anew from the log, it still reaches them; taken back, it does not.
+    assert all(one.problem is None for one in place.desk.projection.rebuild(place.index))
+    place.score(*later, force=True)
+    assert place.matched() == {"1", "two", *crops, "turned"}
+    place.decide("1", Act.ALLOW)
+    place.desk.projection.look_closer(Item(place.index, "1"))
+    place.score(*later, force=True)
+    assert place.matched() == {"two"}
+
+
+def test_a_picture_that_is_another_one_by_now_is_not_looked_at(
+    place: Place, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (file := tmp_path / "picture.png").write_bytes(png(20))
+    limits = FetchSettings(file_roots=(tmp_path,))
+    settings = place.settings.model_copy(update={"fetch": limits})
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    landscape().save(file)
+    assert hashes_at(f"file:{file}", digest, settings) == ()
+    assert "another image by now" in caplog.text
+    found = hashes_at(f"file:{file}", hashlib.sha256(file.read_bytes()).hexdigest(), settings)
+    assert pdq_of(landscape()) in found
+    file.unlink()
+    assert hashes_at(f"file:{file}", digest, settings) == ()
+
+
+def test_a_block_and_its_copies_come_along_into_a_new_index(place: Place, broker_url: str) -> None:
+    client, alias, new = place.client, f"{place.index}-alias", f"{place.index}-new"
+    client.indices.put_alias(index=place.index, name=alias)
+    place.desk = make_desk(client, alias, place.settings)
+    old, place.index = place.index, alias
+    place.put({"1": SAME, "2": SAME, "3": OTHER})
+    place.score("1", "2", "3")
+    place.decide("1", Act.BLOCK)
+    model = client.get(index=old, id="1")["_source"]["safety"]["model"]
+    settings = place.settings.model_copy(update={"broker_url": broker_url})
+    jobs = Jobs(client, f"{old}-jobs")
+    wanted = Job(alias, "safety", model, Selection(), Pace(50, 64), into=new)
+    try:
+        job = start_reindex(client, jobs, wanted)
+        done = Reindex(client, create_app(settings), settings, jobs, job).run()
+        assert done.state is JobState.DONE
+        assert list(client.indices.get_alias(name=alias)) == [new]
+        assert place.matched() == {"1", "2"}
+        assert place.shown() == {"3"}
+        place.put({"4": SAME})
+        place.score("4")
+        assert place.matched() == {"1", "2", "4"}
+        place.decide("1", Act.ALLOW)
+        assert place.matched() == set()
+    finally:
+        client.indices.delete(index=f"{new},{old}-jobs", ignore_unavailable=True)
 
 
 def test_an_override_from_the_command_line_is_in_the_log(place: Place) -> None:

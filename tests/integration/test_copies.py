@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from brightness import Brightness, brightness_pipeline, data_uri, png
 from elasticsearch import Elasticsearch, helpers
+from forms import decide, signed_in
 from PIL import Image
 from reviewed import make_desk, policy_of, review_settings
 from typer.testing import CliRunner
@@ -38,6 +39,8 @@ from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch
 from saferank.review.desk import Desk, Form
 from saferank.review.entries import Act, Entry, Item
+from saferank.review.people import Role, add_person
+from saferank.review.web.serve import make_app
 from saferank.settings import FetchSettings, Settings, get_settings
 
 
@@ -292,6 +295,20 @@ def test_a_block_reaches_cropped_copies_once_its_picture_was_looked_at(place: Pl
     place.desk.projection.look_closer(Item(place.index, "1"))
     place.score(*later, force=True)
     assert place.matched() == {"two"}
+
+
+def test_a_review_looks_at_the_picture_after_it_has_answered(place: Place, tmp_path: Path) -> None:
+    token = add_person(file := tmp_path / "reviewers.toml", "ann", Role.DECIDE)
+    review = place.settings.review.model_copy(update={"reviewers": file})
+    settings = place.settings.model_copy(update={"review": review})
+    place.put({"1": jpeg(landscape(), 90)})
+    place.score("1")
+    app = make_app(place.client, place.index, settings, policy_of(settings))
+    with signed_in(app, token) as browser:
+        assert decide(browser, "block").json() == {"next": "/queue/near-0.2"}
+    place.put({"2": jpeg(cropped(landscape(), 15))})
+    place.score("2")
+    assert place.matched() == {"1", "2"}
 
 
 def test_a_picture_that_is_another_one_by_now_is_not_looked_at(

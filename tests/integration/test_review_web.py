@@ -1,7 +1,6 @@
 """The review over HTTP: who may what, what is stored, and that what others wrote stays text."""
 
 import csv
-import html
 import io
 import json
 import re
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch
+from forms import JSON, ORIGIN, decide, fields, form_of, signed_in
 from PIL import Image
 from reviewed import document, fill, policy_of, review_settings
 from starlette.testclient import TestClient
@@ -22,9 +22,6 @@ from saferank.review.log import Log
 from saferank.review.people import Role, add_person
 from saferank.review.web.serve import make_app
 from saferank.settings import Settings
-
-ORIGIN = {"Origin": "http://127.0.0.1"}
-JSON = {**ORIGIN, "Accept": "application/json"}
 
 
 @dataclass
@@ -40,11 +37,8 @@ class Site:
 
     def browser(self, person: str | None = None) -> TestClient:
         """A browser of its own, signed in as somebody."""
-        browser = TestClient(self.app, base_url="http://127.0.0.1", follow_redirects=True)
+        browser = signed_in(self.app, None if person is None else self.tokens[person])
         self.opened.append(browser)
-        if person is not None:
-            sent = {"form": form_of(browser.get("/login").text), "token": self.tokens[person]}
-            assert browser.post("/login", data=sent, headers=ORIGIN).status_code == 200
         return browser
 
     def entries(self) -> list[Entry]:
@@ -72,27 +66,6 @@ def site(
         yield made
         for browser in made.opened:
             browser.close()
-
-
-def fields(page: str, action: str) -> dict[str, list[str]]:
-    """The hidden fields and boxes of the first form that goes somewhere."""
-    form = re.search(rf'<form[^>]*action="{action}".*?</form>', page, re.S)
-    assert form is not None, page
-    found: dict[str, list[str]] = {}
-    for name, value in re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', form[0]):
-        found.setdefault(name, []).append(html.unescape(value))
-    return found
-
-
-def form_of(page: str) -> str:
-    found = re.search(r'name="form" value="([0-9a-f]{64})"', page)
-    assert found is not None
-    return found[1]
-
-
-def decide(browser: TestClient, act: str, queue: str = "near-0.2", **more: Any) -> Any:
-    sent = {**fields(browser.get(f"/queue/{queue}").text, "/decide"), "act": act, **more}
-    return browser.post("/decide", data=sent, headers=JSON)
 
 
 def test_a_decision_over_http_is_stored_and_leads_on(site: Site) -> None:

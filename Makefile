@@ -36,6 +36,7 @@ types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy --strict docs/conf.py tools
 	$(BIN)/mypy --strict examples tests/typing/front_door.py
+	$(BIN)/mypy --config-file tests/typing/scripts.ini
 	$(BIN)/basedpyright
 
 imports: $(READY)  ## Check the layers, and print the floors of the rooms.

@@ -94,7 +94,8 @@ def ensure_corpus(client: Elasticsearch, documents: int, *, seconds: float = flo
                     }
             lines += [json.dumps({"index": {"_id": str(row)}}), json.dumps(document)]
         body = "\n".join(lines) + "\n"
-        if client.bulk(index=INDEX, body=body, filter_path="errors")["errors"]:
+        answer = client.bulk(index=INDEX, body=body, filter_path="errors")  # type: ignore[arg-type]
+        if answer["errors"]:
             raise RuntimeError(f"indexing documents {start}... failed")
         start = min(start + BULK, documents)
     if start < documents:

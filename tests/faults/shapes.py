@@ -37,7 +37,7 @@ from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
-from saferank.indexer.reindex.merge import without_score
+from saferank.indexer.reindex.merge import without_scores
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.score.changes import whole_source
@@ -275,8 +275,9 @@ class Run:
             hits: list[Json] = self.client.search(index=self.alias, size=10, **body)["hits"]["hits"]
             return sorted(hits, key=lambda hit: str(hit["_id"]))
 
+        roots = [self.fields.root]
         documents = {
-            hit["_id"]: (hit.get("_routing"), pruned(without_score(hit["_source"], self.fields)))
+            hit["_id"]: (hit.get("_routing"), pruned(without_scores(hit["_source"], roots)))
             for hit in search(source=self.source)
             if "_source" in hit
         }

@@ -395,7 +395,7 @@ def main() -> None:
         folder = arguments.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         Path(scratch).chmod(0o755)
-        settings = {"thread_pool.write.size": 1, "thread_pool.write.queue_size": 12}
+        settings: dict[str, Any] = {"thread_pool.write.size": 1, "thread_pool.write.queue_size": 12}
         node = Node(Path(scratch) / "elasticsearch", **settings)
         broker = make_broker(arguments.broker, Path(scratch) / "broker")
         with started(node, broker):

@@ -1,6 +1,9 @@
 """Images a second of Spark beside a Celery worker, on one core each and in turns; and the import.
 
-    python benchmarks/bench_spark.py [--images 400] [--documents 20000]
+    python benchmarks/bench_spark.py [--images 400] [--rounds 3] [--documents 20000]
+
+Every picture is another one, and nothing is remembered between rounds: each goes through the
+net.
 
 What Spark scored is then imported, and its documents are compared with those of the worker; the
 import's own speed is measured on documents whose scores are made up.
@@ -26,6 +29,7 @@ import pyarrow as pa  # noqa: E402
 from bench_decode import photograph  # noqa: E402
 from elasticsearch import Elasticsearch, helpers  # noqa: E402
 from harness import Node, Valkey  # noqa: E402
+from PIL import Image  # noqa: E402
 from pyarrow import parquet  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -37,7 +41,7 @@ from saferank.indexer.brokers import broker_app  # noqa: E402
 from saferank.indexer.queue import queue_documents  # noqa: E402
 from saferank.indexer.worker.resources import model_identity  # noqa: E402
 from saferank.mappings import add_to_index  # noqa: E402
-from saferank.settings import FetchSettings, Settings  # noqa: E402
+from saferank.settings import FetchSettings, IndexerSettings, Settings  # noqa: E402
 
 MODEL = model_identity("open_nsfw")
 
@@ -102,20 +106,21 @@ def made_up(folder: Path, count: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--documents", type=int, default=20_000)
     asked = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     with tempfile.TemporaryDirectory() as name:
-        measure(Path(name), asked.images, asked.documents)
+        measure(Path(name), asked.images, asked.rounds, asked.documents)
 
 
-def measure(folder: Path, images: int, documents: int) -> None:
+def measure(folder: Path, images: int, rounds: int, documents: int) -> None:
     folder.chmod(0o755)
     picture = photograph((400, 300))
     every = []
     for number in range(images):
         path = folder / f"{number}.jpg"
-        picture.rotate(number, expand=False).save(path)
+        picture.rotate(360 * number / images, Image.Resampling.BILINEAR).save(path)
         every.append((str(number), f"file:{path}"))
     node, broker = Node(folder / "node"), Valkey(folder / "broker")
     node.start()
@@ -124,9 +129,13 @@ def measure(folder: Path, images: int, documents: int) -> None:
         "SAFERANK_ELASTICSEARCH_URL": node.url,
         "SAFERANK_BROKER_URL": broker.url,
         "SAFERANK_FETCH__FILE_ROOTS": str(folder),
+        "SAFERANK_INDEXER__DIGESTS": "0",
     }
     settings = Settings(
-        elasticsearch_url=node.url, broker_url=broker.url, fetch=FetchSettings(file_roots=(folder,))
+        elasticsearch_url=node.url,
+        broker_url=broker.url,
+        fetch=FetchSettings(file_roots=(folder,)),
+        indexer=IndexerSettings(digests=0),
     )
     spark = (
         SparkSession.builder.master("local[1]")
@@ -144,7 +153,7 @@ def measure(folder: Path, images: int, documents: int) -> None:
             make_index(client, "first", iter(every[:1]))
             score_by_worker(client, "first", ["0"], settings)
             on_spark.score(frame.limit(1), settings=settings).collect()
-            for number in (1, 2, 3):
+            for number in range(1, rounds + 1):
                 index = f"round{number}"
                 make_index(client, index, iter(every))
                 by_worker = score_by_worker(client, index, [id for id, _ in every], settings)
@@ -162,7 +171,7 @@ def measure(folder: Path, images: int, documents: int) -> None:
         console.print(table)
         make_index(client, "imported", iter(every))
         imported("imported", path, environment)
-        same = stored(client, "imported") == stored(client, "round3")
+        same = stored(client, "imported") == stored(client, index)
         console.print(f"{images} imported documents equal the worker's: {same}")
         rows = ((str(number), f"{number}.jpg") for number in range(documents))
         make_index(client, "made_up", rows)

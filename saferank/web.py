@@ -97,7 +97,11 @@ def level_choices(policy: Policy, context: Mapping[str, str]) -> list[LevelChoic
 
 
 def is_waiting(hit: Mapping[str, Any]) -> bool:
-    """Whether a hit was treated as it was because it has no score yet: tell the visitor so."""
+    """Whether a hit was treated as it was because it has no score yet: tell the visitor so.
+
+    Args:
+        hit: of a search or a read by id; of an ``elasticsearch.dsl`` search, its ``meta``.
+    """
     return bool(hit["saferank"]["rule"] == Rule.UNSCORED)
 
 
@@ -105,10 +109,11 @@ def write_cursor(hit: Mapping[str, Any], decision: Decision) -> str:
     """What the address of the next page carries: where this page ended, and at which level.
 
     Args:
-        hit: the last one of this page, found with a ``sort``.
+        hit: the last one of this page, found with a ``sort``; of an ``elasticsearch.dsl`` search,
+            its ``meta``.
         decision: what held for this page: ``client.decision(context)``.
     """
-    text = json.dumps([decision.cache_key, hit["sort"]], separators=(",", ":"))
+    text = json.dumps([decision.cache_key, list(hit["sort"])], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
 
-from saferank.settings import IndexerSettings, Settings
+from saferank.settings import IndexerSettings, Settings, get_settings
 
 
 @pytest.fixture
@@ -39,3 +40,24 @@ def indexer_environment(
         "SAFERANK_INDEXER__JOBS_INDEX": indexer.jobs_index,
     }
     client.indices.delete(index=indexer.jobs_index, ignore_unavailable=True)
+
+
+@pytest.fixture(scope="module")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example applications keep pictures."""
+    return tmp_path_factory.mktemp("photos")
+
+
+@pytest.fixture(scope="module")
+def photo_settings(
+    elasticsearch_url: str, broker_url: str, photo_folder: Path
+) -> Iterator[Settings]:
+    """Settings that the example applications read from their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
+        patch.setenv("SAFERANK_BROKER_URL", broker_url)
+        patch.setenv("SAFERANK_INDEXER__FRESH_QUEUE", f"fresh-{uuid.uuid4().hex[:8]}")
+        patch.setenv("PHOTOS", str(photo_folder))
+        get_settings.cache_clear()
+        yield get_settings()
+    get_settings.cache_clear()

@@ -7,7 +7,6 @@ import importlib.util
 import io
 import re
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,28 +35,9 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the applications keep pictures."""
-    return tmp_path_factory.mktemp("photos")
-
-
-@pytest.fixture(scope="module")
-def settings(elasticsearch_url: str, broker_url: str, folder: Path) -> Iterator[Settings]:
-    """Those that the applications read from their environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
-        patch.setenv("SAFERANK_BROKER_URL", broker_url)
-        patch.setenv("SAFERANK_INDEXER__FRESH_QUEUE", f"fresh-{uuid.uuid4().hex[:8]}")
-        patch.setenv("PHOTOS", str(folder))
-        get_settings.cache_clear()
-        yield get_settings()
-    get_settings.cache_clear()
-
-
 @pytest.fixture
-def photos(client: Elasticsearch, settings: Settings, folder: Path) -> Iterator[None]:
-    fill(client, example("photo_index").MAPPINGS, folder)
+def photos(client: Elasticsearch, photo_settings: Settings, photo_folder: Path) -> Iterator[None]:
+    fill(client, example("photo_index").MAPPINGS, photo_folder)
     yield
     client.indices.delete(index="photos", ignore_unavailable=True)
 
@@ -142,7 +122,7 @@ def test_fastapi_completes_to_what_may_be_seen(fastapi: TestClient) -> None:
 
 
 def test_fastapi_queues_an_upload_which_waits_until_it_is_scored(
-    fastapi: TestClient, client: Elasticsearch, settings: Settings, folder: Path
+    fastapi: TestClient, client: Elasticsearch, photo_settings: Settings, photo_folder: Path
 ) -> None:
     form = {"title": "dog", "tag": "dogs"}
     answer = fastapi.post("/photos", data=form, files={"picture": ("a.png", png(255), "image/png")})
@@ -151,14 +131,14 @@ def test_fastapi_queues_an_upload_which_waits_until_it_is_scored(
     (meanwhile,) = fastapi.get("/search", params={"words": "dog"}).json()["photos"]
     assert (meanwhile["id"], meanwhile["waiting"]) == (answer.json()["id"], True)
     assert fastapi.get(meanwhile["address"]).content == png(255)
-    assert score_queued(client, settings, folder) == [answer.json()["id"]]
+    assert score_queued(client, photo_settings, photo_folder) == [answer.json()["id"]]
     assert fastapi.get("/search", params={"words": "dog"}).json()["photos"] == []
     page = {"picture": ("a.html", b"<script>", "text/html")}
     assert fastapi.post("/photos", data=form, files=page).status_code == 415
 
 
 def test_fastapi_takes_an_upload_while_the_broker_is_away(
-    fastapi: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Caplog
+    fastapi: TestClient, photo_settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: Caplog
 ) -> None:
     monkeypatch.setenv("SAFERANK_BROKER_URL", "redis://127.0.0.1:1/0")
     get_settings.cache_clear()
@@ -240,12 +220,12 @@ def test_flask_blurs_and_says_what_waits(flask: FlaskClient) -> None:
 
 
 def test_flask_queues_an_upload(
-    flask: FlaskClient, client: Elasticsearch, settings: Settings, folder: Path
+    flask: FlaskClient, client: Elasticsearch, photo_settings: Settings, photo_folder: Path
 ) -> None:
     form = {"title": "dog", "tag": "dogs", "picture": (io.BytesIO(png(255)), "a.png", "image/png")}
     assert flask.post("/photos", data=form).status_code == 202
     client.indices.refresh(index="photos")
     page = flask.get("/?words=dog").text
     assert "dog</a> (not checked yet)" in page
-    assert score_queued(client, settings, folder) == photos_of(page)
+    assert score_queued(client, photo_settings, photo_folder) == photos_of(page)
     assert photos_of(flask.get("/?words=dog").text) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial, wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
@@ -233,7 +233,7 @@ class Planned(Generic[P, R]):
     @overload
     def __get__(self, client: PlainRunner, owner: type) -> Callable[P, R]: ...
     @overload
-    def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, Awaitable[R]]: ...
+    def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         return self._method if client is None else MethodType(self._method, client)
 

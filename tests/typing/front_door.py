@@ -37,10 +37,12 @@ assert_type(client.indices.exists(index="photos"), HeadApiResponse)
 assert_type(rewrite_search({}, policy.resolve(context)), dict[str, Any])
 assert_type(check_request({"query": {"match_all": {}}}, policy), dict[str, UnsafeRequest])
 
+client.search(contxt=context)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.search(qery={"match_all": {}})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 client.search(indx="photos")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 client.search(size="20")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 client.get(index="photos")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-client.serch(index="photos")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+client.srch()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
 
 
 async def asynchronous(plain: AsyncElasticsearch) -> None:
@@ -48,4 +50,5 @@ async def asynchronous(plain: AsyncElasticsearch) -> None:
         answer = await safe.search(index="photos", context=context)
         assert_type(answer, ObjectApiResponse[Any])
         assert_type(await safe.ping(), bool)
+        safe.search(index="photos")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
         assert_type(safe.rerank(answer["hits"]["hits"], context), list[dict[str, Any]])

@@ -15,7 +15,7 @@ from itertools import islice
 from elasticsearch import Elasticsearch
 
 from saferank.errors import SaferankError
-from saferank.indexer.score.copies import Copies
+from saferank.indexer.copies import Copies
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents
 from saferank.ranker.policy.policy import OneCategoryPolicy

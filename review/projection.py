@@ -30,7 +30,7 @@ from saferank.review.log import Log
 from saferank.review.work import Work
 
 if TYPE_CHECKING:
-    from saferank.indexer.score.copies import Copies
+    from saferank.indexer.copies import Copies
 
 
 @dataclass(frozen=True, slots=True)

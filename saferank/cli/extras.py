@@ -18,7 +18,7 @@ from saferank.mappings.fields import SafetyFields
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from saferank.indexer.score.copies import Copies
+    from saferank.indexer.copies import Copies
     from saferank.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +39,7 @@ def copies_of(client: Elasticsearch, settings: Settings) -> Copies | None:
     if settings.known is None:
         return None
     with needs_extra("indexer"):
-        from saferank.indexer.score.copies import Copies
+        from saferank.indexer.copies import Copies
 
         return Copies.of(client, settings)
 

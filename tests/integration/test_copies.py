@@ -22,13 +22,13 @@ from typer.testing import CliRunner
 
 from saferank.cli import app
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.copies import Copies
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.known_pictures import hashes_at
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.reindex.start import start_reindex
 from saferank.indexer.reindex.steps import Reindex
-from saferank.indexer.score.copies import Copies
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app

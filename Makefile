@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz bench bench-ranker bench-score clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz fuzz-suggestions bench bench-ranker bench-score clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).
 	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
 	--hypothesis-show-statistics --hypothesis-seed=$(SEED)
+
+fuzz-suggestions: $(READY)  ## Suggest words for 10,000 random beginnings at every level, on a real node.
+	SAFERANK_SUGGESTED_PREFIXES=10000 $(BIN)/pytest -o timeout=0 tests/integration/test_suggested_words.py
 
 bench: weights  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -19,7 +19,6 @@ from saferank.engines.engine import Engine, OpenSearchClient, engine_of
 from saferank.errors import ConfigurationError, ContextError
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
-from saferank.ranker.client.completions import completing, completing_each
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
 from saferank.ranker.client.lookups import reading_documents
@@ -32,6 +31,7 @@ from saferank.ranker.client.methods import (
     refuse_call,
 )
 from saferank.ranker.client.reranking import reranked
+from saferank.ranker.client.suggestions import suggesting, suggesting_each
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
@@ -65,11 +65,11 @@ class _SafeClient(Generic[Client]):
     get = Planned(reads.get)
     get_source = Planned(reads.get_source)
     mget = Planned(reads.mget)
-    msearch = Planned(completing_each(reading_documents(searches.msearch)), searches=True)
+    msearch = Planned(suggesting_each(reading_documents(searches.msearch)), searches=True)
     mtermvectors = Planned(reads.mtermvectors)
     open_point_in_time = Planned(searches.open_point_in_time)
     scroll = Planned(searches.scroll)
-    search = Planned(completing(reading_documents(searches.search)), searches=True)
+    search = Planned(suggesting(reading_documents(searches.search)), searches=True)
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
     update = Planned(reads.update)

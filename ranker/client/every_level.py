@@ -13,8 +13,8 @@ from saferank.errors import UnsafeRequest
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import LISTS, Json
 from saferank.ranker.client.arguments import parse_request
-from saferank.ranker.client.completions import apart
 from saferank.ranker.client.lookups import without_documents
+from saferank.ranker.client.suggestions import apart
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier

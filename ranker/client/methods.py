@@ -344,9 +344,14 @@ def refuse_call(client: Any, name: str, path: str) -> NoReturn:
     """
     if name.startswith("_") or not hasattr(client, name):
         raise AttributeError(f"{type(client).__name__!r} object has no attribute {name!r}")
-    raise UnsafeRequest(
-        path, f"this call is not known to be safe; use '.client.{path}' where no user sees it"
-    )
+    why = _INSTEAD.get(path, "this call is not known to be safe")
+    raise UnsafeRequest(path, f"{why}; use '.client.{path}' where no user sees it")
+
+
+_INSTEAD = {
+    "terms_enum": "it lists words of hidden documents, too: search with a 'terms' aggregation, "
+    "whose 'include' says how they begin",
+}
 
 
 def _travelling(

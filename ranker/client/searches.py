@@ -23,6 +23,7 @@ from saferank.ranker.client.flow import (
 )
 from saferank.ranker.client.indices import Target, one_text
 from saferank.ranker.client.limits import depends_on_limits, read_limits
+from saferank.ranker.client.lookups import reading_documents
 from saferank.ranker.client.overfetch import (
     fetch_ranking,
     fetch_request,
@@ -31,6 +32,7 @@ from saferank.ranker.client.overfetch import (
 )
 from saferank.ranker.client.scrolls import ScrollToken
 from saferank.ranker.client.steps import Step, in_query
+from saferank.ranker.client.suggestions import suggesting
 from saferank.ranker.client.ways import Attempt, Experience, Way, choose
 from saferank.ranker.hits import KEY, HitReader
 from saferank.ranker.level.decision import Decision
@@ -209,7 +211,10 @@ def search_template(
     body = dict(rendered.body["template_output"])
     extra = {key: given.pop(key) for key in ("explain", "profile") if key in given}
     given["body"] = {**body, **extra}
-    return (yield from search(decision, knowledge, **given))
+    return (yield from _any_search(decision, knowledge, **given))
+
+
+_any_search = suggesting(reading_documents(search))
 
 
 def scroll(

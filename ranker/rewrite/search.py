@@ -51,7 +51,7 @@ from saferank.ranker.rewrite.ranking import (
 )
 from saferank.ranker.rewrite.relevance import with_zeros
 from saferank.ranker.rewrite.retriever import most_different, safe_retriever
-from saferank.ranker.rewrite.suggest import check_completions
+from saferank.ranker.rewrite.suggest import check_suggestions
 from saferank.ranker.rewrite.traces import check_explained, without_traces
 
 __all__ = ["restore_response", "rewrite_count", "rewrite_search"]
@@ -267,11 +267,11 @@ def _checked_highlight(value: Any, key: str, decision: Decision) -> Any:
 
 def _suggest(value: Any, key: str, decision: Decision) -> Any:
     if decision.hidden:
-        check_completions(value, key)
+        check_suggestions(value, key, decision)
         raise UnsafeRequest(
             key,
-            "no query filters completions; the search of a safe client takes them, and looks at "
-            "the document of each",
+            "no query filters suggestions; the search of a safe client takes them, and looks at "
+            "the documents behind each",
         )
     return value
 

@@ -85,6 +85,11 @@ def visible(safe: SafeSearch) -> set[str]:
 BODY: dict[str, Any] = {"query": QUERY, "size": COUNT}
 DOCS = {"docs": [{"_id": "1"}, {"_id": "17"}, {"_id": "none"}]}
 TEMPLATE = {"source": {"query": {"match": {"title": "{{w}}"}}}, "params": {"w": "cat"}}
+SUGGEST = {
+    "words": {"text": "cet", "term": {"field": "title", "min_word_length": 3}},
+    "numbers": {"text": "w2x", "term": {"field": "word", "min_word_length": 3, "size": COUNT}},
+    "phrase": {"text": "cet", "phrase": {"field": "title", "confidence": 0}},
+}
 CALLS: dict[str, Callable[[Any], Any]] = {
     "search": lambda c: c.search(index=INDEX, body=BODY),
     "search by arguments": lambda c: c.search(body=BODY, index=INDEX, _source_includes=["title"]),
@@ -98,6 +103,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "explain": lambda c: c.explain(index=INDEX, id="1", body={"query": QUERY}),
     "termvectors": lambda c: c.termvectors(index=INDEX, id="1", body={"fields": ["title"]}),
     "mtermvectors": lambda c: c.mtermvectors(index=INDEX, body={"ids": ["1", "17"]}),
+    "suggest": lambda c: c.search(index=INDEX, body={"suggest": SUGGEST}),
     "search_template": lambda c: c.search_template(index=INDEX, body=TEMPLATE),
 }
 
@@ -131,6 +137,36 @@ def test_what_is_found_counted_and_grouped_is_what_is_visible(safe: SafeSearch) 
     assert safe.count(index=INDEX)["count"] == len(visible(safe))
     scores = [hit["_score"] for hit in answer["hits"]["hits"]]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_what_is_typed_finds_visible_documents_whatever_hidden_ones_begin_with(
+    node: OpenSearch, safe: SafeSearch
+) -> None:
+    """A field for it looks a beginning up as a word; others list the first words that begin so."""
+    name = f"{INDEX}-typed"
+    node.indices.delete(index=name, ignore=404)
+    properties = {
+        **component_template()["template"]["mappings"]["properties"],
+        "title": {"type": "text"},
+        "typed": {"type": "search_as_you_type"},
+    }
+    node.indices.create(index=name, body={"mappings": {"properties": properties}})
+    hidden = {"override": "block"}
+    for number in range(60):
+        title = f"old ca{number:02}"
+        node.index(index=name, body={"title": title, "typed": title, "safety": hidden})
+    shown = {"title": "old cats", "typed": "old cats", "safety": {"override": "allow"}}
+    node.index(index=name, id="shown", body=shown, refresh=True)
+    grams = ["typed", "typed._2gram", "typed._3gram"]
+    for query, found in (
+        ({"match_phrase_prefix": {"title": "old ca"}}, []),
+        ({"match_phrase_prefix": {"typed": "old ca"}}, ["shown"]),
+        ({"match_bool_prefix": {"title": "old ca"}}, ["shown"]),
+        ({"multi_match": {"query": "old ca", "type": "bool_prefix", "fields": grams}}, ["shown"]),
+    ):
+        answer = safe.search(index=name, body={"query": query, "highlight": {"fields": {"*": {}}}})
+        assert ids(answer) == found, query
+    node.indices.delete(index=name)
 
 
 def test_reads_by_id_take_arguments_without_names(safe: SafeSearch) -> None:

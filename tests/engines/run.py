@@ -33,6 +33,8 @@ SUITES = [
         "surfaces",
         "client",
         "completions",
+        "suggestions",
+        "suggested_words",
         "alias",
         "index_mapping",
         "index_scoring",

@@ -11,10 +11,9 @@ import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from elasticsearch.dsl import Search
 
-from saferank.errors import UnsafeRequest
 from saferank.mappings import template
 from saferank.ranker import AsyncSafeSearch, SafeSearch, load_policy, protect
-from saferank.ranker.client.completions import MOST
+from saferank.ranker.client.suggestions import MOST
 
 WITH, WITHOUT = "test-completions-with", "test-completions-without"
 POLICY = load_policy("""\
@@ -205,29 +204,3 @@ def test_every_form_of_search_takes_completions(strict: SafeSearch, elasticsearc
             return await client.search(index=WITH, suggest=completion())
 
     assert told(asyncio.run(main())) == expected
-
-
-@pytest.mark.parametrize(
-    ("suggest", "key", "reason"),
-    [
-        ({"a": {"text": "cut", "term": {"field": "t"}}}, "suggest.a.term", "with 'fuzziness'"),
-        (
-            {"a": {"text": "cut", "phrase": {"field": "t", "collate": {}}}},
-            "suggest.a.phrase",
-            "'blocked: show'",
-        ),
-        ({"a": {"prefix": "c", "other": {}}}, "suggest.a.other", "not known"),
-        ({"a": {"completion": {"payload": 1}}}, "suggest.a.completion.payload", "not known"),
-        ({"a": {"prefix": "c"}}, "suggest.a.completion", "an object is expected"),
-        ({"a": []}, "suggest.a", "an object is expected"),
-        ([], "suggest", "an object is expected"),
-    ],
-)
-def test_words_are_not_suggested(strict: SafeSearch, suggest: Any, key: str, reason: str) -> None:
-    for level in ("off", "moderate", "strict"):
-        safe = strict.at_level(level)
-        with pytest.raises(UnsafeRequest, match=reason) as caught:
-            safe.search(index=WITH, suggest=suggest)
-        assert caught.value.key == key
-        with pytest.raises(UnsafeRequest, match=reason):
-            safe.msearch(index=WITH, searches=[{}, {"suggest": suggest}])

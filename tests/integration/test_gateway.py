@@ -101,6 +101,23 @@ def test_each_call_shows_what_the_level_shows(gateway: Served, level: str) -> No
     assert {doc["_id"] for doc in read.json()["docs"] if doc["found"]} == shown
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_words_are_suggested_as_far_as_the_level_shows_them(gateway: Served, level: str) -> None:
+    term = {"field": "word", "prefix_length": 6, "size": 20}
+    suggest = {name: {"text": f"{marker(name)}z", "term": term} for name in SAFETY}
+    answer = ask(gateway, level, "POST", f"/{gateway.index}/_search", {"suggest": suggest})
+    assert answer.status_code == 200
+    found = {
+        name: [option["text"] for part in parts for option in part["options"]]
+        for name, parts in answer.json()["suggest"].items()
+    }
+    for name in SAFETY:
+        assert (marker(name) in found[name]) is (name in SHOWN[level])
+    body = {"suggest": {"a": {"text": "a", "term": {"field": "word", "other": 1}}}}
+    refused = ask(gateway, level, "POST", f"/{gateway.index}/_search", body)
+    assert refused.status_code == 403
+
+
 AGGS = {"words": {"terms": {"field": "word", "size": 20}}}
 
 

@@ -67,8 +67,8 @@ def test_what_every_level_takes(body: dict[str, Any]) -> None:
         (IN_GROUPS, "sort", ["moderate"]),
         ({"query": {"unknown": {}}}, "query.unknown", ["open", "off", "moderate", "strict"]),
         (
-            {"suggest": {"a": {"text": "cut", "term": {"field": "t"}}}},
-            "suggest.a.term",
+            {"suggest": {"a": {"text": "cut", "term": {"field": "t", "lowercase": True}}}},
+            "suggest.a.term.lowercase",
             ["off", "moderate", "strict"],
         ),
         (

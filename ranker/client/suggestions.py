@@ -1,0 +1,304 @@
+"""Suggestions of visible documents, by asking for more of them than are wanted.
+
+No query filters a suggestion. So more are asked for than are wanted, those of hidden documents are
+taken out, and still more are asked for until as many as are wanted are left, or there are no more.
+What is looked at differs: of a completion its document (``completions``), of a word how many
+visible documents hold it, which one more search counts (``words``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from elastic_transport import ObjectApiResponse
+from elasticsearch import BadRequestError
+
+from saferank.engines.opensearch import LEAST_TERMINATE_AFTER
+from saferank.errors import UnsafeRequest
+from saferank.ranker.bodies import LISTS, Json, Query, names
+from saferank.ranker.client import completions, words
+from saferank.ranker.client.arguments import Request, parse_request
+from saferank.ranker.client.completions import Chosen
+from saferank.ranker.client.flow import (
+    Call,
+    Knowledge,
+    Plan,
+    call_checked,
+    check_fields,
+    not_blocked_elsewhere,
+)
+from saferank.ranker.client.judging import hides, judgements
+from saferank.ranker.client.words import Visible
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite.search import rewrite_search
+from saferank.ranker.rewrite.suggest import check_suggestions, kind_of
+
+P = ParamSpec("P")
+_Searching = Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]]
+
+MOST = 1000
+"""Most options of a suggestion that are looked at, and most words that are counted at once."""
+# Parameters of a search that say where suggestions are to be found.
+_WHERE = names(
+    """
+    allow_no_indices allow_partial_search_results expand_wildcards ignore_throttled
+    ignore_unavailable index preference routing
+    """
+)
+
+
+def suggesting(plan: _Searching[P]) -> _Searching[P]:
+    """The plan of a search, that also takes suggestions where documents are hidden."""
+
+    @wraps(plan)
+    def searching(
+        decision: Decision, knowledge: Knowledge, /, *args: P.args, **arguments: P.kwargs
+    ) -> Plan[ObjectApiResponse[Any]]:
+        rest, suggest = apart(arguments, decision)
+        found = plan(decision, knowledge, *args, **rest)
+        return found if suggest is None else completed(found, rest, suggest, decision, knowledge)
+
+    def completed(
+        found: Plan[ObjectApiResponse[Any]],
+        rest: Mapping[str, Any],
+        suggest: Json,
+        decision: Decision,
+        knowledge: Knowledge,
+    ) -> Plan[ObjectApiResponse[Any]]:
+        response = yield from found
+        suggestions = _Suggestions(parse_request(rest), suggest, decision, knowledge)
+        body = {**response.body, "suggest": (yield from suggestions.visible())}
+        return ObjectApiResponse(body=body, meta=response.meta)
+
+    return searching
+
+
+def suggesting_each(plan: _Searching[P]) -> _Searching[P]:
+    """The same for the plan of an ``msearch``."""
+
+    @wraps(plan)
+    def searching(
+        decision: Decision, knowledge: Knowledge, /, *args: P.args, **arguments: P.kwargs
+    ) -> Plan[ObjectApiResponse[Any]]:
+        name = "body" if arguments.get("searches") is None else "searches"
+        given: Any = arguments.get(name)
+        lines = list(given) if isinstance(given, LISTS) else []
+        parts = [apart({"body": body}, decision) for body in lines[1::2]]
+        if all(suggest is None for _, suggest in parts):
+            return (yield from plan(decision, knowledge, *args, **arguments))
+        lines[1::2] = [search["body"] for search, _ in parts]
+        rest: Any = {**arguments, name: lines}
+        response = yield from plan(decision, knowledge, *args, **rest)
+        common = {key: value for key, value in arguments.items() if key != name}
+        answers = list(response.body["responses"])
+        for number, (search, suggest) in enumerate(parts):
+            if suggest is not None and "error" not in answers[number]:
+                request = parse_request({**common, **lines[2 * number], **search})
+                suggestions = _Suggestions(request, suggest, decision, knowledge)
+                visible = yield from suggestions.visible()
+                answers[number] = {**answers[number], "suggest": visible}
+        return ObjectApiResponse({**response.body, "responses": answers}, response.meta)
+
+    return searching
+
+
+def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json | None]:
+    """The arguments of a search without its suggestions, and these, if they need looking at."""
+    body = arguments.get("body")
+    in_body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+    if not decision.hidden or not ("suggest" in in_body or "suggest" in arguments):
+        return arguments, None
+    rest = dict(arguments)
+    suggest = rest.pop("suggest", None)
+    if suggest is None and "suggest" in in_body:
+        suggest = in_body["suggest"]
+        rest["body"] = {key: value for key, value in in_body.items() if key != "suggest"}
+    if suggest is None:
+        return rest, None
+    check_suggestions(suggest, "suggest", decision)
+    if _SEARCHING.isdisjoint([*in_body, *arguments]):
+        # The engine looks for no documents then.
+        nothing: Json = {"query": {"match_none": {}}}
+        rest |= nothing if body is None else {"body": {**rest["body"], **nothing}}
+    return rest, suggest
+
+
+_SEARCHING = names("aggregations aggs knn q query retriever")
+
+
+@dataclass(frozen=True)
+class _Suggestions:
+    """The suggestions of one search.
+
+    Attributes:
+        request: without them.
+        suggest: checked: name -> suggestion, and a text for all of them.
+        decision: the level that holds.
+        knowledge: what is known of the indices.
+    """
+
+    request: Request
+    suggest: Json
+    decision: Decision
+    knowledge: Knowledge
+
+    def visible(self) -> Plan[Json]:
+        """What the answer to the search has under ``suggest``."""
+        entries = {name: entry for name, entry in self.suggest.items() if name != "text"}
+        counts = {name: self._first_count(entry) for name, entry in entries.items()}
+        result: Json = {}
+        while counts:
+            found = yield from self._found(entries, counts)
+            visible = yield from self._held(entries, found)
+            unproved: dict[str, int] = {}
+            for name, parts in found.items():
+                chosen = []
+                for part in parts:
+                    count = counts[name]
+                    chosen.append(
+                        (yield from self._choose(name, entries[name], part, visible, count))
+                    )
+                result[self._typed(name, entries[name])] = [
+                    {**part, "options": choice.options}
+                    for part, choice in zip(parts, chosen, strict=True)
+                ]
+                if counts[name] < MOST and not all(choice.proved for choice in chosen):
+                    unproved[name] = min(4 * counts[name], MOST)
+            counts = unproved if visible.all_counted else {}
+        return result
+
+    def _first_count(self, entry: Json) -> int:
+        """How many options to look at first."""
+        kind = kind_of(entry)
+        if kind != "term":
+            return completions.first_count(entry[kind])
+        text = str(entry.get("text", self.suggest.get("text", "")))
+        return words.first_count(entry[kind], MOST // (1 + len(text.split())))
+
+    def _typed(self, name: str, entry: Json) -> str:
+        """The name under which the answer has a suggestion."""
+        return f"{kind_of(entry)}#{name}" if self.request.parameters.get("typed_keys") else name
+
+    def _found(
+        self, entries: Mapping[str, Json], counts: Mapping[str, int]
+    ) -> Plan[dict[str, list[Json]]]:
+        """What the engine suggests, hidden or not, by name; so many options of each."""
+        asked = {name: _asking(entries[name], count) for name, count in counts.items()}
+        if "text" in self.suggest:
+            asked["text"] = self.suggest["text"]
+        body = {
+            "size": 0,
+            "query": {"bool": {"must_not": self.decision.unmapped_fails}},
+            "terminate_after": LEAST_TERMINATE_AFTER,
+            "_source": self.request.body.get("_source", True),
+            "docvalue_fields": list(self.decision.fields.deciding),
+            "suggest": asked,
+        }
+        answer = yield from self._search(body, _indices_of_options)
+        return {name: parts for name, parts in answer.get("suggest", {}).items() if name in entries}
+
+    def _held(self, entries: Mapping[str, Json], found: dict[str, list[Json]]) -> Plan[Visible]:
+        """How many visible documents hold the words that were found."""
+        ranked = [
+            item
+            for name, parts in found.items()
+            for part in parts
+            for item in _words(entries[name], part)
+        ]
+        held = list(dict.fromkeys(word for _, word in sorted(ranked, key=lambda item: item[0])))
+        if not held:
+            return Visible({}, 0)
+        first = held[:MOST]
+        queries: list[Query] = [{"term": {field: {"value": word}}} for field, word in first]
+        numbers, documents = yield from self._count(queries, "suggest")
+        holding = dict(zip(first, numbers, strict=True))
+        return Visible(holding, documents, all_counted=len(held) <= MOST)
+
+    def _count(self, queries: Sequence[Query], key: str) -> Plan[tuple[list[int], int]]:
+        """How many visible documents each query finds, and how many there are."""
+        counts = {"filters": {"filters": list(queries)}}
+        body = rewrite_search(
+            {"size": 0, "track_total_hits": True, "aggs": {_COUNTS: counts}},
+            self.decision,
+            demote=False,
+        )
+        try:
+            answer = yield from self._search(body)
+        except BadRequestError as error:
+            # The engine's message cites the word.
+            raise UnsafeRequest(
+                key, "words of such a field cannot be looked up; suggest words of a text field"
+            ) from error
+        buckets = answer["aggregations"][_COUNTS]["buckets"]
+        return [bucket["doc_count"] for bucket in buckets], answer["hits"]["total"]["value"]
+
+    def _search(
+        self, body: Json, names_in: Callable[[Json], set[str]] = lambda _: set()
+    ) -> Plan[Json]:
+        given = self.request
+        where = {key: value for key, value in given.parameters.items() if key in _WHERE}
+        pit = {key: given.body[key] for key in ("pit",) if key in given.body}
+        call = Call("search", {**where, "body": {**body, **pit}})
+        response = yield from call_checked(
+            call, given.target, self.decision.fields, self.knowledge, names_in
+        )
+        answer: Json = response.body
+        return answer
+
+    def _choose(
+        self, name: str, entry: Json, part: Json, visible: Visible, count: int
+    ) -> Plan[Chosen]:
+        """What the application gets of one part of the answer."""
+        kind = kind_of(entry)
+        asked, key = entry[kind], f"suggest.{name}.{kind}"
+        if kind == "term":
+            return words.choose_words(part, asked, visible, count)
+        if kind == "phrase":
+            phrases = words.visible_phrases(part, asked, visible)[:MOST]
+            queries = words.collate_queries(phrases, asked, key)
+            finding, _ = (yield from self._count(queries, f"{key}.collate")) if queries else ([], 0)
+            return words.choose_phrases(part, phrases, finding, asked, count)
+        options = part["options"]
+        shown = yield from self._shown(options)
+        return completions.choose(options, shown, asked, count, self.decision)
+
+    def _shown(self, options: Sequence[Json]) -> Plan[list[Json]]:
+        """The options whose documents nothing hides, be it outside of them or in their source."""
+        known = yield from check_fields(self.request.target, self.decision.fields, self.knowledge)
+        told = judgements(options, self.decision, known)
+        shown = [option for option, item in zip(options, told, strict=True) if not hides(item)]
+        return (yield from not_blocked_elsewhere(shown, self.decision))
+
+
+_COUNTS = "saferank-counts"
+
+
+def _asking(entry: Json, count: int) -> Json:
+    """A suggestion as it is sent, asking for this many options."""
+    kind = kind_of(entry)
+    return {**entry, kind: _ASKING[kind](entry[kind], count)}
+
+
+_ASKING = {
+    "completion": completions.asking,
+    "phrase": words.asking_phrases,
+    "term": words.asking_words,
+}
+
+
+def _words(entry: Json, part: Json) -> Iterator[words.Ranked]:
+    """The words of a part of the answer that are to be counted."""
+    kind = kind_of(entry)
+    if kind == "term":
+        yield from words.words_of_term(part, entry[kind])
+    elif kind == "phrase":
+        yield from words.words_of_phrase(part, entry[kind])
+
+
+def _indices_of_options(answer: Json) -> set[str]:
+    suggestions = [part for parts in answer.get("suggest", {}).values() for part in parts]
+    options = [option for part in suggestions for option in part["options"]]
+    return {option["_index"] for option in options if "_index" in option}

@@ -37,6 +37,7 @@ from saferank.gateway.routes import Takes, find_route
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.client import AsyncSafeSearch
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy
 from saferank.settings import GatewaySettings
 
@@ -113,7 +114,7 @@ class Gateway:
     def __init__(
         self,
         client: AsyncElasticsearch,
-        policy: Policy,
+        policy: Policy | PolicyFile,
         callers: Callers,
         settings: GatewaySettings,
     ) -> None:
@@ -122,11 +123,11 @@ class Gateway:
             client, policy, secret=None if secret is None else secret.get_secret_value()
         )
         self._client = client
-        self._calls = Calls(safe, policy)
+        self._calls = Calls(safe)
         self._callers = callers
         self._settings = settings
         self._gate = Gate(settings.concurrency, settings.waiting, settings.per_caller)
-        self.figures = Figures(lambda: self._gate.inside)
+        self.figures = Figures(lambda: self._gate.inside, lambda: _outdated(policy))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or begin and end."""
@@ -274,6 +275,14 @@ class Gateway:
         if content:
             check_type(kind, lines=lines)
         return content
+
+
+def _outdated(policy: Policy | PolicyFile) -> bool:
+    """Whether the policy's file, as it is now, cannot be used."""
+    if not isinstance(policy, PolicyFile):
+        return False
+    policy.current()
+    return policy.fault is not None
 
 
 def _only(request: Request, name: str) -> str | None:

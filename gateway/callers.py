@@ -42,6 +42,7 @@ from saferank.errors import ConfigurationError, ContextError
 from saferank.gateway.answers import Refused, forbidden, malformed
 from saferank.gateway.tokens import TokenRefused, Tokens, TokenSettings
 from saferank.networks import comes_from
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import REQUESTED, Policy
 
 CONTEXT_HEADER = "X-Saferank-Context"
@@ -183,7 +184,9 @@ class Callers:
         ConfigurationError: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None, policy: Policy, *, required: bool = False) -> None:
+    def __init__(
+        self, path: Path | None, policy: Policy | PolicyFile, *, required: bool = False
+    ) -> None:
         self._path = path
         self._policy = policy
         self._required = required
@@ -279,10 +282,11 @@ class Callers:
 
     def _check(self, file: CallersFile) -> None:
         """See that the policy knows what callers say."""
-        known = {*self._policy.known_attributes, REQUESTED}
+        policy = self._policy.current() if isinstance(self._policy, PolicyFile) else self._policy
+        known = {*policy.known_attributes, REQUESTED}
         for name, rights in (*file.keys.items(), *file.proxies.items()):
             try:
-                self._policy.resolve(rights.context)
+                policy.resolve(rights.context)
             except ContextError as error:
                 raise ConfigurationError(
                     f"{self._path}: the context of {name!r}: {error}"

@@ -121,15 +121,19 @@ class Calls:
 
     Args:
         client: safe, over Elasticsearch.
-        policy: the client's.
     """
 
-    def __init__(self, client: AsyncSafeSearch, policy: Policy) -> None:
-        self.client = client
-        self._strictest = client.at_level(strictest_level(policy))
+    def __init__(self, client: AsyncSafeSearch) -> None:
+        self._client = client
+        self._under = self._clients()
+
+    def _clients(self) -> tuple[Policy, AsyncSafeSearch, AsyncSafeSearch]:
+        """The policy that holds now, a client under it, and the same at the strictest level."""
+        client = self._client.pinned()
+        return client.policy, client, client.at_level(strictest_level(client.policy))
 
     def at(self, context: Mapping[str, str]) -> tuple[AsyncSafeSearch, Decision]:
-        """The client for a request, and what holds for it.
+        """The client for a request, under one policy to its end, and what holds for it.
 
         Args:
             context: what is known of the request. Where nothing is, the strictest level holds that
@@ -138,7 +142,10 @@ class Calls:
         Raises:
             ContextError: it does not fit the policy.
         """
-        client = self.client.bind(context) if context else self._strictest
+        if self._client.policy is not self._under[0]:
+            self._under = self._clients()
+        _, pinned, strictest = self._under
+        client = pinned.bind(context) if context else strictest
         return client, client.decision()
 
     async def make(self, call: Call, client: AsyncSafeSearch) -> Result:

@@ -14,9 +14,10 @@ class Figures:
 
     Args:
         inside: gives the number of calls that are worked on or wait.
+        outdated: whether the policy's file cannot be used, so that an older one holds.
     """
 
-    def __init__(self, inside: Callable[[], int]) -> None:
+    def __init__(self, inside: Callable[[], int], outdated: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
         self.calls = Counter(
             "saferank_gateway_calls",
@@ -43,6 +44,12 @@ class Figures:
             registry=self._registry,
         )
         gauge.set_function(inside)
+        self.outdated = Gauge(
+            "saferank_gateway_policy_outdated",
+            "1 where the policy's file was changed and cannot be used: the one before holds.",
+            registry=self._registry,
+        )
+        self.outdated.set_function(outdated)
 
     def serve(self, address: str, port: int) -> None:
         """Answer a Prometheus server, from a thread of its own."""

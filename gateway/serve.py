@@ -12,11 +12,12 @@ from saferank.connection import connect_async
 from saferank.gateway.app import LEVEL_HEADER, Gateway
 from saferank.gateway.callers import CONTEXT_HEADER, Callers
 from saferank.gateway.protocol import protocol_with_limits
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy
 from saferank.settings import GatewaySettings, Settings
 
 
-def make_gateway(settings: Settings, policy: Policy) -> Gateway:
+def make_gateway(settings: Settings, policy: Policy | PolicyFile) -> Gateway:
     """The gateway that settings describe.
 
     Raises:

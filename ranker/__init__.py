@@ -3,6 +3,7 @@
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
 from saferank.ranker.client.dsl import protect
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy, load_policy
 from saferank.ranker.rerank import rerank
 
@@ -10,6 +11,7 @@ __all__ = [
     "AsyncSafeSearch",
     "Decision",
     "Policy",
+    "PolicyFile",
     "SafeSearch",
     "load_policy",
     "protect",

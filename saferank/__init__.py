@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from saferank.ranker.client.keywords import Context
     from saferank.ranker.esql import where
     from saferank.ranker.level.decision import Decision
+    from saferank.ranker.policy.file import PolicyFile
     from saferank.ranker.policy.policy import Policy, load_policy
     from saferank.ranker.rerank import rerank
     from saferank.ranker.rewrite.limits import Limits
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022  (grouped as readers look for them)
     "Context",
     "Decision",
     "Policy",
+    "PolicyFile",
     "SafeSearch",
     "check_request",
     "load_policy",
@@ -102,6 +104,7 @@ _HOMES = {
     "saferank.ranker.client.keywords": "Context",
     "saferank.ranker.esql": "where",
     "saferank.ranker.level.decision": "Decision",
+    "saferank.ranker.policy.file": "PolicyFile",
     "saferank.ranker.policy.policy": "Policy load_policy",
     "saferank.ranker.rerank": "rerank",
     "saferank.ranker.rewrite.limits": "Limits",

@@ -9,7 +9,7 @@ or refused. Calls that write or administer are passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
@@ -33,6 +33,7 @@ from saferank.ranker.client.methods import (
 from saferank.ranker.client.reranking import reranked
 from saferank.ranker.client.suggestions import suggesting, suggesting_each
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from elasticsearch._sync.client.indices import IndicesClient
     from elasticsearch._sync.client.ingest import IngestClient
 
+_Items = tuple[tuple[str, str], ...]
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 
 # What libraries read of a client beside its calls: the bulk helpers record their times with it,
@@ -101,7 +103,7 @@ class _SafeClient(Generic[Client]):
     def __init__(
         self,
         client: Client | OpenSearchClient,
-        policy: Policy,
+        policy: Policy | PolicyFile,
         *,
         require_context: bool = False,
         check_all_levels: bool = False,
@@ -111,13 +113,28 @@ class _SafeClient(Generic[Client]):
     ) -> None:
         self._engine = engine_of(client)
         self.client: Client = self._engine.client
-        self.policy = policy
+        self._policy = policy
         self._require_context = require_context
         self._check_all_levels = check_all_levels
         self._context = context
-        self._fixed = None if level is None else policy.decision_for(level)
+        self._level = level
         self._knowledge = Knowledge() if secret is None else Knowledge(key=_key(secret))
-        self._resolve = lru_cache(maxsize=1024)(self._resolve_items)
+        self._resolved = _resolving(self.policy)
+        if level is not None:
+            self.decision()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that holds now."""
+        policy = self._policy
+        return policy.current() if isinstance(policy, PolicyFile) else policy
+
+    def pinned(self) -> Self:
+        """The same client under the policy that holds now, whatever becomes of its file.
+
+        For the calls of one request that are to agree with each other.
+        """
+        return self._copy(policy=self.policy)
 
     def bind(self, context: Context) -> Self:
         """The same client for one context: its calls need no ``context=`` of their own."""
@@ -141,8 +158,9 @@ class _SafeClient(Generic[Client]):
         Raises:
             ContextError: the context does not fit the policy, or is missing and required.
         """
-        if self._fixed is not None:
-            return self._fixed
+        policy = self.policy
+        if self._level is not None:
+            return policy.decision_for(self._level)
         if context is None:
             context = self._context
         if context is None:
@@ -151,10 +169,13 @@ class _SafeClient(Generic[Client]):
                     "a context is required: give context={...}, or bind the client to one"
                 )
             context = {}
+        resolved = self._resolved
+        if resolved[0] is not policy:
+            resolved = self._resolved = _resolving(policy)
         try:
-            return self._resolve(tuple(context.items()))
+            return resolved[1](tuple(context.items()))
         except (AttributeError, TypeError):  # No context, or of no texts; the policy says so.
-            return self.policy.resolve(context)
+            return policy.resolve(context)
 
     def rerank(
         self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
@@ -170,25 +191,22 @@ class _SafeClient(Generic[Client]):
         """A part of the key for any cache of responses."""
         return self.decision(context).cache_key
 
-    def _resolve_items(self, items: tuple[tuple[str, str], ...]) -> Decision:
-        return self.policy.resolve(dict(items))
-
     def _copy(
         self,
         *,
         engine: Engine | None = None,
+        policy: Policy | None = None,
         context: Context | None = None,
         level: str | None = None,
     ) -> Self:
-        fixed = None if self._fixed is None else self._fixed.level_name
         engine = engine or self._engine
         copy = type(self)(
             engine.client,
-            self.policy,
+            self._policy if policy is None else policy,
             require_context=self._require_context,
             check_all_levels=self._check_all_levels,
             context=self._context if context is None else context,
-            level=fixed if level is None else level,
+            level=self._level if level is None else level,
         )
         copy._engine, copy._knowledge = engine, self._knowledge
         return copy
@@ -211,6 +229,11 @@ class _SafeClient(Generic[Client]):
         return refuse_call(self.client, name, name)
 
 
+def _resolving(policy: Policy) -> tuple[Policy, Callable[[_Items], Decision]]:
+    """A policy, and what remembers its decisions."""
+    return policy, lru_cache(maxsize=1024)(lambda items: policy.resolve(dict(items)))
+
+
 def _key(secret: str | bytes) -> bytes:
     if not secret:
         raise ConfigurationError(
@@ -227,7 +250,8 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
     Args:
         client: does the work; any options on it (retries, headers, timeouts) hold.
-        policy: says which level holds for which context.
+        policy: says which level holds for which context; a ``PolicyFile`` holds from the next call
+            on as its file says.
         require_context: refuse a call without a context, instead of using the policy's last rule.
         check_all_levels: refuse a search at every level if any level of the policy would refuse it,
             so that development meets the refusal whatever level it works at.

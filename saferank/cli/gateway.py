@@ -9,7 +9,7 @@ import typer
 
 from saferank.cli.extras import needs_extra, warn
 from saferank.errors import ConfigurationError
-from saferank.ranker import load_policy
+from saferank.ranker import PolicyFile
 from saferank.settings import get_settings
 
 _callers = typer.Typer(help="Whom the gateway knows.", no_args_is_help=True)
@@ -65,7 +65,7 @@ def gateway(
         settings = settings.model_copy(update={"gateway": own})
     if (certificate is None) is not (key is None):
         raise ConfigurationError("--certificate and --key need each other; give both")
-    rules = load_policy(policy or settings.policy)
+    rules = PolicyFile(policy or settings.policy)
     with needs_extra("gateway"):
         import aiohttp  # noqa: F401
 

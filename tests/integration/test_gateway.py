@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 from elasticsearch import Elasticsearch
-from gateways import SAFETY, SHOWN, Served, fill, marker, served
+from gateways import POLICY, SAFETY, SHOWN, Served, fill, marker, served
+
+from saferank.ranker import PolicyFile
 
 LEVELS = tuple(SHOWN)
 JSON = {"Content-Type": "application/json"}
@@ -454,3 +456,27 @@ def test_one_caller_alone_does_not_take_all_places(
             "es_rejected_execution_exception"
         }
         assert ask(gateway, "off", "GET", path).status_code == 200
+
+
+def test_a_changed_policy_holds_and_a_broken_one_does_not(
+    elasticsearch_url: str, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saferank.ranker.policy.file._SETTLED", 0.0)
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+
+    def outdated() -> float:
+        return next(iter(made.gateway.figures.outdated.collect())).samples[0].value
+
+    with served(elasticsearch_url, tmp_path, index, policy=PolicyFile(path)) as made:
+        assert ids(ask(made, "strict", "GET", f"/{index}/_search").json()) == SHOWN["strict"]
+        assert outdated() == 0
+        # A child gets what adults get, and the strictest level is another.
+        changed = POLICY.replace("level: strict, locked: true", "level: moderate")
+        for text, is_broken in ((changed, 0), (changed.replace("0.8", "8"), 1)):
+            path.write_text(text)
+            for caller in ("strict", None):
+                found = ask(made, caller, "GET", f"/{index}/_search")
+                assert found.headers["x-saferank-level"] == "moderate"
+                assert ids(found.json()) == SHOWN["moderate"]
+            assert outdated() == is_broken

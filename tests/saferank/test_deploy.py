@@ -139,7 +139,7 @@ def exported() -> set[str]:
     """The names that Prometheus sees, of workers and gateways."""
     collectors = [
         *(one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)),
-        *vars(Figures(lambda: 0)).values(),
+        *vars(Figures(lambda: 0, lambda: False)).values(),
     ]
     return {
         sample

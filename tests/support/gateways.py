@@ -17,7 +17,7 @@ from saferank.gateway.app import Gateway
 from saferank.gateway.callers import Rights, add_key
 from saferank.gateway.serve import make_gateway, server_config
 from saferank.mappings import add_to_index
-from saferank.ranker import load_policy
+from saferank.ranker import PolicyFile, load_policy
 from saferank.ranker.policy.policy import Policy
 from saferank.settings import GatewaySettings, Settings
 
@@ -95,7 +95,7 @@ class Served:
     gateway: Gateway
     port: int
     keys: dict[str, str]
-    policy: Policy
+    policy: Policy | PolicyFile
     index: str
 
     @property
@@ -117,7 +117,12 @@ CALLERS = {
 
 @contextmanager
 def served(
-    url: str, folder: Path, index: str, callers: str = "", **settings: Any
+    url: str,
+    folder: Path,
+    index: str,
+    callers: str = "",
+    policy: Policy | PolicyFile | None = None,
+    **settings: Any,
 ) -> Iterator[Served]:
     """Serve a gateway as the command does, until the block ends.
 
@@ -126,13 +131,14 @@ def served(
         folder: for the callers' file.
         index: that is searched.
         callers: more of that file.
+        policy: that it answers under; None for ``POLICY``.
         settings: of the gateway.
     """
     file = folder / "callers.toml"
     keys = {name: add_key(file, name, rights) for name, rights in CALLERS.items()}
     with file.open("a") as more:
         more.write(callers)
-    policy = load_policy(POLICY)
+    policy = load_policy(POLICY) if policy is None else policy
     own = GatewaySettings(callers=file, **settings)
     gateway = make_gateway(Settings(elasticsearch_url=url, gateway=own), policy)
     with listening(gateway, own) as port:

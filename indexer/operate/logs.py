@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import traceback
 from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
+
+log = logging.getLogger(__name__)
 
 _SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -24,7 +28,7 @@ _FRAMES = 12
 
 
 def configure_logging(level: int | str, *, json: bool) -> None:
-    """Send all log records to standard error in one format.
+    """Send all log records to standard error in one format, warnings and last words included.
 
     Args:
         level: the lowest level to show.
@@ -40,12 +44,22 @@ def configure_logging(level: int | str, *, json: bool) -> None:
     else:
         last += [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=_print_traceback)]
     handler = logging.StreamHandler()
+    handler.name = "saferank"  # By this the command line knows that a command logs.
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_SHARED, processors=last))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # One line a request would drown the worker's own.
+    # One line a request would drown the worker's own, and so would two a task, of a kB each.
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(
+            logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING
+        )
+    logging.captureWarnings(True)
+    sys.excepthook = _log_last_words
+    threading.excepthook = lambda said: _log_last_words(
+        said.exc_type, said.exc_value, said.exc_traceback
+    )
 
 
 def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
@@ -55,6 +69,11 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
 
 def _print_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     to.write(f"\n{_traceback(exc_info)}")
+
+
+def _log_last_words(kind: Any, error: Any, trace: Any) -> None:
+    """Log what nobody caught."""
+    log.critical("an error that nobody caught", exc_info=(kind, error, trace))
 
 
 def about(**context: Any) -> AbstractContextManager[None]:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
+from saferank.errors import ErrorCode
 from saferank.indexer.keys import DocumentKey
-from saferank.mappings.record import Status
+from saferank.mappings.record import ImageRecord, Status
 
 
 class Outcome(StrEnum):
@@ -53,6 +55,43 @@ class SideCount(StrEnum):
     """Documents that a person allowed, and that have other images now."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """An image without a probability, for whoever is to see what is wrong.
+
+    Attributes:
+        document: id of a document that it is an image of.
+        code: what is wrong, as stored.
+        reference: how the document names it; what is beyond ``LONGEST`` is cut off.
+        cause: what was wrong, and which setting would change it.
+    """
+
+    document: str
+    code: ErrorCode
+    reference: str
+    cause: str | None
+
+    LONGEST: ClassVar = 120
+    """Characters of a reference: a data: URI has the whole image in it."""
+
+    @classmethod
+    def of(cls, document: str, image: ImageRecord, code: ErrorCode) -> FailedImage:
+        """An image as it is stored."""
+        return cls(document, code, image.reference[: cls.LONGEST], image.cause)
+
+    def __str__(self) -> str:
+        return f"document {self.document}: {self.code}: {self.reference}: {self.cause}"
+
+    def to_json(self) -> dict[str, str | None]:
+        """The same for programs."""
+        return {
+            "document": self.document,
+            "code": self.code.value,
+            "reference": self.reference,
+            "cause": self.cause,
+        }
+
+
 @dataclass(slots=True)
 class Report:
     """What became of a set of documents.
@@ -60,6 +99,7 @@ class Report:
     Attributes:
         counts: documents by ``Outcome``, and what each ``SideCount`` says.
         failures: failed documents by error code.
+        examples: the first image without a probability, by error code.
         missing: keys that no document has.
         rejected: keys of which nothing is stored, with the reason.
         waiting: keys to try again.
@@ -69,6 +109,7 @@ class Report:
 
     counts: Counter[Outcome | SideCount] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, FailedImage] = field(default_factory=dict)
     missing: list[DocumentKey] = field(default_factory=list)
     rejected: dict[DocumentKey, str] = field(default_factory=dict)
     waiting: list[DocumentKey] = field(default_factory=list)
@@ -105,6 +146,7 @@ class Report:
         return {
             "counts": {name.value: count for name, count in sorted(self.counts.items())},
             "failures": dict(self.failures),
+            "examples": [image.to_json() for image in self.examples.values()],
             "missing": [key.id for key in self.missing],
             "rejected": {key.id: reason for key, reason in self.rejected.items()},
         }
@@ -113,6 +155,7 @@ class Report:
         """Add another set's outcomes to these."""
         self.counts += other.counts
         self.failures += other.failures
+        self.examples = other.examples | self.examples
         self.missing += other.missing
         self.rejected |= other.rejected
         self.waiting += other.waiting

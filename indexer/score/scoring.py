@@ -15,7 +15,7 @@ from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Guard, Known, Scored
-from saferank.indexer.score.report import Outcome, Report, SideCount
+from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
 from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord
 
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 # Each round needs another writer to change the same document while it is being scored.
 _ROUNDS = 10
-_LONGEST_LOGGED = 120
 
 _LIST_CODE = "list_in_path"
 _LIST = (
@@ -229,7 +228,7 @@ def _write(
                     if outcome is Outcome.FAILED:
                         report.failures[record.error.value] += 1
                     metrics.FAILURES.labels(record.error.value).inc()
-                    _log_failed_images(document, one.records)
+                    _note_failed_images(document, one.records, report)
     return again
 
 
@@ -250,23 +249,19 @@ def _allowed_before(document: Document, record: SafetyRecord) -> bool:
     return bool(before) and not now <= before
 
 
-def _log_failed_images(document: Document, records: Iterable[SafetyRecord]) -> None:
-    """Say of each image without a probability why, and what can be done about it."""
+def _note_failed_images(
+    document: Document, records: Iterable[SafetyRecord], report: Report
+) -> None:
+    """Keep of each image without a probability why, and what can be done about it."""
     failed = {
-        (image.reference, image.error, image.cause): None
+        FailedImage.of(document.key.id, image, image.error): None
         for record in records
         for image in record.images
         if image.error is not None
     }
-    for reference, error, cause in failed:
-        log.warning(
-            "document %s: %s: %s: %s",
-            document.key.id,
-            error,
-            reference[:_LONGEST_LOGGED],
-            cause,
-            extra={"document": document.key.id, "code": error.value, "reference": reference},
-        )
+    for image in failed:
+        report.examples.setdefault(image.code.value, image)
+        log.debug("%s", image, extra=image.to_json())
 
 
 def _alike(document: Document, other: Document) -> bool:

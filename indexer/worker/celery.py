@@ -7,8 +7,17 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from celery.signals import setup_logging, task_postrun, worker_process_init
+from billiard.util import get_logger
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    task_postrun,
+    worker_process_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from saferank.errors import SaferankError
 from saferank.indexer.operate import metrics
@@ -28,6 +37,29 @@ app.set_default()
 def _log(loglevel: int | str, **_: object) -> None:
     """Log in saferank's format instead of Celery's."""
     configure_logging(loglevel or logging.INFO, json=get_settings().log_format == "json")
+    # What the pool says, that a child was killed for instance, goes past the others otherwise.
+    get_logger().propagate = True
+
+
+@celeryd_init.connect
+def _say_nothing_beside(instance: Any, **_: object) -> None:
+    """Where each line is to be JSON, keep Celery from greeting and saying good-bye in its own way.
+
+    It does that on standard output, which nothing else of a worker uses.
+    """
+    if get_settings().log_format == "json":
+        instance.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+@worker_shutting_down.connect
+def _log_stopping(sig: str, how: str, **_: object) -> None:
+    log.info("stopping: a %s shutdown, after %s", how.lower(), sig)
+
+
+@worker_shutdown.connect
+def _log_stopped(**_: object) -> None:
+    log.info("stopped")
 
 
 @worker_process_init.connect

@@ -340,9 +340,20 @@ def _score_safely(resources: Resources, work: _Work) -> Report:
         report = _all_rejected(
             work, f"index {error.index!r} was replaced by {new!r}; name their alias when you queue"
         )
-    counts = {name.value: count for name, count in report.counts.items() if count}
-    log.info("scored a chunk of %s: %s", work.index, counts)
+    _log_report(work.index, report)
     return report
+
+
+def _log_report(index: str, report: Report) -> None:
+    """One line for a chunk: what became of it, and an example of each thing that is wrong."""
+    told: dict[str, object] = {
+        "counts": {name.value: count for name, count in report.counts.items() if count}
+    }
+    if report.examples:
+        told["failures"] = dict(report.failures)
+        told["examples"] = [image.to_json() for image in report.examples.values()]
+    level = logging.WARNING if report.failures else logging.INFO
+    log.log(level, "scored a chunk of %s", index, extra=told)
 
 
 def _after_fault(resources: Resources, work: _Work, error: Exception) -> Report:

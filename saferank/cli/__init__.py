@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -91,5 +92,9 @@ def main() -> None:
 
 
 def _fail(reason: str) -> NoReturn:
-    print_error(reason)
+    if any(handler.name == "saferank" for handler in logging.getLogger().handlers):
+        # A command that logs says all that it says in its log.
+        logging.getLogger("saferank").critical(reason)
+    else:
+        print_error(reason)
     sys.exit(1)

@@ -154,6 +154,8 @@ def show_report(report: Report, console: Console) -> None:
             for code, count in sorted(report.failures.items()):
                 table.add_row(f"  {code}", str(count))
     console.print(table)
+    for image in report.examples.values():
+        console.print(f"such as {image}", markup=False, highlight=False, soft_wrap=True)
     for key in report.missing[:_SHOWN]:
         console.print(f"no such document: {key.id}", markup=False, highlight=False)
     for key, reason in list(report.rejected.items())[:_SHOWN]:

@@ -67,9 +67,12 @@ def worker(
     with _metrics(metrics_address, metrics_port):
         with needs_extra("indexer"):
             from saferank.indexer.brokers import check_broker
+            from saferank.indexer.operate.logs import configure_logging
             from saferank.indexer.worker.celery import app as celery_app
             from saferank.indexer.worker.resources import model_identities
 
+        if settings.log_format == "json":  # What keeps it from starting is a line of it, too.
+            configure_logging(log_level.upper(), json=True)
         model_identities(get_settings())  # what is missing is said here, not by each task
         check_broker(celery_app)
         status = _run(celery_app, arguments)

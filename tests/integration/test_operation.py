@@ -96,13 +96,27 @@ def test_figures_health_and_log_lines_of_a_worker(
             f"worker saferank-{worker.process.pid}@{socket.gethostname()}": True,
         }
         assert live(app).ok
+        (child,) = [one for one in worker.children() if "worker" in one.cmdline()]
+        child.kill()
+        wait_until(lambda: "signal 9" in log.read_text(), "the child's end")
     assert not live(app).ok
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    (failure,) = [line for line in lines if line.get("document") == "bad"]
-    assert failure["code"] == "not_an_image"
-    assert failure["index"] == index_name
-    received = [line["data"]["id"] for line in lines if "received" in line["message"]]
-    assert failure["task"] in received
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    chunks = [line for line in lines if line["message"] == f"scored a chunk of {index_name}"]
+    whole, failed = sorted(chunks, key=lambda line: "failures" in line)
+    assert (whole["level"], whole["counts"]["scored"]) == ("info", 10)
+    assert (failed["level"], failed["counts"]["failed"]) == ("warning", 1)
+    assert failed["failures"] == {"not_an_image": 1}
+    (example,) = failed["examples"]
+    assert (example["document"], example["code"]) == ("bad", "not_an_image")
+    assert example["reference"] == "data:image/png;base64,AAAA"
+    assert example["cause"]
+    assert whole["task"] != failed["task"]
+    assert {line["index"] for line in chunks} == {index_name}
+    assert not [line for line in lines if re.search("received|succeeded", line["message"])]
+    assert [line["message"] for line in lines if line["message"].startswith("stop")] == [
+        "stopping: a warm shutdown, after SIGTERM",
+        "stopped",
+    ]
 
 
 @pytest.mark.parametrize("block", ["read_only_allow_delete", "write", "read_only"])

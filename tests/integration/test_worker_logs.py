@@ -1,5 +1,6 @@
 """What an operator finds in a worker's log, and what nobody may find there."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def test_a_failed_image_is_one_line_with_its_cause_and_the_setting(
     assert "/etc/hostname" in line
     assert "fetch.file_roots" in line
     assert text.count("document a: ") == 3
+    assert text.count("scored a chunk") == 1
     assert PLANTED not in text
 
 
@@ -98,3 +100,19 @@ def test_no_secret_in_the_log_of_a_worker_whose_model_is_missing(
     assert len(text.splitlines()) < 100
     # It has taken nothing: the document waits for a worker that can score it.
     assert queue_length(create_app(settings), settings.indexer.fresh_queue) == 1
+
+
+def test_what_keeps_a_worker_from_starting_is_a_line_of_its_log(
+    indexer_environment: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    environment = {
+        **indexer_environment,
+        "SAFERANK_LOG_FORMAT": "json",
+        "SAFERANK_MODEL": str(tmp_path / "model.toml"),
+    }
+    with running_worker(environment, log) as worker:
+        assert worker.process.wait(60) == 1
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert line["level"] == "critical"
+    assert "model.toml" in line["message"]

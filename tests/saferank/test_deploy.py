@@ -231,7 +231,7 @@ def test_a_systemd_unit_starts_what_exists(unit: Path) -> None:
     if Path(program).name == "saferank":
         parse([re.sub(r"\$\{\w+\}", "products", each) for each in arguments])
     else:
-        assert arguments[:3] == ["-A", "saferank.indexer.worker", "beat"]
+        assert arguments[:4] == ["--quiet", "-A", "saferank.indexer.worker", "beat"]
     seconds = [float(value) for key, _, value in lines if key == "TimeoutStopSec"]
     if "worker" in unit.name:
         assert seconds[0] > Settings().indexer.time_limit

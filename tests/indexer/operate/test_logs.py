@@ -1,6 +1,10 @@
 """Tracebacks in a worker's log: short, and without what the functions hold."""
 
+import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +16,11 @@ from saferank.indexer.operate.logs import configure_logging
 def root() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    said, in_thread = sys.excepthook, threading.excepthook
     yield
     root.handlers, root.level = handlers, level
+    sys.excepthook, threading.excepthook = said, in_thread
+    logging.captureWarnings(False)
 
 
 def fail(depth: int, password: str = "planted") -> None:
@@ -35,3 +42,24 @@ def test_a_traceback_has_no_local_variables_and_few_lines(
     assert "ValueError: it failed" in written
     assert "planted" not in written
     assert len(written.replace("\\n", "\n").splitlines()) < 50
+
+
+def test_whatever_is_said_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(logging.INFO, json=True)
+    thread = threading.Thread(target=fail, args=(1,))
+    thread.start()
+    thread.join()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("it is old", DeprecationWarning, stacklevel=1)
+    logging.getLogger("celery.app.trace").info("succeeded")
+    uncaught, warned = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (uncaught["level"], warned["level"]) == ("critical", "warning")
+    assert "ValueError: it failed" in uncaught["exception"]
+    assert "it is old" in warned["message"]
+
+
+def test_at_debug_a_task_has_lines_of_celerys_own(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(logging.DEBUG, json=True)
+    logging.getLogger("celery.app.trace").info("succeeded")
+    assert json.loads(capsys.readouterr().err)["message"] == "succeeded"

@@ -35,6 +35,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy --strict docs/conf.py tools
+	$(BIN)/python tools/page_samples.py build/page_samples
+	$(BIN)/mypy --strict --ignore-missing-imports --allow-subclassing-any --allow-untyped-calls build/page_samples
 	$(BIN)/mypy --strict examples tests/typing/front_door.py
 	$(BIN)/mypy --config-file tests/typing/scripts.ini
 	$(BIN)/basedpyright

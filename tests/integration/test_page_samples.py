@@ -1,0 +1,94 @@
+"""The Python of the pages does what they say, on a real node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elasticsearch import Elasticsearch
+from elasticsearch.dsl import Search, connections
+from pages import ROOT, blocks
+
+from saferank.mappings import template
+from saferank.ranker import SafeSearch, load_policy
+
+PROBABILITIES = {"plain": 0.0, "medium": 0.5, "high": 0.9}
+INDICES = ("images", "photos")
+
+
+@pytest.fixture(scope="module")
+def url(elasticsearch_url: str) -> Iterator[str]:
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
+        client.indices.delete(index=list(INDICES), ignore_unavailable=True)
+        for index in INDICES:
+            client.indices.create(index=index, mappings={"properties": {"title": {"type": "text"}}})
+            template.add_to_index(client, index)
+            for name, probability in PROBABILITIES.items():
+                safety = {"probability": probability, "status": "scored"}
+                document = {"title": f"beach {name}", "safety": safety}
+                client.index(index=index, id=name, document=document)
+            client.indices.refresh(index=index)
+        yield elasticsearch_url
+        client.indices.delete(index=list(INDICES))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the reader saved the policy of the README, as it says."""
+    monkeypatch.chdir(tmp_path)
+    (policy,) = blocks("yaml", page=ROOT / "README.md")
+    (tmp_path / "policy.yaml").write_text(policy.text)
+    return tmp_path
+
+
+def run(page: str, url: str, *wanted: str, **known: Any) -> dict[str, Any]:
+    """Run those samples of a page that have one of the texts in them, one after the other."""
+    samples = [block.text for block in blocks("python", page=ROOT / page)]
+    chosen = [text for text in samples if any(each in text for each in wanted)]
+    assert len(chosen) == len(wanted)
+    for text in chosen:
+        exec(compile(text.replace("http://localhost:9200", url), page, "exec"), known)
+    return known
+
+
+def test_the_readme(url: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("README.md", url, "SafeSearch(")
+    lines = [line.split(" ", 1) for line in capsys.readouterr().out.splitlines()]
+    assert [rest for _, rest in lines] == ["beach plain shown", "beach medium demoted"]
+    assert float(lines[1][0]) == pytest.approx(float(lines[0][0]) * 0.1**0.5, rel=1e-5)
+
+
+def test_the_policy_in_python(url: str, folder: Path) -> None:
+    (policy, *_) = blocks("yaml", page=ROOT / "docs/reference/policy.md")
+    (folder / "policy.yaml").write_text(policy.text)
+    made = run("docs/reference/policy.md", url, "resolve(", "PolicyFile(")
+    assert (made["decision"].level_name, made["decision"].context_rule) == ("strict", 1)
+    hits = made["search"].search(index="images", context={"audience": "child"})["hits"]["hits"]
+    assert [hit["_id"] for hit in hits] == ["plain"]
+
+
+def test_putting_it_into_an_application(
+    url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {
+        "url": url,
+        "query": {"match": {"title": "beach"}},
+        "words": "beach",
+        "context": {"audience": "adult"},
+        "request": None,
+        "context_of": lambda request: {"audience": "child"},
+        "Search": Search,
+        "SafeSearch": SafeSearch,
+        "Elasticsearch": Elasticsearch,
+        "load_policy": load_policy,
+    }
+    page = "docs/how-to/integrate.md"
+    try:
+        made = run(page, url, "\nclient = ", '"child"', "bind(", "protect(", "add_conn", **known)
+        (safe,) = {type(each) for each in (made["client"], connections.get_connection("default"))}
+        assert safe is SafeSearch
+    finally:
+        connections.remove_connection("default")
+    assert capsys.readouterr().out == "beach plain shown\nbeach medium demoted\n"

@@ -6,8 +6,11 @@ commas: ``SAFERANK_FETCH__FILE_ROOTS=/srv/a,/srv/b``.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -41,11 +44,12 @@ from pydantic_settings import (
 from saferank.errors import ConfigurationError
 
 SETTINGS_FILE = "saferank.toml"
+_PREFIX = "SAFERANK_"
 
 
 def variable_of(setting: str) -> str:
     """The environment variable of a setting, such as ``fetch.timeout``."""
-    return f"SAFERANK_{setting.replace('.', '__').upper()}"
+    return f"{_PREFIX}{setting.replace('.', '__').upper()}"
 
 
 _CREDENTIALS = re.compile(r"((?:^|(?<=;))(?:[a-z+]+://)?)[^;]*@|(?<=password=)[^&;]*")
@@ -358,7 +362,7 @@ class Settings(BaseSettings):
     """Everything an operator can set, with the defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SAFERANK_",
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
         toml_file=SETTINGS_FILE,
         extra="forbid",
@@ -553,6 +557,37 @@ class _Environment(EnvSettingsSource):
             return [item.strip() for item in value.split(",")]
 
 
+# How alike a variable is to that of a setting if it was meant to be that one. Others may be there
+# for a reason: Kubernetes makes SAFERANK_GATEWAY_PORT of a service's name.
+_MISSPELT = 0.9
+
+
+def variables() -> Iterator[str]:
+    """The environment variable of each setting, and of each group of them."""
+    return map(variable_of, _names(Settings))
+
+
+def _names(kind: type[BaseModel], group: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield group + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names(field.annotation, f"{group}{name}.")
+
+
+def _check_spelling(named: Iterable[str]) -> None:
+    """See that no variable was meant to be another's: nothing else would ever say so.
+
+    Raises:
+        ConfigurationError: one is nearly the name of a setting.
+    """
+    known = list(variables())
+    for name in named:
+        if name.startswith(_PREFIX) and name.upper() not in known:
+            close = get_close_matches(name, known, n=1, cutoff=_MISSPELT)
+            if close and not name.startswith(f"{close[0]}__"):
+                raise ConfigurationError(f"there is no setting {name}; did you mean {close[0]}?")
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Read the settings once.
@@ -560,6 +595,7 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: a setting is unknown or out of range, or the file cannot be read.
     """
+    _check_spelling(os.environ)
     try:
         return Settings()
     except PydanticValidationError as error:

@@ -21,13 +21,14 @@ from saferank.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+RABBITMQ: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.rabbitmq.yaml").read_text())
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "saferank"}
 # The keys of the Compose specification that are used here.
 KEYS = {
-    "build", "command", "depends_on", "entrypoint", "environment", "healthcheck", "image", "ports",
-    "profiles", "restart", "stop_grace_period", "volumes",
+    "build", "command", "depends_on", "entrypoint", "environment", "healthcheck", "image",
+    "mem_limit", "ports", "profiles", "restart", "stop_grace_period", "volumes",
 }  # fmt: skip
 
 
@@ -48,12 +49,28 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 def test_there_are_two_workers_a_beat_and_either_broker() -> None:
     workers = set(OURS) - {"gateway"}
     assert workers == {"worker-fresh", "worker", "beat"}
-    assert {name for name, s in SERVICES.items() if "valkey" in s.get("profiles", ())} == {
-        "valkey", *workers,
-    }  # fmt: skip
-    assert {name for name, s in SERVICES.items() if "rabbitmq" in s.get("profiles", ())} == {
-        "rabbitmq", *workers,
-    }  # fmt: skip
+    by_default = {name for name, service in SERVICES.items() if "profiles" not in service}
+    assert by_default == {"elasticsearch", "valkey", *workers}
+    assert OURS["worker"]["environment"]["SAFERANK_BROKER_URL"] == "redis://valkey:6379/0"
+    changed = RABBITMQ["services"]
+    assert changed["valkey"] == {"profiles": ["valkey"]}
+    for name in workers:
+        assert set(OURS[name]["depends_on"]) == {"elasticsearch"}
+        assert changed[name]["environment"] == {
+            "SAFERANK_BROKER_URL": "amqp://saferank:saferank@rabbitmq:5672//"
+        }
+    assert set(changed) == {"rabbitmq", "valkey", *workers}
+    assert set(changed["rabbitmq"]) <= KEYS
+
+
+def test_every_service_has_a_limit_and_a_worker_room_for_its_processes() -> None:
+    limits = {
+        name: int(service["mem_limit"][:-1]) * {"g": 1024, "m": 1}[service["mem_limit"][-1]]
+        for name, service in {**SERVICES, "rabbitmq": RABBITMQ["services"]["rabbitmq"]}.items()
+    }
+    for name in ("worker-fresh", "worker"):
+        processes = parse(OURS[name]["command"])["concurrency"]
+        assert limits[name] >= processes * Settings().indexer.child_memory_mb
 
 
 @pytest.mark.parametrize("name", SERVICES)

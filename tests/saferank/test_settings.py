@@ -56,6 +56,46 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SAFERANK_ELASTICSERCH_URL", "SAFERANK_ELASTICSEARCH_URL"),
+        ("SAFERANK_FETCH_TIMEOUT", "SAFERANK_FETCH__TIMEOUT"),
+        ("SAFERANK_MODELS", "SAFERANK_MODEL"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(ConfigurationError, match=rf"no setting {variable}; did you mean {meant}\?"):
+        get_settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "saferank_field",
+        "SAFERANK_CATEGORIES__NUDITY__FIELD",
+        "SAFERANK_VERSION",
+        # Kubernetes makes these of services.
+        *(
+            f"SAFERANK_{name}_{end}"
+            for name in ("GATEWAY", "REVIEW", "WORKER")
+            for end in ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_9280_TCP_ADDR")
+        ),
+        "SAFERANK_PORT",
+    ],
+)
+def test_a_variable_of_something_else_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("SAFERANK_CATEGORIES__NUDITY__MODEL", "open_nsfw")
+    monkeypatch.setenv("SAFERANK_CATEGORIES__NUDITY__FIELD", "safety")
+    monkeypatch.setenv(variable, "safety")
+    get_settings()
+
+
 @pytest.mark.parametrize("text", [b"field = [", b'field = "\xff"'])
 def test_a_file_that_cannot_be_read_is_named(text: bytes) -> None:
     Path("saferank.toml").write_bytes(text)

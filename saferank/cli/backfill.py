@@ -197,26 +197,33 @@ def _print_estimate(
         print_json({"job": wanted.id, "documents": left})
         return
     console.print(f"{left:,} documents match", highlight=False)
-    speeds = [
-        done / seconds
+    # Of the same index if there is one, and a long one: a short job's speed is that of its start.
+    ended = [
+        (job.index == wanted.index, done, done / seconds, job.id)
         for job in jobs.all()
         if job.finished_at is not None
         and (seconds := (job.finished_at - job.started_at).total_seconds()) > 0
         and (done := sum(job.counts.get(outcome, 0) for outcome in _LOOKED_AT))
     ]
-    if speeds:
-        hours = left / speeds[0] / 3600
+    if ended:
+        *_, speed, name = max(ended)
         console.print(
-            f"about {hours:.1f} hours at {speeds[0]:.0f} documents a second, as the last job",
+            f"about {_duration(left / speed)} at {speed:.0f} documents a second, as {name}",
             highlight=False,
         )
     else:
         speed = _model_speed(settings)
         console.print(
-            f"about {left / speed / 3600:.1f} hours for each worker process that is as fast as "
+            f"about {_duration(left / speed)} for each worker process that is as fast as "
             f"this one ({speed:.0f} images a second, without fetching); divide by their number",
             highlight=False,
         )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 2 * 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _model_speed(settings: Settings) -> float:

@@ -43,6 +43,7 @@ class _Line:
     model: str
     status: Status
     error: str | None
+    cause: str | None
     width: int | None
     height: int | None
     frames: int | None
@@ -92,23 +93,23 @@ def score(
         raise ConfigurationError(MISSING_EXTRA) from error
     lines = []
     for path in images:
-        line, message = _score(path, loaded, settings.decode, reference=reference, explain=explain)
-        lines.append((line, message))
+        line = _score(path, loaded, settings.decode, reference=reference, explain=explain)
+        lines.append(line)
         if as_json:
             # As plain text: rich would break long lines and colour the numbers.
             typer.echo(json.dumps(asdict(line), ensure_ascii=False))
-            if message:
-                typer.echo(f"saferank: {path}: {message}", err=True)
+            if line.cause:
+                typer.echo(f"saferank: {path}: {line.cause}", err=True)
     if not as_json:
         Console().print(_table(lines, loaded.identity))
-    if any(line.status is not Status.SCORED for line, _ in lines):
+    if any(line.status is not Status.SCORED for line in lines):
         raise typer.Exit(1)
 
 
 def _score(
     path: Path, model: Model, settings: DecodeSettings, *, reference: bool, explain: bool
-) -> tuple[_Line, str | None]:
-    """Score one file; the second value says what was wrong, if anything was."""
+) -> _Line:
+    """Score one file."""
     import numpy as np
 
     from saferank.indexer.decode import decode, decode_reference
@@ -130,14 +131,15 @@ def _score(
         highest = int(probabilities.argmax())
     except ImageError as error:
         status = status_of(error.code)
-        line = _Line(str(path), None, model.identity, status, error.code.value, None, None, None)
-        return line, str(error)
+        nothing = (None, None, None)
+        return _Line(
+            str(path), None, model.identity, status, error.code.value, str(error), *nothing
+        )
     if explain:
         _write_explained(path, pictures[highest], blobs[highest], model)
-    scored = _Line(
-        str(path), probability, model.identity, Status.SCORED, None, width, height, frames
+    return _Line(
+        str(path), probability, model.identity, Status.SCORED, None, None, width, height, frames
     )
-    return scored, None
 
 
 def _write_explained(
@@ -170,17 +172,21 @@ def read_image(path: Path) -> bytes:
         ) from error
 
 
-def _table(lines: list[tuple[_Line, str | None]], identity: str) -> Table:
+def _table(lines: list[_Line], identity: str) -> Table:
     table = Table(caption=f"model {identity}", caption_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("probability", justify="right")
     table.add_column("size", justify="right")
     table.add_column("frames", justify="right")
     table.add_column("", overflow="fold")
-    for line, message in lines:
+    for line in lines:
         if line.probability is None:
             table.add_row(
-                escape(line.image), "", "", "", f"[red]{line.error}[/red]: {escape(message or '')}"
+                escape(line.image),
+                "",
+                "",
+                "",
+                f"[red]{line.error}[/red]: {escape(line.cause or '')}",
             )
         else:
             table.add_row(

@@ -21,7 +21,7 @@ GOLDEN = {
     entry["file"]: entry
     for entry in json.loads((MODELS / "data" / "golden.json").read_text())["images"]
 }
-KEYS = ["image", "probability", "model", "status", "error", "width", "height", "frames"]
+KEYS = ["image", "probability", "model", "status", "error", "cause", "width", "height", "frames"]
 
 
 def score(*arguments: object) -> tuple[int, list[dict]]:
@@ -41,6 +41,7 @@ def test_one_json_object_an_image_in_the_order_given() -> None:
         "model": None,
         "status": "scored",
         "error": None,
+        "cause": None,
         "width": 640,
         "height": 427,
         "frames": 1,

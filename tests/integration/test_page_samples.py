@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(page: str, url: str, *wanted: str, **known: Any) -> dict[str, Any]:
-    """Run those samples of a page that have one of the texts in them, one after the other."""
+def run(page: str, url: str, *wanted: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run those samples of a page that have one of the texts in them, one after the other.
+
+    Args:
+        page: its path.
+        url: of the node, in the place of a sample's.
+        wanted: the texts, one a sample.
+        known: names that the page speaks of and does not define.
+
+    Returns:
+        All names that there are in the end.
+    """
+    known = {} if known is None else known
     samples = [block.text for block in blocks("python", page=ROOT / page)]
     chosen = [text for text in samples if any(each in text for each in wanted)]
     assert len(chosen) == len(wanted)
@@ -86,9 +98,12 @@ def test_putting_it_into_an_application(
     }
     page = "docs/how-to/integrate.md"
     try:
-        made = run(page, url, "\nclient = ", '"child"', "bind(", "protect(", "add_conn", **known)
+        made = run(
+            page, url, "\nclient = ", '"child"', "bind(", "protect(", "add_conn", known=known
+        )
         (safe,) = {type(each) for each in (made["client"], connections.get_connection("default"))}
         assert safe is SafeSearch
     finally:
-        connections.remove_connection("default")
+        with suppress(KeyError):
+            connections.remove_connection("default")
     assert capsys.readouterr().out == "beach plain shown\nbeach medium demoted\n"

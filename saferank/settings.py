@@ -559,7 +559,7 @@ class _Environment(EnvSettingsSource):
 
 # How alike a variable is to that of a setting if it was meant to be that one. Others may be there
 # for a reason: Kubernetes makes SAFERANK_GATEWAY_PORT of a service's name.
-_MISSPELT = 0.9
+_MISSPELT = 0.94
 
 
 def variables() -> Iterator[str]:

@@ -78,6 +78,7 @@ def test_a_misspelt_variable_is_refused_with_the_right_one(
         "saferank_field",
         "SAFERANK_CATEGORIES__NUDITY__FIELD",
         "SAFERANK_VERSION",
+        "SAFERANK_TEST_ELASTICSEARCH_URL",
         # Kubernetes makes these of services.
         *(
             f"SAFERANK_{name}_{end}"

@@ -18,6 +18,7 @@ from saferank.ranker.client.suggestions import apart
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier
+from saferank.ranker.rewrite.pinned import pinned_request, with_pinned
 from saferank.ranker.rewrite.retriever import as_search
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import searched_in_tiers, shown_request
@@ -74,12 +75,14 @@ def _bodies(arguments: Mapping[str, Any]) -> Iterator[Json]:
 
 def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
-    request = parse_request(without_documents(given))
-    search = as_search(request.body)
+    body = parse_request(without_documents(given)).body
+    if pinned_request(body, decision) is not None:
+        body = with_pinned(body, ())
+    search = as_search(body)
     if searched_in_tiers(search, decision, scroll=scroll):
         shown_request(search, Cursor.of(search), decision)
     elif lacks_tier(search, decision):
         holders_request(search, decision)
         shown_request(search, Cursor([], []), decision)
     else:
-        rewrite_search(request.body, decision, scroll=scroll, nearest=())
+        rewrite_search(body, decision, scroll=scroll, nearest=())

@@ -14,6 +14,7 @@ from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier, with_tier
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import carry_over, nearest_request
+from saferank.ranker.rewrite.pinned import pinned_request, with_pinned
 from saferank.ranker.rewrite.retriever import as_search
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.tiers import (
@@ -81,6 +82,14 @@ def in_query(
 
 
 def _within(request: Request, body: Json, decision: Decision, limits: Limits) -> Steps:
+    pinned = pinned_request(body, decision, limits)
+    if pinned is not None:
+        # What is refused is refused before anything is sent.
+        rewrite_search(with_pinned(body, ()), decision, limits=limits)
+        answer = yield Step(pinned, own=True)
+        if "error" in answer:
+            return answer
+        body = with_pinned(body, answer["hits"]["hits"])
     scroll, search = "scroll" in request.parameters, as_search(body)
     if searched_in_tiers(search, decision, scroll=scroll):
         return (yield from _in_tiers(search, Cursor.of(search), decision, limits))

@@ -6,6 +6,7 @@ marks words of our filters where a field need not be the one that is searched.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from saferank.ranker.bodies import LISTS, Json, Query, as_list, as_object
@@ -26,8 +27,11 @@ def by_the_query_given(body: Json, *, bounded: bool) -> Json:
     bound = bounded and search.get("min_score") is not None
     if not bound and not any(_marks_any_field(body.get(key)) for key in _HIGHLIGHTED):
         return body
-    query = _query_of(search)
-    return body if query is None else _everywhere(body, query)
+    queries = list(_queries_of(body["retriever"], ())) if "retriever" in body else [_query_of(body)]
+    given = [query for query in queries if query is not None]
+    if not given:
+        return body
+    return _everywhere(body, given[0] if len(given) == 1 else {"bool": {"should": given}})
 
 
 # Where highlights can be asked for.
@@ -44,10 +48,22 @@ def _marks_any_field(value: Any) -> bool:
     return required in (False, "false") or any(map(_marks_any_field, value.values()))
 
 
-def _query_of(body: Json) -> Query | None:
+def _query_of(body: Json, filters: Sequence[Query] = ()) -> Query | None:
     """What a body, or a standard retriever, finds words by."""
-    query, filters = body.get("query"), as_list(body.get("filter"))
+    query, filters = body.get("query"), [*filters, *as_list(body.get("filter"))]
     return {"bool": {"must": as_list(query), "filter": filters}} if filters else query
+
+
+def _queries_of(retriever: Any, filters: Sequence[Query]) -> Iterator[Query | None]:
+    """What each of the retrievers inside of one finds words by; the filters are around it."""
+    for kind, body in as_object(retriever).items():
+        if kind == "standard":
+            yield _query_of(body, filters)
+            continue
+        around = [*filters, *as_list(as_object(body).get("filter"))]
+        yield from _queries_of(as_object(body).get("retriever"), around)
+        for item in as_list(as_object(body).get("retrievers")):
+            yield from _queries_of(as_object(item).get("retriever", item), around)
 
 
 def _everywhere(body: Json, query: Query) -> Json:

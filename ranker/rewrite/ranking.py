@@ -294,7 +294,7 @@ def paged_demoted(
     Raises:
         UnsafeRequest: a weight is negative.
     """
-    _check_weights(rescorers, key)
+    check_weights(rescorers, key)
     if _lower(rescorers):
         window = depth
     elif any(_weight(item["query"], "query_weight") == 0 for item in rescorers):
@@ -318,7 +318,7 @@ def multiplying(rescorers: list[Any], decision: Decision, window: int, key: str)
     Raises:
         UnsafeRequest: a weight is negative.
     """
-    _check_weights(rescorers, key)
+    check_weights(rescorers, key)
     last = (
         {"rescore_query": {"match_all": {"boost": LEAST}}, "score_mode": "max"},
         {"rescore_query": demoting(MATCH_ALL, decision), "score_mode": "multiply"},
@@ -328,11 +328,25 @@ def multiplying(rescorers: list[Any], decision: Decision, window: int, key: str)
 
 def widest(rescorers: list[Any]) -> int:
     """How many documents the rescorers look at."""
+    return max(_windows(rescorers), default=DEFAULT_SIZE)
+
+
+def narrowest(rescorers: list[Any]) -> int:
+    """How many documents a retriever of these rescorers gives."""
+    return min(_windows(rescorers), default=DEFAULT_SIZE)
+
+
+def _windows(rescorers: list[Any]) -> list[int]:
     windows = [item.get("window_size", DEFAULT_SIZE) for item in rescorers]
-    return max((size for size in windows if isinstance(size, int)), default=DEFAULT_SIZE)
+    return [size for size in windows if isinstance(size, int)]
 
 
-def _check_weights(rescorers: list[Any], key: str) -> None:
+def check_weights(rescorers: list[Any], key: str) -> None:
+    """Check that rescorers make no score that a factor would raise.
+
+    Raises:
+        UnsafeRequest: a weight is negative.
+    """
     for item in rescorers:
         for name in _WEIGHTS:
             if not _weight(item["query"], name) >= 0:

@@ -7,6 +7,7 @@ from typing import Any
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import DEFAULT_SIZE, MATCH_ALL, as_list, as_object, names
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.rewrite import pinned
 from saferank.ranker.rewrite.neighbours import RETRIEVER, whole
 from saferank.ranker.rewrite.query import (
     check_vector_builder,
@@ -16,12 +17,13 @@ from saferank.ranker.rewrite.query import (
     without_hidden,
 )
 from saferank.ranker.rewrite.ranking import (
+    check_weights,
     multiplying,
+    narrowest,
     order_of,
     ranked,
     safe_collapse,
     safe_rescore,
-    widest,
 )
 
 _STANDARD = names(
@@ -31,16 +33,16 @@ _STANDARD = names(
 )
 _SEARCH = _STANDARD - names("_name")
 _RESCORER = names("retriever rescore filter min_score _name")
-_DIVERSIFY = names(
-    """
-    type field retriever rank_window_size size lambda query_vector query_vector_builder filter
-    min_score _name
-    """
-)
-# Kind -> keys. They combine lists of other retrievers by rank or by another score.
-_FUSIONS = {
-    "rrf": names("retrievers filter rank_constant rank_window_size min_score _name"),
-    "linear": names("retrievers filter rank_window_size normalizer min_score _name"),
+# Kind -> keys. They make one list, as long as their window at most, of what others find.
+_COMPOUNDS = {
+    "diversify": names(
+        """
+        type field retriever rank_window_size size lambda query_vector query_vector_builder filter
+        min_score _name
+        """
+    ),
+    "linear": names("retrievers query fields filter rank_window_size normalizer min_score _name"),
+    "rrf": names("retrievers query fields filter rank_constant rank_window_size min_score _name"),
     "text_similarity_reranker": names(
         """
         retriever filter field inference_id inference_text rank_window_size min_score
@@ -83,17 +85,43 @@ def safe_retriever(retriever: Any, key: str, decision: Decision, *, demote: bool
         _known(body, RETRIEVER, here)
         safe = {kind: safe_knn(body, here, decision)}
         return _multiplied(safe, whole(body.get("k")), here, decision) if demote else safe
-    if kind == "diversify":
-        check_vector_builder(body, here)
-        safe = {kind: _fusion(body, here, decision, _DIVERSIFY)}
-        return _multiplied(safe, most_different(body), here, decision) if demote else safe
     if kind == "rescorer":
-        return {kind: _rescorer(body, here, decision, demote=demote)}
-    if kind in _FUSIONS:
-        if demote:
-            raise UnsafeRequest(here, "this level demotes, which the scores it makes cannot carry")
-        return {kind: _fusion(body, here, decision, _FUSIONS[kind])}
+        rescored = _rescorer(body, here, decision)
+        if not demote:
+            return {kind: rescored}
+        check_weights(rescored["rescore"], f"{here}.rescore")
+        return _multiplied({kind: rescored}, narrowest(rescored["rescore"]), here, decision)
+    if kind in _COMPOUNDS:
+        check_vector_builder(body, here)
+        safe = {kind: _compound(body, here, decision, _COMPOUNDS[kind])}
+        return _multiplied(safe, _window(kind, body), here, decision) if demote else safe
+    if kind in pinned.KEYS:
+        safe = _in_front(kind, body, here, decision)
+        return _multiplied(safe, _window(kind, body), here, decision) if demote else safe
     raise UnsafeRequest(here, "this kind of retriever is not known to be safe")
+
+
+def _in_front(kind: str, body: dict[str, Any], key: str, decision: Decision) -> dict[str, Any]:
+    """A retriever that puts documents in front, none of them hidden."""
+    _known(body, pinned.KEYS[kind], key)
+    if not decision.hidden or isinstance(body.get("docs"), pinned.Visible):
+        return {kind: _compound(body, key, decision, pinned.KEYS[kind])}
+    if pinned.of_a_query(body):
+        return pinned.as_query(kind, body, key, decision)
+    raise UnsafeRequest(key, _IN_FRONT[kind])
+
+
+_IN_FRONT = {
+    "pinned": (
+        "it finds its documents behind every filter; search with a safe client, which looks which "
+        "of them are visible, or put a 'pinned' query into a 'standard' retriever"
+    ),
+    "rule": (
+        "rules can pin hidden documents, behind every filter; give it a 'standard' retriever with "
+        "nothing but 'query', 'filter' and 'min_score', or put a 'rule' query into the 'standard' "
+        "retrievers inside of it"
+    ),
+}
 
 
 def _multiplied(
@@ -101,6 +129,13 @@ def _multiplied(
 ) -> dict[str, Any]:
     """A retriever that gives few hits, with their relevance as scores: these times the factor."""
     return {"rescorer": {"retriever": retriever, "rescore": multiplying([], decision, window, key)}}
+
+
+def _window(kind: str, body: dict[str, Any]) -> int:
+    """How many hits a retriever of this kind can give."""
+    if kind == "diversify":
+        return most_different(body)
+    return whole(body.get("rank_window_size", DEFAULT_SIZE))
 
 
 def most_different(body: dict[str, Any]) -> int:
@@ -124,37 +159,31 @@ def _standard(
     return {**rest, "query": without_hidden(query, decision)}
 
 
-def _rescorer(
-    body: dict[str, Any], key: str, decision: Decision, *, demote: bool
-) -> dict[str, Any]:
-    """It returns no more than its window, so that a last rescorer reaches every document."""
+def _rescorer(body: dict[str, Any], key: str, decision: Decision) -> dict[str, Any]:
     _known(body, _RESCORER, key)
-    rescorers = safe_rescore(body.get("rescore"), f"{key}.rescore", decision, demote=False)
-    if demote:
-        if "min_score" in body:
-            raise UnsafeRequest(f"{key}.min_score", "it would see demoted scores")
-        # As far as any of the others looks, so that no document is left with its own score.
-        rescorers = multiplying(rescorers, decision, widest(rescorers), f"{key}.rescore")
     result = {
         **body,
         "retriever": safe_retriever(
             body.get("retriever"), f"{key}.retriever", decision, demote=False
         ),
-        "rescore": rescorers,
+        "rescore": safe_rescore(body.get("rescore"), f"{key}.rescore", decision, demote=False),
     }
     if "filter" in body:
         result["filter"] = _filter(body, key, decision)
     return result
 
 
-def _fusion(
+def _compound(
     body: dict[str, Any], key: str, decision: Decision, known: frozenset[str]
 ) -> dict[str, Any]:
-    """What is made of the hits of other retrievers."""
+    """What is made of the hits of other retrievers, whose ranks count visible documents only."""
     _known(body, known, key)
     result = dict(body)
     if "filter" in body:
         result["filter"] = _filter(body, key, decision)
+    if "query" in body and decision.hidden:
+        # The engine makes the retrievers for the fields, and gives each of them the filters.
+        result["filter"] = [*as_list(result.get("filter")), without_hidden(MATCH_ALL, decision)]
     if "retriever" in body:
         result["retriever"] = safe_retriever(
             body["retriever"], f"{key}.retriever", decision, demote=False

@@ -102,25 +102,37 @@ def test_a_choice_of_different_hits_is_demoted_by_a_last_rescorer(
     }
 
 
-def test_a_rescorer_ends_with_the_factor(hiding: Decision, demoting: Decision) -> None:
+def test_hits_of_a_rescorer_are_demoted_in_all_of_its_window(
+    hiding: Decision, demoting: Decision
+) -> None:
     for rescore, window in (
         (RESCORE, 20),
         ([RESCORE], 20),
-        ([{**RESCORE, "window_size": 50}, RESCORE], 50),
+        ([{**RESCORE, "window_size": 50}, RESCORE], 20),
         ({"query": {"rescore_query": MATCH}}, 10),
         ([{**RESCORE, "window_size": "wide"}], 10),
     ):
-        given = {"rescorer": {"retriever": STANDARD, "rescore": rescore, "filter": MATCH}}
-        own = rescore if isinstance(rescore, list) else [rescore]
-        for decision in (hiding, demoting):
-            rescorers = multiplying(own, decision, window, "") if decision is demoting else own
-            assert safe_retriever(given, "retriever", decision, demote=True) == {
-                "rescorer": {
-                    "retriever": {"standard": {"query": without_hidden(MATCH, decision)}},
-                    "rescore": rescorers,
-                    "filter": MATCH,
-                }
+        given = {
+            "rescorer": {
+                "retriever": STANDARD,
+                "rescore": rescore,
+                "filter": MATCH,
+                "min_score": 1,
             }
+        }
+        own = rescore if isinstance(rescore, list) else [rescore]
+
+        def safe(decision: Decision, given: Any = given, own: Any = own) -> dict[str, Any]:
+            retriever = {"standard": {"query": without_hidden(MATCH, decision)}}
+            return {"rescorer": {**given["rescorer"], "retriever": retriever, "rescore": own}}
+
+        assert safe_retriever(given, "retriever", hiding, demote=True) == safe(hiding)
+        assert safe_retriever(given, "retriever", demoting, demote=True) == {
+            "rescorer": {
+                "retriever": safe(demoting),
+                "rescore": multiplying([], demoting, window, ""),
+            }
+        }
 
 
 def test_fusions_get_filters_in_every_leaf(hiding: Decision) -> None:
@@ -140,11 +152,49 @@ def test_fusions_get_filters_in_every_leaf(hiding: Decision) -> None:
     assert found == {"text_similarity_reranker": {**reranker, "retriever": standard}}
 
 
+@pytest.mark.parametrize("window", [{}, {"rank_window_size": 40}, {"rank_window_size": "40"}])
 @pytest.mark.parametrize("kind", ["rrf", "linear", "text_similarity_reranker"])
-def test_fusions_cannot_carry_a_factor(demoting: Decision, kind: str) -> None:
-    with pytest.raises(UnsafeRequest) as caught:
-        safe_retriever({kind: {"retrievers": []}}, "retriever", demoting, demote=True)
-    assert caught.value.key == f"retriever.{kind}"
+def test_fusions_are_demoted_in_all_of_their_window(
+    demoting: Decision, kind: str, window: dict[str, Any]
+) -> None:
+    options = {"min_score": 0.1, **window}
+    own = (
+        {"retriever": STANDARD}
+        if kind == "text_similarity_reranker"
+        else {"retrievers": [STANDARD, {"retriever": {"knn": KNN}}]}
+    )
+    safe = safe_retriever({kind: {**own, **options}}, "r", demoting, demote=False)
+    assert safe[kind].items() >= options.items()
+    assert safe_retriever({kind: {**own, **options}}, "r", demoting, demote=True) == {
+        "rescorer": {
+            "retriever": safe,
+            "rescore": multiplying([], demoting, 40 if window else 10, ""),
+        }
+    }
+
+
+def test_fusions_in_each_other_are_demoted_once(demoting: Decision) -> None:
+    inner = {"linear": {"retrievers": [{"retriever": STANDARD}], "rank_window_size": 50}}
+    outer = {"rrf": {"retrievers": [inner, {"retriever": inner, "weight": 2}]}}
+    found = safe_retriever(outer, "r", demoting, demote=True)
+    assert str(found).count("function_score") == str(multiplying([], demoting, 1, "")).count(
+        "function_score"
+    )
+    assert str(found).count(str(without_hidden(MATCH, demoting))) == 2
+
+
+@pytest.mark.parametrize("kind", ["rrf", "linear"])
+@pytest.mark.parametrize("filters", [[], MATCH, [MATCH, ALL]])
+def test_the_short_form_gets_a_filter_for_the_retrievers_it_stands_for(
+    hiding: Decision, open_level: Decision, kind: str, filters: Any
+) -> None:
+    given = {
+        kind: {"query": "cat", "fields": ["title^2"], **({"filter": filters} if filters else {})}
+    }
+    own = filters if isinstance(filters, list) else [filters]
+    found = safe_retriever(given, "r", hiding, demote=True)
+    assert found == {kind: {**given[kind], "filter": [*own, without_hidden(ALL, hiding)]}}
+    assert safe_retriever(given, "r", open_level, demote=True) == given
 
 
 def test_fusions_where_the_caller_demotes(demoting: Decision) -> None:
@@ -173,8 +223,14 @@ def test_the_place_of_a_sort_in_a_retriever(demoting: Decision) -> None:
         ("standard", "retriever"),
         ({"standard": {}, "knn": {}}, "retriever"),
         ({"standard": []}, "retriever.standard"),
-        ({"pinned": {"retriever": STANDARD, "ids": ["1"]}}, "retriever.pinned"),
-        ({"rule": {"retriever": STANDARD}}, "retriever.rule"),
+        ({"pinned": {"retriever": {"knn": KNN}, "ids": ["1"]}}, "retriever.pinned"),
+        ({"pinned": {"retriever": STANDARD, "other": 1}}, "retriever.pinned.other"),
+        (
+            {"pinned": {"retriever": {"standard": {"query": {"x": 1}}}, "ids": ["1"]}},
+            "retriever.pinned.retriever.standard.query.x",
+        ),
+        ({"rule": {"retriever": {"knn": KNN}}}, "retriever.rule"),
+        ({"rule": {"retriever": STANDARD, "filter": {"x": 1}}}, "retriever.rule.filter.0.x"),
         ({"diversify": {"retriever": {"x": {}}}}, "retriever.diversify.retriever.x"),
         ({"diversify": {"retriever": STANDARD, "other": 1}}, "retriever.diversify.other"),
         (
@@ -202,7 +258,8 @@ def test_the_place_of_a_sort_in_a_retriever(demoting: Decision) -> None:
             {"rescorer": {"retriever": STANDARD, "rescore": {"script": {}}}},
             "retriever.rescorer.rescore",
         ),
-        ({"rrf": {"query": "cat", "fields": ["title"]}}, "retriever.rrf.query"),
+        ({"rrf": {"query": "cat", "other": 1}}, "retriever.rrf.other"),
+        ({"rrf": {"query": "cat", "filter": {"x": 1}}}, "retriever.rrf.filter.x"),
         ({"rrf": {"retrievers": [{"x": {}}]}}, "retriever.rrf.retrievers.0.x"),
         ({"rrf": {"retrievers": [STANDARD, 3]}}, "retriever.rrf.retrievers.1"),
         (
@@ -226,9 +283,9 @@ def test_what_is_refused(hiding: Decision, retriever: Any, key: str) -> None:
     assert caught.value.key == key
 
 
-def test_a_bound_after_rescoring_would_see_the_factor(hiding: Decision, demoting: Decision) -> None:
-    given = {"rescorer": {"retriever": STANDARD, "rescore": RESCORE, "min_score": 1}}
+def test_a_negative_weight_before_the_factor_is_refused(demoting: Decision) -> None:
+    rescore = {"query": {**RESCORE["query"], "rescore_query_weight": -1}}
+    given = {"rescorer": {"retriever": STANDARD, "rescore": rescore, "min_score": 1}}
     with pytest.raises(UnsafeRequest) as caught:
-        safe_retriever(given, "retriever", demoting, demote=True)
-    assert caught.value.key == "retriever.rescorer.min_score"
-    assert safe_retriever(given, "retriever", hiding, demote=True)["rescorer"]["min_score"] == 1
+        safe_retriever(given, "r", demoting, demote=True)
+    assert caught.value.key == "r.rescorer.rescore.query.rescore_query_weight"

@@ -76,6 +76,11 @@ class Model:
         return PREPROCESSING[self.description.input.preprocessing](image, self.description.input)
 
     @property
+    def net(self) -> object:
+        """What runs; models of the categories of one description have the same."""
+        return self._runtime
+
+    @property
     def frame_rule(self) -> str:
         """How the frames of an image make one probability, see ``models.frames``."""
         return self.description.frames
@@ -124,7 +129,21 @@ class Model:
             ModelError: the blobs do not fit, or the net gave something that is no probability.
             ConfigurationError: the description does not fit the net's output.
         """
-        return self._combined(self.classes(blobs), self.description.output.counted)
+        return self.combined(self.classes(blobs))
+
+    def combined(self, classes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the positive class, or of the category, from those of all classes.
+
+        Args:
+            classes: as ``classes`` and ``estimated_classes`` give them.
+
+        Returns:
+            (N,) float32, each in 0..1.
+
+        Raises:
+            ModelError: classes that are to be added up do not exclude each other.
+        """
+        return self._combined(classes, self.description.output.counted)
 
     def estimates(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         """What ``probabilities`` gives, cheaper and less exact; by the exact net without another.
@@ -136,8 +155,16 @@ class Model:
             ModelError: as ``probabilities``.
             ConfigurationError: as ``probabilities``.
         """
-        runtime = self._first or self._runtime
-        return self._combined(self._classes(runtime, blobs), self.description.output.counted)
+        return self.combined(self.estimated_classes(blobs))
+
+    def estimated_classes(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What ``classes`` gives, by the cheap net; by the exact one without another.
+
+        Raises:
+            ModelError: as ``probabilities``.
+            ConfigurationError: as ``probabilities``.
+        """
+        return self._classes(self._first or self._runtime, blobs)
 
     def classes(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of all classes for each blob: (N, classes) float32 in 0..1.

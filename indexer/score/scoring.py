@@ -13,8 +13,9 @@ from typing import Protocol
 from saferank.indexer.documents import Document
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
+from saferank.indexer.score.looking import Guard, Known
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.pipeline import Guard, Known, Scored
+from saferank.indexer.score.pipeline import Scored
 from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
 from saferank.indexer.score.store import DocumentStore, Written
 from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord

@@ -21,7 +21,8 @@ from saferank.indexer.jobs.records import Job, Pace
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.score.digests import Digests
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.pipeline import FirstPass, Look, Pipeline
+from saferank.indexer.score.passes import FirstPass, Look
+from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.record import ImageRecord
@@ -227,7 +228,7 @@ def first_pass(model: Model, settings: DecodeSettings) -> FirstPass | None:
     def decode_smaller(data: bytes) -> Decoded | None:
         return decode_scaled(data, settings, scaled_to)
 
-    return FirstPass(margin, model.estimates, decode_smaller)
+    return FirstPass(margin, model.estimated_classes, decode_smaller)
 
 
 def _digests(settings: IndexerSettings) -> Digests | None:

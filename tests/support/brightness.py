@@ -29,6 +29,10 @@ class Brightness:
     def frames(self) -> int:
         return sum(self.batches)
 
+    @property
+    def net(self) -> object:
+        return self
+
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         assert image.mode == "RGB"
         return np.asarray(image.resize((4, 4)), np.float32).transpose(2, 0, 1) / 255
@@ -36,6 +40,12 @@ class Brightness:
     def probabilities(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         self.batches.append(len(blobs))
         return blobs.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)
+
+    def classes(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.probabilities(blobs)[:, None]
+
+    def combined(self, classes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return classes[:, 0]
 
 
 def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -55,6 +65,7 @@ def brightness_pipeline(
     decoder: Callable[[bytes], Decoded] | None = None,
     batch_size: int = 16,
     max_images: int = 256,
+    threads: int = 1,
 ) -> Pipeline:
     return Pipeline(
         model or Brightness(),
@@ -62,4 +73,5 @@ def brightness_pipeline(
         decoder or (lambda data: decode(data, DecodeSettings())),
         batch_size=batch_size,
         max_images=max_images,
+        threads=threads,
     )

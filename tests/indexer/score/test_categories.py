@@ -10,6 +10,7 @@ from brightness import Brightness, data_uri, png
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx_nets import DESCRIPTION, write_classifier
 from PIL import Image
 from prometheus_client import REGISTRY
 
@@ -19,10 +20,13 @@ from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.digests import Digests
-from saferank.indexer.score.pipeline import FirstPass, Look, Pipeline, Scored
+from saferank.indexer.score.passes import FirstPass, Look
+from saferank.indexer.score.pipeline import Pipeline, Scored
+from saferank.indexer.worker.resources import make_pipeline
 from saferank.mappings import Status
 from saferank.mappings.float32 import as_probability
-from saferank.settings import DecodeSettings
+from saferank.models import load_model
+from saferank.settings import DecodeSettings, IndexerSettings, Settings
 
 
 class Darkness(Brightness):
@@ -42,6 +46,28 @@ class Picky(Brightness):
 class Blind(Brightness):
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         raise ValueError(f"no picture of {image.size}")
+
+
+class TwoClasses(Brightness):
+    """One of two categories of a net that tells how bright and how dark a picture is."""
+
+    def __init__(self, identity: str, of: Brightness, column: int) -> None:
+        super().__init__(identity)
+        self.of = of
+        self.column = column
+
+    @property
+    def net(self) -> object:
+        return self.of
+
+    def classes(self, blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        bright = self.of.probabilities(blobs)
+        return np.stack([bright, 1 - bright], axis=1)
+
+    def combined(self, classes: NDArray[np.float32]) -> NDArray[np.float32]:
+        if (classes[:, 0] > 0.9).any() and self.column == 1:
+            raise ValueError("no number for what is so bright")
+        return classes[:, self.column]
 
 
 class Web:
@@ -116,6 +142,92 @@ def test_a_model_that_fails_on_an_image_leaves_the_others_records(broken: Bright
     assert dark.record.status is dark.others["other_1"].status is Status.SCORED
 
 
+def test_categories_of_one_net_are_one_preprocessing_and_one_inference(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "net.onnx")
+    (tmp_path / "model.toml").write_text(
+        f"""{DESCRIPTION}
+[output.categories.violence]
+classes = ["gore", "blood"]
+combine = "sum"
+[output.categories.gore]
+classes = ["gore"]
+"""
+    )
+    categories = {
+        "any": {"field": "any", "model": str(tmp_path / "model.toml#violence")},
+        "gore": {"field": "gore", "model": str(tmp_path / "model.toml#gore")},
+        "other": {"field": "other", "model": "open_nsfw"},
+    }
+    pipeline = make_pipeline(Settings(categories=categories, indexer=IndexerSettings(digests=0)))
+    document = Document(DocumentKey("1"), (data_uri(png(80)), data_uri(png(99))))
+    stages = ("fetch", "decode", "preprocess", "infer")
+    before = {stage: seconds_count(stage) for stage in stages}
+    [scored] = pipeline.score([document])
+    spent = {stage: seconds_count(stage) - before[stage] for stage in stages}
+    assert spent == {"fetch": 2, "decode": 2, "preprocess": 4, "infer": 2}
+    alone = load_model(tmp_path / "model.toml#gore")
+    blobs = np.stack([alone.preprocess(Image.new("RGB", (8, 8), (n, n, n))) for n in (80, 99)])
+    for record, name in zip(scored.records, ("violence", "gore"), strict=False):
+        expected = alone.by_category(blobs)[name]
+        got = [image.probability for image in record.images]
+        assert got == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_a_category_that_gives_no_number_leaves_the_other_of_its_net() -> None:
+    net = Brightness()
+    web = Web({"white": png(255), "grey": png(51)})
+    documents = [Document(DocumentKey(one), (one,)) for one in web.pictures]
+    models = TwoClasses("bright", net, 0), TwoClasses("dark", net, 1)
+    white, grey = scoring(web, *models).score(documents)
+    assert net.frames == 2
+    assert [record.status for record in white.records] == [Status.SCORED, Status.FAILED]
+    assert [record.probability for record in grey.records] == pytest.approx([0.2, 0.8])
+
+
+@given(
+    st.lists(st.integers(0, 200), min_size=1, max_size=8, unique=True),
+    st.floats(0.05, 0.95),
+    st.lists(st.floats(-0.3, 0.3), min_size=1, max_size=4),
+    st.integers(1, 4),
+)
+def test_each_category_of_a_net_keeps_its_own_margin_to_one_exact_pass(
+    levels: list[int], margin: float, errors: list[float], size: int
+) -> None:
+    web = Web({str(level): png(level) for level in levels})
+    net, count = Brightness(), 0
+
+    def estimate(blobs: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal count
+        bright = blobs.mean(axis=(1, 2, 3), dtype=np.float64)
+        for place in range(len(bright)):
+            bright[place] += errors[count % len(errors)]
+            count += 1
+        bright = bright.clip(0, 0.9)
+        return np.stack([bright, 1 - bright], axis=1).astype(np.float32)
+
+    first = FirstPass(margin, estimate, lambda data: None)
+    looks = [Look(TwoClasses(f"m{nth}", net, nth), first) for nth in range(2)]
+    line = Pipeline(
+        looks[0].model,
+        web.fetch,
+        lambda data: decode(data, DecodeSettings()),
+        first=first,
+        others={"dark": looks[1]},
+        batch_size=size,
+    )
+    [scored] = line.score([Document(DocumentKey("1"), tuple(web.pictures))])
+    exact = 0
+    for level, *pair in zip(levels, *(one.images for one in scored.records), strict=True):
+        wanted = level / 255, 1 - level / 255
+        values = [image.probability for image in pair]
+        for value, right in zip(values, wanted, strict=True):
+            assert value is not None
+            assert value < margin or value == pytest.approx(right, abs=1e-6)
+        exact += any(value >= margin for value in values if value is not None)
+    assert count == len(levels)
+    assert exact <= net.frames <= len(levels)
+
+
 def test_a_bad_image_is_decoded_once_and_fails_for_every_category() -> None:
     web = Web({"bad": png(200)[:40]})
     before = seconds_count("decode")
@@ -162,7 +274,7 @@ def test_several_models_share_one_decoding_though_one_has_a_first_pass() -> None
     web = Web({"a": buffer.getvalue()})
     smaller: list[bytes] = []
     quick = Brightness("m1")
-    first = FirstPass(0.5, Brightness("m1").probabilities, lambda data: smaller.append(data))
+    first = FirstPass(0.5, Brightness("m1").classes, lambda data: smaller.append(data))
     before = seconds_count("decode")
     [scored] = scoring(web, quick, Darkness("m2"), first=first).score(
         [Document(DocumentKey("1"), ("a",))]

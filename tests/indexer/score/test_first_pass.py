@@ -15,7 +15,8 @@ from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetcher
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.pipeline import FirstPass, Pipeline
+from saferank.indexer.score.passes import FirstPass
+from saferank.indexer.score.pipeline import Pipeline
 from saferank.mappings import Status
 from saferank.mappings.float32 import as_probability
 from saferank.settings import DecodeSettings, FetchSettings
@@ -49,7 +50,7 @@ class Estimates:
         for place in range(len(values)):
             values[place] += self.errors[self.count % len(self.errors)]
             self.count += 1
-        return values.clip(0, 1).astype(np.float32)
+        return values.clip(0, 1).astype(np.float32)[:, None]
 
 
 def pipeline(

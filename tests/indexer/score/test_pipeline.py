@@ -1,5 +1,6 @@
 import hashlib
 import io
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.decode import decode
+from saferank.indexer.decode import Decoded, decode
 from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.keys import DocumentKey
@@ -285,6 +286,62 @@ def test_batching_never_mixes_documents_up(levels: list[list[int]], batch_size: 
     got = [one.record.probability for one in scored]
     assert got == pytest.approx(expected, abs=1e-6)
     assert all(isinstance(one.record, SafetyRecord) for one in scored)
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.lists(st.integers(0, 12), max_size=4), max_size=8),
+    st.integers(1, 5),
+    st.integers(2, 4),
+)
+def test_with_more_threads_all_comes_out_as_with_one(
+    levels: list[list[int]], batch_size: int, threads: int
+) -> None:
+    """Levels above 8 are files that cannot be read; the same bytes come several times."""
+
+    def reference(level: int) -> str:
+        return data_uri(png(level)[: 40 if level > 8 else None])
+
+    documents = [document(*map(reference, images)) for images in levels]
+    models = Brightness(), Brightness()
+    one, several = (
+        brightness_pipeline(model, batch_size=batch_size, threads=count).score(documents)
+        for model, count in zip(models, (1, threads), strict=True)
+    )
+    assert [each.record.images for each in several] == [each.record.images for each in one]
+    assert [each.inferred for each in several] == [each.inferred for each in one]
+    assert (
+        models[1].frames == models[0].frames == len({n for some in levels for n in some if n <= 8})
+    )
+
+
+def test_several_threads_decode_at_once_and_hold_only_so_much() -> None:
+    together = threading.Barrier(3, timeout=30)
+    fetched, held = 0, 0
+    decoded: list[bytes] = []
+    turns = itertools.count()
+
+    def decoder(data: bytes) -> Decoded:
+        if next(turns) < 3:
+            together.wait()  # passes only when three are here
+        found = decode(data, DecodeSettings())
+        decoded.append(data)
+        return found
+
+    def fetch(reference: str) -> Fetched:
+        nonlocal fetched, held
+        fetched += 1
+        held = max(held, fetched - len(decoded))
+        return Fetched(png(int(reference)))
+
+    pipeline = Pipeline(
+        Brightness(), fetch, decoder, lane=lambda reference: None, threads=3, batch_size=4
+    )
+    [scored] = pipeline.score([document(*map(str, range(100)))])
+    assert [image.probability for image in scored.record.images] == [
+        as_probability(np.float32(level / 255)) for level in range(100)
+    ]
+    assert 3 <= held <= 2 * 3 + 1  # two a thread, and the one that waits for room
 
 
 def test_images_beyond_the_limit_of_a_document_fail_and_are_not_fetched() -> None:

@@ -1,0 +1,247 @@
+"""From bytes that were fetched to what is known of the image: decode it, send it through nets.
+
+What does the decoding and classifying is passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from PIL import Image
+
+from saferank.errors import ErrorCode, ImageError, ServiceUnavailable
+from saferank.indexer.operate import metrics
+from saferank.indexer.score.crew import Crew
+from saferank.indexer.score.passes import (
+    Array,
+    Batches,
+    DecodedImage,
+    FoundImage,
+    KnownImages,
+    Look,
+    Looked,
+    Pass,
+    Wanted,
+    by_net,
+    failure,
+)
+from saferank.mappings.record import ImageRecord, reference_name
+
+log = logging.getLogger(__name__)
+
+
+class FetchedImage(Protocol):
+    """The bytes of an image."""
+
+    @property
+    def data(self) -> bytes:
+        """The whole file."""
+
+    @property
+    def etag(self) -> str | None:
+        """What the server calls this version, if it said."""
+
+    @property
+    def last_modified(self) -> str | None:
+        """The server's date of this version, as sent."""
+
+
+FetchedOrError = FetchedImage | ImageRecord | Exception
+"""What fetching gave: an image, the record of one that has not changed since, or an error."""
+
+Known = Mapping[str, Iterable[ImageRecord]]
+"""Records of images, by the identity of the model that scored them."""
+
+Guard = Callable[[str], AbstractContextManager[None]]
+"""Entered with a digest, of a reference or of its bytes, around what may end the process.
+
+May raise ImageError, for that image, and ServiceUnavailable.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An image that was decoded, for the nets that want to know about it.
+
+    Attributes:
+        looked: how much of it is looked at.
+        smaller: whether that was decoded to smaller pictures, for a first pass.
+        blobs: for each of those nets, what it takes, or why it cannot.
+    """
+
+    looked: Looked
+    smaller: bool
+    blobs: Sequence[list[tuple[int, Array]] | Exception]
+
+
+class Looking:
+    """From what was fetched to what the nets say of it, in one call of ``Pipeline.stream``.
+
+    Attributes:
+        passes: of all categories.
+        images: what each reference led to, as far as that is known.
+    """
+
+    def __init__(
+        self,
+        looks: Sequence[Look],
+        known: Known,
+        images: dict[str, FoundImage],
+        *,
+        size: int,
+        crew: Crew,
+        decode: Callable[[bytes], DecodedImage],
+        pdq_of: Callable[[Image.Image], str] | None,
+        kept: KnownImages | None,
+        guard: Guard | None,
+    ) -> None:
+        self.passes = [Pass(look, known.get(look.model.identity, ())) for look in looks]
+        self.images = images
+        self._crew = crew
+        self._decode = decode
+        self._pdq_of = pdq_of
+        self._kept = kept
+        self._guard = guard
+        self._nets = [
+            Batches(looks[places[0]], [self.passes[one] for one in places], size, crew, self._whole)
+            for places in by_net(looks)
+        ]
+
+    def take(self, reference: str, fetched: FetchedOrError) -> None:
+        """Name the bytes that a reference led to, and look at them unless they are known.
+
+        Raises:
+            ServiceUnavailable: the guard cannot take notes.
+        """
+        name = reference_name(reference)
+        if isinstance(fetched, Exception):
+            self.images[reference] = failed_image(fetched, name)
+            return
+        if isinstance(fetched, ImageRecord):
+            version = fetched.etag, fetched.last_modified
+            self.images[reference] = FoundImage(name, fetched.sha256, *version)
+            return
+        data = fetched.data
+        sha256 = hashlib.sha256(data).hexdigest()
+        found = FoundImage(name, sha256, fetched.etag, fetched.last_modified)
+        new = {id(each) for each in self.passes if not each.knows(sha256, self._kept)}
+        unhashed = [each for each in self.passes if self._lacks_pdq(each.known.get(sha256))]
+        if not new and not unhashed:
+            self.images[reference] = found
+            return
+        nets = [
+            (net, passes)
+            for net in self._nets
+            if (passes := [each for each in net.passes if id(each) in new])
+        ]
+        for _, passes in nets:
+            for each in passes:
+                each.take(sha256)
+
+        def ready() -> _Ready | Exception:
+            try:
+                return self._ready(data, [net for net, _ in nets])
+            except Exception as error:
+                return error
+
+        def add(ready: _Ready | Exception) -> None:
+            self.images[reference] = found
+            if isinstance(ready, Exception):
+                self._fail(reference, found, [one for _, passes in nets for one in passes], ready)
+                return
+            for each in unhashed:
+                each.known[sha256] = replace(each.known[sha256], pdq=ready.looked.pdq)
+            for (net, passes), blobs in zip(nets, ready.blobs, strict=True):
+                for each in passes:
+                    each.see(sha256, ready.looked)
+                    if isinstance(blobs, Exception):
+                        each.fail(sha256, blobs)
+                if not isinstance(blobs, Exception):
+                    net.add(Wanted(sha256, passes, blobs, data if ready.smaller else None))
+
+        self._crew.await_room()
+        if self._guard is None:
+            self._crew.do(ready, add)
+            return
+        try:
+            with self._guard(sha256):
+                self._crew.do(ready, add)
+                self.flush()
+        except ServiceUnavailable:
+            raise
+        except Exception as error:
+            self._fail(reference, found, [one for _, passes in nets for one in passes], error)
+
+    def settle(self) -> None:
+        """Take note of what the crew has done."""
+        self._crew.settle()
+
+    def flush(self) -> None:
+        """Look at everything that was taken, to the end."""
+        self._crew.settle(wait=True)
+        while [net for net in self._nets if net.flush()]:
+            self._crew.settle(wait=True)
+
+    def _fail(
+        self, reference: str, found: FoundImage, passes: Sequence[Pass], error: Exception
+    ) -> None:
+        """Note why an image cannot be looked at; where no category waits for it, it only lacks."""
+        if not passes:  # its probability holds all the same
+            self.images[reference] = found
+            log.warning("image %s has no PDQ hash: %s", found.sha256, error)
+            return
+        self.images[reference] = failed_image(error, found.name, found.sha256)
+        for each in passes:
+            each.fail(found.sha256 or "", error)
+
+    def _ready(self, data: bytes, nets: Sequence[Batches]) -> _Ready:
+        """Decode an image and make of it what the nets take; in any thread."""
+        smaller = None
+        if len(nets) == 1 and (first := nets[0].first) is not None:
+            # Several nets share one decoding, which is that of the whole picture.
+            with metrics.stage("decode"):
+                smaller = first.decode(data)
+        decoded = self._whole(data) if smaller is None else smaller
+        looked = Looked.of(decoded, self._pdq(decoded))
+        blobs: list[list[tuple[int, Array]] | Exception] = []
+        for net in nets:
+            try:
+                blobs.append(net.blobs(decoded))
+            except Exception as error:  # what is wrong for one net may be right for others
+                blobs.append(error)
+        return _Ready(looked, smaller is not None, blobs)
+
+    def _whole(self, data: bytes) -> DecodedImage:
+        with metrics.stage("decode"):
+            decoded = self._decode(data)
+        if not decoded.frames:
+            raise ImageError(ErrorCode.UNREADABLE, "the image has no frame")
+        return decoded
+
+    def _pdq(self, decoded: DecodedImage) -> str | None:
+        """The hash of the first frame that has one; empty if none has, None if none is wanted."""
+        if self._pdq_of is None:
+            return None
+        with metrics.stage("hash"):
+            return next(filter(None, map(self._pdq_of, decoded.frames)), "")
+
+    def _lacks_pdq(self, image: ImageRecord | None) -> bool:
+        """Whether an image went through the model before hashes were wanted."""
+        return (
+            self._pdq_of is not None
+            and image is not None
+            and image.pdq is None
+            and image.error is None
+        )
+
+
+def failed_image(error: Exception, name: str, sha256: str | None = None) -> FoundImage:
+    """What a reference led to that gave no picture."""
+    code, cause = failure(error, name)
+    wait = getattr(error, "retry_after", None)
+    return FoundImage(name, sha256, error=code, cause=cause, retry_after=wait)

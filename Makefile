@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz fuzz-suggestions bench bench-ranker bench-score clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench-ranker: weights  ## Measure every way of searching safely on a million doc
 
 bench-score: weights  ## Measure scoring in every mode beside other packages (BENCH="--int8 FOLDER").
 	$(BIN)/python benchmarks/bench_score.py $(BENCH)
+
+bench-worker: weights  ## Measure a real worker end to end beside another package (BENCH="--sets web").
+	$(BIN)/python benchmarks/bench_worker.py $(BENCH)
 
 clean:  ## Remove the virtual environment, caches and builds.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

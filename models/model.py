@@ -309,7 +309,11 @@ class Model:
 
 
 def load_model(
-    name_or_path: str | Path = "open_nsfw", *, runtime: RuntimeName = "onnx", threads: int = 1
+    name_or_path: str | Path = "open_nsfw",
+    *,
+    runtime: RuntimeName = "onnx",
+    threads: int = 1,
+    passes: int = 1,
 ) -> Model:
     """Load a classifier.
 
@@ -318,6 +322,7 @@ def load_model(
             ``#CATEGORY`` at its end for one of the model's categories.
         runtime: ``onnx``, or ``caffe`` for a Caffe model where real Caffe is installed.
         threads: of one forward pass; 0 is one a core.
+        passes: forward passes that will run at once, each asked for by a thread of its own.
 
     Raises:
         ModelNotFound: the description or a file is not there.
@@ -338,7 +343,7 @@ def load_model(
         opened = open_onnx(files.weights, threads=threads)
     else:
         opened = open_converted(files, threads=threads)
-    first, lacks = _open_first(description, files, threads)
+    first, lacks = _open_first(description, files, threads, passes)
     if lacks is not None:
         log.warning(
             "%s: every image takes the exact, slower way, since %s", description.name, lacks
@@ -354,7 +359,7 @@ def _give_back() -> None:
 
 
 def _open_first(
-    description: ModelDescription, files: ModelFiles, threads: int
+    description: ModelDescription, files: ModelFiles, threads: int, passes: int
 ) -> tuple[Runtime | None, str | None]:
     """The cheap first pass, or what it lacks here; neither for a model without one.
 
@@ -368,8 +373,10 @@ def _open_first(
     if (lacks := lacking(bfloat16=bfloat16)) is not None:
         return None, lacks
     if files.first_net is None:
-        return OpenvinoRuntime(converted(files), precision="bf16", threads=threads), None
-    return OpenvinoRuntime(files.first_net, precision="f32", threads=threads), None
+        whole = converted(files)
+        return OpenvinoRuntime(whole, precision="bf16", threads=threads, passes=passes), None
+    net = files.first_net
+    return OpenvinoRuntime(net, precision="f32", threads=threads, passes=passes), None
 
 
 def open_net(

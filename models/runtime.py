@@ -16,7 +16,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class Runtime(Protocol):
-    """A net that is ready to run."""
+    """A net that is ready to run; several threads may run it at once."""
 
     @property
     def inputs(self) -> Mapping[str, tuple[int | None, ...]]:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
@@ -48,6 +49,7 @@ class CaffeRuntime:
         threads: int = 0,
     ) -> None:
         self._inputs = {name: tuple(shape) for name, shape in inputs.items()}
+        self._turn = threading.Lock()
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115  (closed in close)
         environment = dict(os.environ, GLOG_logtostderr="1", GLOG_minloglevel="2")
         environment["OPENBLAS_NUM_THREADS"] = str(threads or os.cpu_count() or 1)
@@ -74,11 +76,12 @@ class CaffeRuntime:
         """See `saferank.models.runtime.Runtime.run`."""
         check_inputs(self._inputs, inputs)
         assert self._child.stdin is not None
-        try:
-            _send(self._child.stdin, inputs)
-        except BrokenPipeError:
-            self._fail()
-        return self._receive()
+        with self._turn:
+            try:
+                _send(self._child.stdin, inputs)
+            except BrokenPipeError:
+                self._fail()
+            return self._receive()
 
     def close(self) -> None:
         """End the child, which would also end with its parent."""

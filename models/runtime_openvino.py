@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,7 @@ class OpenvinoRuntime:
         precision: what layers compute in that the net does not say it of: ``bf16`` or ``f32``.
             Always said, so that no processor decides.
         threads: of one forward pass; 0 is one a core.
+        passes: forward passes at once.
 
     Raises:
         ModelFormatError: OpenVINO cannot load the net.
@@ -65,12 +67,14 @@ class OpenvinoRuntime:
     # As the builder writes them; not imported from there, which would import all of onnx.
     _INPUT, _OUTPUT = "in:", "out:"
 
-    def __init__(self, model: Path | bytes, *, precision: str, threads: int = 0) -> None:
+    def __init__(
+        self, model: Path | bytes, *, precision: str, threads: int = 0, passes: int = 1
+    ) -> None:
         core = import_openvino().Core()
         options = {
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads * passes,
+            "NUM_STREAMS": passes,
             # Else it pins the threads of every process to the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
@@ -79,7 +83,8 @@ class OpenvinoRuntime:
             self._net = core.compile_model(net, "CPU", options)
         except Exception as error:  # plain RuntimeErrors
             raise ModelFormatError(f"OpenVINO cannot load the net: {error}") from error
-        self._request: Any = self._net.create_infer_request()
+        # A request is one thread's alone.
+        self._own = threading.local()
         self._inputs = {
             _name(each, self._INPUT): tuple(
                 int(size.get_length()) if size.is_static else None for size in each.partial_shape
@@ -100,7 +105,9 @@ class OpenvinoRuntime:
             for name, values in inputs.items()
         }
         try:
-            results = self._request.infer(feed)
+            if not hasattr(self._own, "request"):
+                self._own.request = self._net.create_infer_request()
+            results = self._own.request.infer(feed)
         except Exception as error:
             raise ModelError(f"the forward pass failed: {error}") from error
         # Copies: the next pass writes into the same memory.

@@ -188,6 +188,13 @@ class IndexerSettings(BaseModel):
     ] = 64
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 4
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
+    threads: Annotated[
+        PositiveInt | None,
+        Field(
+            description="threads of one process that decode images and run the model; its share "
+            "of the cores that the worker may use if none are given"
+        ),
+    ] = None
     max_images: Annotated[
         PositiveInt, Field(description="images of one document; those beyond fail")
     ] = 256

@@ -25,6 +25,7 @@ from saferank.indexer.score.passes import FirstPass, Look
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.worker.cores import threads
 from saferank.mappings.record import ImageRecord
 from saferank.models import Model, load_model
 from saferank.models.description import identity, load_description, locate
@@ -117,14 +118,14 @@ def job_of(
     return Job(index, name, model, selection, pace, without=without, into=into, others=dict(others))
 
 
-def _load_each(models: Mapping[str, str]) -> dict[str, Model]:
+def _load_each(models: Mapping[str, str], passes: int) -> dict[str, Model]:
     """Load the models by field; categories of one net share what runs it."""
     loaded: dict[str, Model] = {}
     by_field = {}
     for name, model in models.items():
         path, _, category = model.partition("#")
         one = loaded[path].of_category(category) if category and path in loaded else None
-        by_field[name] = loaded[path] = one or load_model(model)
+        by_field[name] = loaded[path] = one or load_model(model, passes=passes)
     return by_field
 
 
@@ -143,7 +144,8 @@ class Scoring:
     """
 
     def __init__(self, settings: Settings, fetch: Callable[[str], Fetched] | None = None) -> None:
-        models = _load_each(settings.model_by_field)
+        self._threads = threads(settings.indexer)
+        models = _load_each(settings.model_by_field, self._threads)
         self.looks = {
             name: Look(model, first_pass(model, settings.decode), model.frame_rule)
             for name, model in models.items()
@@ -183,6 +185,7 @@ class Scoring:
             digests=self._digests,
             others={name: self.looks[name] for name in names[1:]},
             pdq_of=None if settings.known is None else pdq_of,
+            threads=self._threads,
         )
 
 

@@ -28,7 +28,8 @@ def worker(
         str, typer.Option(help="What to work on: fresh, backfill, or both with a comma.")
     ] = "fresh,backfill",
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Child processes; one a core if not given.")
+        int | None,
+        typer.Option(min=1, help="Child processes; one a usable core if not given."),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="The lowest to show.")
@@ -61,9 +62,9 @@ def worker(
         f"saferank-{os.getpid()}@%h",
         "--without-gossip",
         "--without-mingle",
+        "--concurrency",
+        "auto" if concurrency is None else str(concurrency),
     ]
-    if concurrency is not None:
-        arguments += ["--concurrency", str(concurrency)]
     with _metrics(metrics_address, metrics_port):
         with needs_extra("indexer"):
             from saferank.indexer.brokers import check_broker

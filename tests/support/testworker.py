@@ -47,7 +47,7 @@ def _note(path: str, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def load_brightness(name: str) -> SlowBrightness:
+def load_brightness(name: str, *, passes: int) -> SlowBrightness:
     return SlowBrightness(resources.model_identity(name))
 
 

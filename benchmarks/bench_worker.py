@@ -250,7 +250,7 @@ def contenders(
             run_worker, checkout, settings, environment, url, count, children
         )
     if not options.no_peer:
-        calls[PEER] = partial(run_peer, peers_python(), files, count)
+        calls[PEER] = partial(run_peer, peers_python(PEER), files, count)
     return calls
 
 

@@ -18,6 +18,8 @@ from celery import Celery
 log = logging.getLogger(__name__)
 
 _KEY = "saferank.workers"
+# How many tasks each works on at once; apart from the beats, which older versions read, too.
+_CHILDREN = "saferank.children"
 _BEAT = 1.0
 _GONE = 6.0
 # At the end of a name in the broker, of a worker that does not answer while it works.
@@ -43,10 +45,12 @@ class Presence:
     Args:
         app: of the worker.
         worker: which one.
+        children: tasks that it works on at once.
     """
 
-    def __init__(self, app: Celery, worker: Present) -> None:
+    def __init__(self, app: Celery, worker: Present, children: int = 1) -> None:
         self._app = app
+        self._children = children
         self._member = worker.name + _MUTE * worker.mute
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -73,10 +77,12 @@ class Presence:
             self._over.wait(_BEAT)
 
     def _beat(self, client: Any) -> None:
+        client.hset(_CHILDREN, self._member, self._children)
         while not self._over.is_set():
             client.zadd(_KEY, {self._member: _now(client)})
             self._over.wait(_BEAT)
         client.zrem(_KEY, self._member)
+        client.hdel(_CHILDREN, self._member)
 
 
 def present_workers(app: Celery) -> set[Present]:
@@ -86,12 +92,30 @@ def present_workers(app: Celery) -> set[Present]:
         if connection.transport.driver_type != "redis":
             return set()
         channel: Any = connection.default_channel
-        oldest = _now(channel.client) - _GONE
-        beats = channel.client.zrange(_KEY, 0, -1, withscores=True)
-        if late := [member for member, at in beats if at < oldest]:
-            channel.client.zrem(_KEY, *late)
-    names = [member.decode() for member, at in beats if at >= oldest]
+        names = _heard(channel.client)
     return {Present(name.removesuffix(_MUTE), name.endswith(_MUTE)) for name in names}
+
+
+def present_children(app: Celery) -> int:
+    """Tasks that the present workers work on at once; 0 where the broker is no Redis."""
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+        if connection.transport.driver_type != "redis":
+            return 0
+        channel: Any = connection.default_channel
+        counts = channel.client.hgetall(_CHILDREN)
+        # A worker of an older version does not say how many.
+        return sum(int(counts.get(name.encode(), 1)) for name in _heard(channel.client))
+
+
+def _heard(client: Any) -> list[str]:
+    """The members whose beat was heard lately; the others are forgotten."""
+    oldest = _now(client) - _GONE
+    beats = client.zrange(_KEY, 0, -1, withscores=True)
+    if late := [member for member, at in beats if at < oldest]:
+        client.zrem(_KEY, *late)
+        client.hdel(_CHILDREN, *late)
+    return [member.decode() for member, at in beats if at >= oldest]
 
 
 def _now(client: Any) -> float:

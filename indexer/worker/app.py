@@ -24,6 +24,7 @@ from saferank.indexer.installation import installation_of_settings
 from saferank.indexer.jobs.recovery import recover_lost_tasks
 from saferank.indexer.presence import Presence, Present
 from saferank.indexer.queue import SCORE_TASK
+from saferank.indexer.worker.cores import children
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.settings import IndexerSettings, Settings, get_settings
 
@@ -163,7 +164,7 @@ def _be_present(sender: Any, **_: object) -> None:
     mute = not sender.app.conf.worker_enable_remote_control or issubclass(
         controller.pool_cls, SoloPool
     )
-    presence = Presence(sender.app, Present(sender.hostname, mute))
+    presence = Presence(sender.app, Present(sender.hostname, mute), children(controller))
     presence.start()
     worker_shutdown.connect(lambda **_: presence.stop(), sender=controller, weak=False)
 

@@ -16,7 +16,7 @@ from saferank.indexer.brokers import queue_length
 from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate.health import live, ready
-from saferank.indexer.presence import Presence, Present, present_workers
+from saferank.indexer.presence import Presence, Present, present_children, present_workers
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
 from saferank.local.folders import temporary_folder
@@ -134,11 +134,13 @@ def test_a_worker_keeps_a_beat_until_it_ends(
     mute: bool,
 ) -> None:
     app = create_app(indexer_settings)
-    before = present_workers(app)
+    before, children = present_workers(app), present_children(app)
     with running_worker(indexer_environment, tmp_path / "log", "--pool", pool, fast=True) as worker:
         wait_until(lambda: bool(present_workers(app) - before), "the beat")
         (own,) = present_workers(app) - before
         assert own.mute is mute
         assert own.name.startswith("test-")
+        assert present_children(app) == children + 1
         worker.stop()
         wait_until(lambda: own not in present_workers(app), "its end")
+        assert present_children(app) == children

@@ -57,6 +57,14 @@ _READS = (
 )
 
 
+_REFUSED = {
+    "hybrid": (
+        "a search pipeline would make its scores, and pipelines are switched off; search each of "
+        "its queries by itself and fuse the hits, or put the queries into one 'bool'"
+    ),
+}
+
+
 class ReadsDocument(UnsafeRequest):
     """A query looks into a document by its id, which is safe where the document is read first."""
 
@@ -95,7 +103,7 @@ def safe_query(query: Any, key: str, decision: Decision) -> Query:
     elif kind in _COMPOUNDS:
         changed = _with_queries(body, *_COMPOUNDS[kind], here, decision)
     else:
-        raise UnsafeRequest(here, "this kind of query is not known to be safe")
+        raise UnsafeRequest(here, _REFUSED.get(kind, "this kind of query is not known to be safe"))
     return query if changed is body else {kind: changed}
 
 

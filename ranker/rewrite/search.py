@@ -241,9 +241,12 @@ def _with_retriever(
         raise UnsafeRequest(
             "indices_boost", "with a 'min_score' it cannot be told apart from demotion"
         )
-    # Inner hits are found by a query, which only this kind has; others show all of the group.
-    if body.get("collapse", {}).get("inner_hits") and "standard" not in as_object(retriever):
-        raise UnsafeRequest("collapse.inner_hits", "not with this retriever: it is unfiltered")
+    # Inner hits are found by a query, which this kind does not have, so it shows all of the group.
+    if body.get("collapse", {}).get("inner_hits") and "knn" in as_object(retriever):
+        raise UnsafeRequest(
+            "collapse.inner_hits",
+            "here they would be all of the group; give the retriever as a 'knn' section",
+        )
     safe = safe_retriever(retriever, "retriever", decision, demote=demote)
     if demote and "diversify" in retriever:
         # The engine wants a page of no more hits than are scored again.

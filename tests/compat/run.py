@@ -15,6 +15,7 @@ from pathlib import Path
 
 from node import private_node
 from python_suites import run_python_suites
+from reference_examples import run_examples
 from rest_suites import run_rest_suites
 from rich.console import Console
 
@@ -40,6 +41,7 @@ def main() -> int:
             console.print(NO_CHECKOUT)
         else:
             checkout = arguments.elasticsearch_py.resolve()
+            status |= run_examples(checkout, console)
             status |= run_python_suites(checkout, url, folder, console)
     return status
 

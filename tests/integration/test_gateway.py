@@ -120,6 +120,25 @@ def test_words_are_suggested_as_far_as_the_level_shows_them(gateway: Served, lev
     assert refused.status_code == 403
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_hybrid_searches_are_made_safe_here_as_in_a_client(gateway: Served, level: str) -> None:
+    standard = {"standard": {"query": {"match": {"title": "cat"}}}}
+    rescore = {"window_size": 20, "query": {"rescore_query": {"match_all": {}}}}
+    rescorer = {"rescorer": {"retriever": standard, "rescore": rescore}}
+    path = f"/{gateway.index}/_search"
+    found = ask(gateway, level, "POST", path, {"retriever": rescorer, "aggs": AGGS})
+    assert ids(found.json()) == SHOWN[level]
+    check_no_marker(found.text, level)
+    pinned = {"pinned": {"retriever": rescorer, "ids": list(SAFETY)}}
+    # The node of the tests does not have it; what is visible was asked before.
+    answer = ask(gateway, level, "POST", path, {"retriever": pinned})
+    assert answer.status_code == 400
+    assert "[pinned]" in answer.text
+    rule = {"rule": {"retriever": rescorer, "ruleset_ids": ["a"], "match_criteria": {}}}
+    refused = ask(gateway, level, "POST", path, {"retriever": rule})
+    assert refused.status_code == 403
+
+
 AGGS = {"words": {"terms": {"field": "word", "size": 20}}}
 
 

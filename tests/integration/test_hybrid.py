@@ -62,7 +62,7 @@ def document(number: int) -> Json:
     scored = {"probability": probability, "status": "scored"}
     return {
         "title": " ".join(["cat"] * (1 + number % 3) + ["word"] * (number * 11 % 17)),
-        "note": "dog" if number % 2 else "cat dog",
+        "note": ("" if number % 2 else "cat ") + "dog block failed scored",
         "price": number * 37 % COUNT,
         "group": "abcd"[number % 4],
         "vector": [number * 13 % 41, number * 29 % 37, number % 7],
@@ -363,6 +363,74 @@ def test_totals_and_aggregations_are_of_visible_documents(node: LicensedNode) ->
             one["key"]: one["doc_count"] for one in answer["aggregations"]["groups"]["buckets"]
         }
         assert counts == Counter(document(int(name))["group"] for name in visible)
+
+
+@pytest.mark.parametrize("level", POLICY.levels)
+@pytest.mark.parametrize(
+    "retriever",
+    [diversify(CAT, rank_window_size=COUNT, size=COUNT), rrf(CAT, DOG, rank_window_size=COUNT)],
+    ids=["diversify", "rrf"],
+)
+def test_groups_and_what_is_in_them_go_by_the_demoted_scores(
+    node: LicensedNode, retriever: Json, level: str
+) -> None:
+    wanted: dict[str, list[tuple[str, float]]] = {}
+    for hit in found(retriever, level):
+        wanted.setdefault(document(int(hit[0]))["group"], []).append(hit)
+    answer = SAFE[level].search(
+        index=INDEX,
+        retriever=retriever,
+        collapse={"field": "group", "inner_hits": {"name": "all", "size": COUNT}},
+    )
+    groups = {
+        hit["fields"]["group"][0]: [
+            (one["_id"], one["_score"]) for one in hit["inner_hits"]["all"]["hits"]["hits"]
+        ]
+        for hit in answer["hits"]["hits"]
+    }
+    assert list(groups) == list(wanted)
+    assert {name: dict(group) for name, group in groups.items()} == {
+        name: pytest.approx(dict(group)) for name, group in wanted.items()
+    }
+    for hit, group in zip(answer["hits"]["hits"], groups.values(), strict=True):
+        assert (hit["_id"], hit["_score"]) == group[0]
+        assert sorted(group, key=lambda one: -one[1]) == group
+
+
+@pytest.mark.parametrize("level", POLICY.levels)
+@pytest.mark.parametrize(
+    "retriever", [diversify(DOG), rescorer(DOG)], ids=["diversify", "rescorer"]
+)
+def test_highlights_are_those_of_the_plain_request(
+    node: LicensedNode, retriever: Json, level: str
+) -> None:
+    highlight = {"fields": {"title": {}, "note": {}}, "require_field_match": False}
+    options = {"retriever": retriever, "highlight": highlight, "size": 10}
+    visible = [name for name in PROBABILITIES if factor(name, level) is not None]
+    plain = node.search(index=INDEX, **{**options, "retriever": among(retriever, visible)})
+    answer = SAFE[level].search(index=INDEX, **options)
+    wanted = {hit["_id"]: hit["highlight"] for hit in plain["hits"]["hits"]}
+    assert "<em>dog</em>" in str(wanted)
+    for hit in answer["hits"]["hits"]:
+        assert hit["highlight"] == wanted.get(hit["_id"], hit["highlight"])
+        assert "<em>block" not in str(hit["highlight"])
+
+
+@pytest.mark.parametrize("level", POLICY.levels)
+def test_explanations_are_of_the_demoted_rank_and_profiles_have_times_only(
+    node: LicensedNode, level: str
+) -> None:
+    answer = SAFE[level].search(index=INDEX, retriever=rescorer(CAT), explain=True, profile=True)
+    for rank, hit in enumerate(answer["hits"]["hits"], start=1):
+        assert hit["_explanation"]["value"] == rank
+        assert "_id:" not in str(hit["_explanation"]).replace("_id:...", "")
+    told = {
+        key
+        for shard in answer["profile"]["shards"]
+        for one in shard["searches"]
+        for key in one["query"][0]
+    }
+    assert told == {"time_in_nanos"}
 
 
 def test_every_level_takes_hybrid_requests(node: LicensedNode) -> None:

@@ -198,6 +198,13 @@ def test_what_is_refused(query: Any, key: str, hiding: Decision) -> None:
     assert caught.value.key == key
 
 
+def test_a_query_whose_scores_a_pipeline_makes_is_refused_with_another_way(
+    hiding: Decision,
+) -> None:
+    with pytest.raises(UnsafeRequest, match="pipelines are switched off; search each of its"):
+        safe_query({"hybrid": {"queries": [{"match_all": {}}]}}, "query", hiding)
+
+
 def test_a_vector_made_from_text_is_known(hiding: Decision) -> None:
     knn = {"field": "v", "query_vector_builder": {"text_embedding": {"model_text": "cat"}}}
     assert safe_query({"knn": knn}, "query", hiding)["knn"]["query_vector_builder"]

@@ -143,7 +143,8 @@ def test_what_is_passed_on(hiding: Decision) -> None:
         ),
         (
             {
-                "retriever": {"rescorer": {"retriever": {"knn": KNN}, "rescore": RESCORE}},
+                "retriever": {"knn": KNN},
+                "search_after": [1],
                 "collapse": {"field": "g", "inner_hits": {"name": "a"}},
             },
             "collapse.inner_hits",

@@ -3,11 +3,11 @@
     python benchmarks/bench_worker.py [--rounds 2] [--beside CHECKOUT] [--sets web] [--model M]
 
 What runs: a private Elasticsearch and broker, a web server for the images, ``saferank worker`` with
-so many children, and a backfill. Measured is from the job's start to the last chunk that a worker
-closed, so fetching, storing and the queue are in it. The other package scores the same pictures
-from memory in one process, on all cores, and stores nothing. ``--beside`` is another checkout whose
-worker takes turns with this one's. Idle is the share of the machine's cores that nobody used
-meanwhile; MB are the most that a child held, resident, and of its own (the rest is shared).
+so many children, and a backfill. Measured is from the job's start until the last score is stored,
+so fetching, storing and the queue are in it. The other package scores the same pictures from memory
+in one process, on all cores, and stores nothing. ``--beside`` is another checkout whose worker has
+turns with this one's. Idle is the share of the machine's cores that nobody used meanwhile; MB are
+the most that a child held, resident, and of its own (the rest is shared).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -97,29 +96,38 @@ def web_server(folder: Path) -> Iterator[str]:
         process.join()
 
 
-class Children(threading.Thread):
-    """Watches what a worker's children hold."""
+class Watch(threading.Thread):
+    """Watches what a worker's children hold, and when an index has taken so many scores."""
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker: int, client: Elasticsearch, index: str, writes: int) -> None:
         super().__init__(daemon=True)
         self._worker = psutil.Process(worker)
-        self._over = threading.Event()
-        self.resident = self.own = 0.0
+        self._client = client
+        self._index = index
+        self._writes = writes + self._written()
+        self._idle = psutil.cpu_times()
+        self.resident = self.own = self.idle = 0.0
+        self.done_at = math.nan
 
     def run(self) -> None:
-        while not self._over.wait(0.3):
-            for child in self._worker.children():
-                try:
-                    held = child.memory_full_info()
-                except psutil.Error:
-                    continue
+        while self._written() < self._writes:
+            self._look()
+            time.sleep(0.1)
+        self.done_at = time.monotonic()
+        now = psutil.cpu_times()
+        self.idle = (now.idle - self._idle.idle) / (sum(now) - sum(self._idle))
+        self._look()
+
+    def _written(self) -> int:
+        stats = self._client.indices.stats(index=self._index, metric="indexing")
+        return int(stats["_all"]["primaries"]["indexing"]["index_total"])
+
+    def _look(self) -> None:
+        for child in self._worker.children():
+            with suppress(psutil.Error):
+                held = child.memory_full_info()
                 self.resident = max(self.resident, held.rss / 2**20)
                 self.own = max(self.own, held.uss / 2**20)
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._over.set()
-        self.join()
 
 
 def run_worker(
@@ -159,26 +167,23 @@ def run_worker(
         )  # fmt: skip
         try:
             _await_children(worker.pid, children)
-            watch = Children(worker.pid)
-            watch.start()
             jobs = Jobs(client, own.indexer.jobs_index)
             pace = Pace(own.indexer.chunk_size, own.indexer.in_flight)
             wanted = job_of(own, index, Selection(Only.MISSING), pace)
-            before = psutil.cpu_times()
+            watch = Watch(worker.pid, client, index, count)
+            start = time.monotonic()
+            watch.start()
             job = jobs.acquire(wanted)
             done = Backfill(client, create_app(own), own, jobs, job).run()
-            after = psutil.cpu_times()
-            watch.stop()
+            watch.join()
             assert done.counts.get("scored") == count, done.counts
-            last = _last_close(client, own.indexer.jobs_index, job.id)
         finally:
             worker.terminate()
             worker.wait()
         client.indices.delete(index=index)
-    spent = sum(after) - sum(before)
     return {
-        "rate": count / (last - job.started_at).total_seconds(),
-        "idle": (after.idle - before.idle) / spent,
+        "rate": count / (watch.done_at - start),
+        "idle": watch.idle,
         "resident": watch.resident,
         "own": watch.own,
     }
@@ -193,14 +198,6 @@ def _await_children(worker: int, count: int) -> None:
         spent = sum(sum(child.cpu_times()[:2]) for child in children)
         rested = rested + 1 if len(children) >= count and spent == before else 0
         before = spent
-
-
-def _last_close(client: Elasticsearch, jobs_index: str, job: str) -> datetime:
-    client.indices.refresh(index=jobs_index)
-    found = client.search(
-        index=jobs_index, size=1, query={"term": {"job": job}}, sort={"at": "desc"}
-    )
-    return datetime.fromisoformat(found["hits"]["hits"][0]["_source"]["at"])
 
 
 def run_peer(python: Path, folder: Path, count: int) -> dict[str, float]:

@@ -23,6 +23,7 @@ from saferank.errors import SaferankError
 from saferank.indexer.operate import metrics
 from saferank.indexer.operate.figures import FOLDER, has_room
 from saferank.indexer.operate.logs import configure_logging
+from saferank.indexer.worker.allocation import share_arenas
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import process_resources
 from saferank.settings import get_settings
@@ -69,6 +70,7 @@ def _prepare(**_: object) -> None:
     if folder is not None and not has_room(Path(folder)):
         log.error("this worker process has no room for metrics in %s, and keeps none", folder)
         metrics.turn_off()
+    share_arenas()
     try:
         process_resources()
     except SaferankError as error:

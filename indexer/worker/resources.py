@@ -25,6 +25,7 @@ from saferank.indexer.score.passes import FirstPass, Look
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.select import Selection
 from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.worker.allocation import keep_for_pictures
 from saferank.indexer.worker.cores import threads
 from saferank.mappings.record import ImageRecord
 from saferank.models import Model, load_model
@@ -209,6 +210,7 @@ def make_resources(settings: Settings) -> Resources:
         ModelError: a model cannot be loaded.
     """
     client = connect(settings)
+    keep_for_pictures(threads(settings.indexer))
     scoring = Scoring(settings)
     return Resources(
         settings,

@@ -150,13 +150,13 @@ def demote_score(score: float, factor: float) -> float:
 def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
     """The scores of the hits, or None when they have none."""
     raw: list[Any] = [hit.get("_score") for hit in hits]
-    if None in raw:
-        if raw.count(None) == len(raw):
-            return None
-        raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one")
     try:
         scores = array("d", raw).tolist()
-    except (TypeError, OverflowError):  # Text, for one.
+    except (TypeError, OverflowError):  # None or text, for one.
+        if None in raw:
+            if raw.count(None) == len(raw):
+                return None
+            raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one") from None
         scores = [_as_double(score) for score in raw]
     if math.isnan(sum(scores)):  # Or infinities of both signs.
         for number, score in enumerate(scores):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from saferank.errors import UnsafeRequest
@@ -44,7 +45,7 @@ _SOURCE_LISTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """A search or a count.
 
@@ -56,12 +57,12 @@ class Request:
     body: Json
     parameters: Json
 
-    @property
+    @cached_property
     def index(self) -> str | None:
         """The index expression as one text, or None for all indices (or a point in time)."""
         return one_text(self.parameters.get("index"))
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """What the request reads."""
         if (pit := self.body.get("pit")) is not None:

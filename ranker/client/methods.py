@@ -95,8 +95,10 @@ def _returned(answer: Any, engine: Engine) -> Any:
 
 
 def _forget_length(answer: ApiResponse[Any] | ApiError) -> None:
+    headers = answer.meta.headers
     for name in _OF_LENGTH:
-        answer.meta.headers.pop(name, None)
+        if name in headers:
+            del headers[name]
 
 
 _OF_LENGTH = ("content-length", "content-encoding", "transfer-encoding")

@@ -358,10 +358,10 @@ def _take_out_hidden(answer: Json) -> list[Json]:
         The hits that were taken out.
     """
     hits = answer["hits"]["hits"]
-    if None not in [hit[KEY]["factor"] for hit in hits]:
-        return []
-    answer["hits"]["hits"] = [hit for hit in hits if hit[KEY]["factor"] is not None]
-    return [hit for hit in hits if hit[KEY]["factor"] is None]
+    hidden = [hit for hit in hits if hit[KEY]["factor"] is None]
+    if hidden:
+        answer["hits"]["hits"] = [hit for hit in hits if hit[KEY]["factor"] is not None]
+    return hidden
 
 
 class _Search(NamedTuple):

@@ -111,8 +111,8 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
     if not decision.functions:
         yield Attempt(Way.NONE)
         return
-    if _top_suffices(request):
-        page, index = Page.of(request.body), request.index
+    page, index = Page.of(request.body), request.index
+    if _top_suffices(request, page):
         nearest = "knn" in request.body
         for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True)):
             # The first attempt can tell that there are more shards than was known.
@@ -124,7 +124,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
     yield Attempt(Way.IN_QUERY)
 
 
-def _top_suffices(request: Request) -> bool:
+def _top_suffices(request: Request, page: Page) -> bool:
     """Whether the answer to a request can be made from the top of the plain ranking."""
     body = request.body
     if "knn" in body and body.get("query") is None:
@@ -133,7 +133,6 @@ def _top_suffices(request: Request) -> bool:
         return False  # Refused, so not to be tried.
     if not body.keys() <= _SIMPLE or "scroll" in request.parameters:
         return False
-    page = Page.of(body)
     return page.start >= 0 and page.size > 0 and not _asks(body.get("query"), _ONCE)
 
 

@@ -137,7 +137,7 @@ class Decision:
             return {}
         return self.overrides.blocked
 
-    @property
+    @cached_property
     def blurs(self) -> bool:
         """Whether any document is to be blurred."""
         return any(category.level.blurs for category in self.categories)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from saferank.ranker.bodies import Json
@@ -87,11 +88,13 @@ def answer(
 
 def encoded(body: Any, *, pretty: bool = False) -> bytes:
     """A body as JSON."""
-    form: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
     try:
-        return json.dumps(body, ensure_ascii=False, **form).encode()
-    except UnicodeEncodeError:  # Half of a surrogate pair, which only an escape can say.
-        return json.dumps(body, **form).encode()
+        if pretty:
+            return json.dumps(body, ensure_ascii=False, indent=2).encode()
+        return orjson.dumps(body)
+    except (TypeError, UnicodeEncodeError):
+        # A number beyond 64 bits, or half of a surrogate pair, which only an escape can say.
+        return json.dumps(body, indent=2 if pretty else None).encode()
 
 
 def media_type(accept: str | None) -> str:

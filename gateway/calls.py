@@ -12,7 +12,7 @@ from typing import Any
 from elastic_transport import ApiResponse, HeadApiResponse
 
 from saferank.gateway.answers import malformed, unsafe
-from saferank.gateway.routes import ALL, KEYWORDS, Route, Takes
+from saferank.gateway.routes import ALL, KEYWORDS, ROUTES, Route, Takes
 from saferank.ranker.bodies import Json, as_list, as_object, names
 from saferank.ranker.client.client import AsyncSafeSearch
 from saferank.ranker.client.methods import Planned
@@ -172,7 +172,14 @@ def is_explained(route: Route) -> bool:
 
 def is_made_safe(route: Route) -> bool:
     """Whether the level decides about a call; the others say nothing of any document."""
-    return isinstance(inspect.getattr_static(AsyncSafeSearch, route.call, None), Planned)
+    return route.call in _MADE_SAFE
+
+
+_MADE_SAFE = {
+    route.call
+    for route in ROUTES
+    if isinstance(inspect.getattr_static(AsyncSafeSearch, route.call, None), Planned)
+}
 
 
 def _explained_parts(body: Any) -> Iterator[Json]:

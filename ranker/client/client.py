@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from saferank.engines.engine import Engine, OpenSearchClient, engine_of
+from saferank.engines.engine import OpenSearchClient, engine_of
 from saferank.errors import ConfigurationError, ContextError
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
@@ -134,11 +134,11 @@ class _SafeClient(Generic[Client]):
 
         For the calls of one request that are to agree with each other.
         """
-        return self._copy(policy=self.policy)
+        return self._with(_policy=self.policy)
 
     def bind(self, context: Context) -> Self:
         """The same client for one context: its calls need no ``context=`` of their own."""
-        return self._copy(context=context)
+        return self._with(_context=context)
 
     def at_level(self, level: str) -> Self:
         """The same client at one level, whatever the context; for tools that compare levels.
@@ -146,11 +146,13 @@ class _SafeClient(Generic[Client]):
         Raises:
             ContextError: there is no such level.
         """
-        return self._copy(level=level)
+        self.policy.decision_for(level)
+        return self._with(_level=level)
 
     def options(self, **options: Unpack[Options]) -> Self:
         """The same client with other transport options; see ``Elasticsearch.options``."""
-        return self._copy(engine=self._engine.options(**options))
+        engine = self._engine.options(**options)
+        return self._with(_engine=engine, client=engine.client)
 
     def decision(self, context: Context | None = None) -> Decision:
         """What holds for a request.
@@ -191,25 +193,11 @@ class _SafeClient(Generic[Client]):
         """A part of the key for any cache of responses."""
         return self.decision(context).cache_key
 
-    def _copy(
-        self,
-        *,
-        engine: Engine | None = None,
-        policy: Policy | None = None,
-        context: Context | None = None,
-        level: str | None = None,
-    ) -> Self:
-        engine = engine or self._engine
-        copy = type(self)(
-            engine.client,
-            self._policy if policy is None else policy,
-            require_context=self._require_context,
-            check_all_levels=self._check_all_levels,
-            context=self._context if context is None else context,
-            level=self._level if level is None else level,
-        )
-        copy._engine, copy._knowledge = engine, self._knowledge
-        return copy
+    def _with(self, **changed: Any) -> Self:
+        """The same client but for some attributes; all that is known and open is shared."""
+        result = object.__new__(type(self))
+        vars(result).update(vars(self) | changed)
+        return result
 
     @property
     def transport(self) -> Any:

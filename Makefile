@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,15 @@ test-engines: $(READY)  ## Run the same tests on Elasticsearch 9, 8 and OpenSear
 
 test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
 	$(BIN)/python tests/clients/run.py $(CLIENTS)
+
+test-frameworks:  ## Run the examples with Django, langchain, llama-index and haystack on elasticsearch-py 8.
+	$(PYTHON) -m venv build/frameworks
+	build/frameworks/bin/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
+	build/frameworks/bin/python -m pip install -qq --editable ".[indexer,async,local]" --group frameworks
+	build/frameworks/bin/mypy --strict examples/retrieval/*.py
+	build/frameworks/bin/basedpyright --pythonpath build/frameworks/bin/python examples/retrieval/*.py
+	build/frameworks/bin/pytest tests/frameworks/check_retrieval.py tests/integration/test_django_example.py
+	build/frameworks/bin/pytest tests/frameworks/check_elasticsearch_django.py
 
 fuzz: SEED ?= $(shell date +%s)
 fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).

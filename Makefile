@@ -98,8 +98,9 @@ fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEE
 	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
 	--hypothesis-show-statistics --hypothesis-seed=$(SEED)
 
-fuzz-suggestions: $(READY)  ## Suggest words for 10,000 random beginnings at every level, on a real node.
-	SAFERANK_SUGGESTED_PREFIXES=10000 $(BIN)/pytest -o timeout=0 tests/integration/test_suggested_words.py
+fuzz-suggestions: SEED ?= $(shell date +%s)
+fuzz-suggestions: $(READY)  ## Suggest words for 10,000 random beginnings at every level (SEED=N repeats a run).
+	SAFERANK_SUGGESTED_PREFIXES=10000 SAFERANK_SUGGESTED_SEED=$(SEED) $(BIN)/pytest -o timeout=0 tests/integration/test_suggested_words.py
 
 bench: weights  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

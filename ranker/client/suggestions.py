@@ -230,7 +230,9 @@ class _Suggestions:
         except BadRequestError as error:
             # The engine's message cites the word.
             raise UnsafeRequest(
-                key, "words of such a field cannot be looked up; suggest words of a text field"
+                key,
+                "the engine takes no query for what was suggested; suggest words of a 'text' or "
+                "'keyword' field, and let 'collate' ask for them in one",
             ) from error
         buckets = answer["aggregations"][_COUNTS]["buckets"]
         return [bucket["doc_count"] for bucket in buckets], answer["hits"]["total"]["value"]

@@ -3,8 +3,8 @@
 Each word of a vocabulary belongs to documents of some kinds: shown, demoted, hidden, blocked. What
 is suggested is held against an index that has the visible documents and no others.
 
-``SAFERANK_SUGGESTED_PREFIXES`` sets how many beginnings are tried at each level, and draws new
-ones; without it there are 60, always the same.
+``SAFERANK_SUGGESTED_PREFIXES`` sets how many beginnings are tried at each level, and
+``SAFERANK_SUGGESTED_SEED`` which; without them there are 60, always the same.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ VISIBLE = {
     "moderate": ["shown", "demoted"],
     "strict": ["shown"],
 }
-PREFIXES = int(os.environ.get("SAFERANK_SUGGESTED_PREFIXES", "0"))
-SEED = random.randrange(2**32) if PREFIXES else 20
+PREFIXES = int(os.environ.get("SAFERANK_SUGGESTED_PREFIXES", "60"))
+SEED = os.environ.get("SAFERANK_SUGGESTED_SEED", "20")
 TOGETHER = 20
 """Beginnings in one request."""
 MANY = 500
@@ -130,6 +130,7 @@ def _request(draw: random.Random) -> Json:
                     "prefix_length": draw.choice([0, 1]),
                     "min_doc_freq": draw.choice([0, 1, 0.002]),
                     "max_term_freq": draw.choice([0.01, 5]),
+                    "max_inspections": MANY,  # Else the engine looks at the nearest few only.
                 },
             },
             f"p{number}": {
@@ -208,7 +209,7 @@ def test_no_word_of_hidden_documents_is_suggested(node: Elasticsearch, level: st
     safe = SafeSearch(node, POLICY, level=level)
     visible = {word for word, kinds in VOCABULARY.items() if set(kinds) & set(VISIBLE[level])}
     told = 0
-    for number in range(max(1, (PREFIXES or 60) // TOGETHER)):
+    for number in range(max(1, PREFIXES // TOGETHER)):
         request = _request(draw)
         answer = safe.search(index=ALL, **request).body
         words = _words(answer)

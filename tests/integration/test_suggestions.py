@@ -44,7 +44,7 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
         **template.component_template()["template"]["mappings"]["properties"],
         "title": {"type": "text"},
         "name": {"type": "keyword"},
-        "flag": {"type": "boolean"},
+        "n": {"type": "integer"},
         "parts": {"type": "nested", "properties": {"title": {"type": "text"}}},
     }
     with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
@@ -58,7 +58,6 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
                     "_index": INDEX,
                     "title": title,
                     "name": title,
-                    "flag": True,
                     "parts": [{"title": title}],
                     "safety": {"status": "scored", **safety},
                 }
@@ -217,6 +216,16 @@ def test_a_phrase_can_have_to_find_visible_documents(
     else:
         assert found("beacd tree") == {"beech tree": None}
         assert "beads beach" not in found("beads beach")
+
+
+def test_an_error_of_a_query_that_phrases_are_to_find_by_cites_none_of_them(
+    strict: SafeSearch,
+) -> None:
+    collate = {"query": {"source": {"term": {"n": "{{suggestion}}"}}}}
+    with pytest.raises(UnsafeRequest, match="takes no query for what was suggested") as caught:
+        strict.search(index=INDEX, suggest=phrase("beacd", collate=collate))
+    assert caught.value.key == "suggest.s.phrase.collate"
+    assert "beach" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["_id", "safety.override", "parts.title", "name"])

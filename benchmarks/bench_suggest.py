@@ -2,7 +2,7 @@
 
     python benchmarks/bench_suggest.py [ADDRESS]
 
-200,000 documents of four words each, out of 20,000 words with Zipf's frequencies; 15 % of the
+100,000 documents of four words each, out of 20,000 words with Zipf's frequencies; 15 % of the
 documents are hidden. Each kind of suggestion is asked for 200 times with and without a policy in
 turns. Without an address, a private node is started.
 """
@@ -26,7 +26,7 @@ from saferank.mappings import template
 from saferank.ranker import SafeSearch, load_policy
 
 INDEX = "bench-suggest"
-DOCUMENTS = 200_000
+DOCUMENTS = 100_000
 WORDS = 20_000
 ROUNDS = 200
 POLICY = """\

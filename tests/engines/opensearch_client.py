@@ -169,6 +169,71 @@ def test_what_is_typed_finds_visible_documents_whatever_hidden_ones_begin_with(
     node.indices.delete(index=name)
 
 
+SHINGLES = {
+    "filter": {"shingle": {"type": "shingle", "min_shingle_size": 2, "max_shingle_size": 3}},
+    "analyzer": {
+        "trigram": {"type": "custom", "tokenizer": "standard", "filter": ["lowercase", "shingle"]},
+        "reverse": {"type": "custom", "tokenizer": "standard", "filter": ["lowercase", "reverse"]},
+    },
+}
+# Which words are misspelled is not to depend on all documents.
+GENERATOR = {"suggest_mode": "always", "max_term_freq": 100, "size": 50}
+PHRASE = {
+    "field": "title.trigram",
+    "size": 50,
+    "confidence": 0,
+    "direct_generator": [
+        {**GENERATOR, "field": "title.trigram"},
+        {
+            **GENERATOR,
+            "field": "title.reverse",
+            "pre_filter": "reverse",
+            "post_filter": "reverse",
+        },
+    ],
+}
+SOURCE = {"source": {"match_phrase": {"{{field}}": "{{suggestion}}"}}}
+
+
+@pytest.mark.parametrize("prune", [None, False, True])
+@pytest.mark.parametrize("text", ["noble prize", "obel prise", "nobel peece"])
+def test_phrases_of_shingles_are_those_of_an_index_without_hidden_documents(
+    node: OpenSearch, text: str, prune: bool | None
+) -> None:
+    """There the engine fills templates in, and here the client."""
+    fields = {name: {"type": "text", "analyzer": name} for name in ("trigram", "reverse")}
+    properties = {
+        **component_template()["template"]["mappings"]["properties"],
+        "title": {"type": "text", "fields": fields},
+    }
+    shown = ["nobel prize", "nobel prize", "noble cause", "prime time", "world peace"]
+    hidden = ["noble prize", "novel piece", "nobel prise"]
+    every, without = f"{INDEX}-all", f"{INDEX}-shown"
+    for name, titles in ((every, shown + hidden), (without, shown)):
+        node.indices.delete(index=name, ignore=404)
+        body = {"mappings": {"properties": properties}, "settings": {"analysis": SHINGLES}}
+        node.indices.create(index=name, body=body)
+        for title in titles:
+            decided = "block" if title in hidden else "allow"
+            node.index(index=name, body={"title": title, "safety": {"override": decided}})
+        node.indices.refresh(index=name)
+    phrase = dict(PHRASE)
+    if prune is not None:
+        phrase["collate"] = {"query": SOURCE, "params": {"field": "title"}, "prune": prune}
+    suggest = {"s": {"text": text, "phrase": phrase}}
+
+    def told(answer: Any) -> set[tuple[str, bool | None]]:
+        (part,) = answer["suggest"]["s"]
+        return {(option["text"], option.get("collate_match")) for option in part["options"]}
+
+    found = told(
+        SafeSearch(node, POLICY, level="off").search(index=every, body={"suggest": suggest})
+    )
+    assert found == told(node.search(index=without, body={"suggest": suggest}))
+    assert found or prune is False
+    node.indices.delete(index=f"{every},{without}")
+
+
 def test_reads_by_id_take_arguments_without_names(safe: SafeSearch) -> None:
     for name in map(str, range(COUNT)):
         shown = name in visible(safe)

@@ -40,7 +40,9 @@ P = ParamSpec("P")
 _Searching = Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]]
 
 MOST = 1000
-"""Most options of a suggestion that are looked at, and most words that are counted at once."""
+"""Most options of a suggestion that are looked at, and most words that one search counts."""
+MOST_WORDS = 5 * MOST
+"""Most words that are counted, the nearest of each suggestion first."""
 # Parameters of a search that say where suggestions are to be found.
 _WHERE = names(
     """
@@ -209,13 +211,14 @@ class _Suggestions:
             for item in _words(entries[name], part)
         ]
         held = list(dict.fromkeys(word for _, word in sorted(ranked, key=lambda item: item[0])))
-        if not held:
-            return Visible({}, 0)
-        first = held[:MOST]
-        queries: list[Query] = [{"term": {field: {"value": word}}} for field, word in first]
-        numbers, documents = yield from self._count(queries, "suggest")
-        holding = dict(zip(first, numbers, strict=True))
-        return Visible(holding, documents, all_counted=len(held) <= MOST)
+        holding: dict[words.Word, int] = {}
+        documents = 0
+        for start in range(0, min(len(held), MOST_WORDS), MOST):
+            part = held[start : start + MOST]
+            queries: list[Query] = [{"term": {field: {"value": word}}} for field, word in part]
+            numbers, documents = yield from self._count(queries, "suggest")
+            holding |= zip(part, numbers, strict=True)
+        return Visible(holding, documents, all_counted=len(held) <= MOST_WORDS)
 
     def _count(self, queries: Sequence[Query], key: str) -> Plan[tuple[list[int], int]]:
         """How many visible documents each query finds, and how many there are."""

@@ -16,6 +16,7 @@ from elasticsearch.dsl import Search
 from saferank.errors import UnsafeRequest
 from saferank.mappings import template
 from saferank.ranker import AsyncSafeSearch, SafeSearch, load_policy, protect
+from saferank.ranker.client.suggestions import MOST
 
 INDEX = "test-suggestions"
 POLICY = load_policy("""\
@@ -187,6 +188,20 @@ def test_phrases_that_hidden_words_would_crowd_out_are_found(
     asked = phrase("beasd", direct_generator=[{"field": "title", "size": 1}], size=1, confidence=1)
     assert told(node.search(index=INDEX, suggest=asked)) == [[("beads", None)]]
     assert told(strict.search(index=INDEX, suggest=asked)) == [[("beach", None)]]
+
+
+def test_as_many_words_are_counted_as_a_long_text_needs(strict: SafeSearch) -> None:
+    """More than one search counts."""
+    letters = "aefgijklmnopqrstuvwxyz"
+    words = [f"be{one}c{two}{three}" for one in letters for two in letters for three in "fgh"]
+    assert len(words) > MOST
+    answer = strict.search(index=INDEX, suggest=term(" ".join(words), max_edits=2))
+    parts = {part["text"]: part["options"] for part in answer["suggest"]["s"]}
+    assert parts.keys() == set(words)
+    found = {option["text"] for options in parts.values() for option in options}
+    assert found == {"beach", "beech"}
+    for word in ("beacah", "bezczh"):  # The latter would be beyond what one search counts.
+        assert (parts[word][0]["text"], parts[word][0]["freq"]) == ("beach", 3)
 
 
 @pytest.mark.parametrize("prune", [False, True])

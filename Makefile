@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
+.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ test-engines: $(READY)  ## Run the same tests on Elasticsearch 9, 8 and OpenSear
 
 test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
 	$(BIN)/python tests/clients/run.py $(CLIENTS)
+
+test-pages: $(READY)  ## Scroll, change the level and look at blurred pictures in Chromium (Debian: chromium).
+	$(BIN)/python -m pip install -qq --group browser
+	PYTHONPATH=tests/support $(BIN)/python tests/browser/photos_page.py $(PAGES)
 
 test-frameworks:  ## Run the examples with Django, langchain, llama-index and haystack on elasticsearch-py 8.
 	$(PYTHON) -m venv build/frameworks

@@ -173,7 +173,7 @@ def upload() -> ResponseReturnValue:
         queue_documents("photos", photo)
     except SaferankError as error:  # Nothing is lost: the workers' sweep finds it.
         log.error("photo %s was not queued: %s", photo, error)
-    return "Thank you. Your picture appears once it was checked.", HTTPStatus.ACCEPTED
+    return "Thank you. Not everybody sees your picture until it was checked.", HTTPStatus.ACCEPTED
 
 
 # [end]

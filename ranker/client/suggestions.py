@@ -34,7 +34,7 @@ from saferank.ranker.client.judging import hides, judgements
 from saferank.ranker.client.words import Visible
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.rewrite.search import rewrite_search
-from saferank.ranker.rewrite.suggest import check_suggestions, kind_of
+from saferank.ranker.rewrite.suggest import check_suggestions, entries_of, kind_of
 
 P = ParamSpec("P")
 _Searching = Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]]
@@ -149,7 +149,7 @@ class _Suggestions:
 
     def visible(self) -> Plan[Json]:
         """What the answer to the search has under ``suggest``."""
-        entries = {name: entry for name, entry in self.suggest.items() if name != "text"}
+        entries = entries_of(self.suggest)
         counts = {name: self._first_count(entry) for name, entry in entries.items()}
         result: Json = {}
         while counts:
@@ -167,9 +167,10 @@ class _Suggestions:
                     {**part, "options": choice.options}
                     for part, choice in zip(parts, chosen, strict=True)
                 ]
-                if counts[name] < MOST and not all(choice.proved for choice in chosen):
+                more = visible.all_counted or kind_of(entries[name]) == "completion"
+                if more and counts[name] < MOST and not all(item.proved for item in chosen):
                     unproved[name] = min(4 * counts[name], MOST)
-            counts = unproved if visible.all_counted else {}
+            counts = unproved
         return result
 
     def _first_count(self, entry: Json) -> int:
@@ -188,16 +189,15 @@ class _Suggestions:
         self, entries: Mapping[str, Json], counts: Mapping[str, int]
     ) -> Plan[dict[str, list[Json]]]:
         """What the engine suggests, hidden or not, by name; so many options of each."""
+        shared = {name: text for name, text in self.suggest.items() if name not in entries}
         asked = {name: _asking(entries[name], count) for name, count in counts.items()}
-        if "text" in self.suggest:
-            asked["text"] = self.suggest["text"]
         body = {
             "size": 0,
             "query": {"bool": {"must_not": self.decision.unmapped_fails}},
             "terminate_after": LEAST_TERMINATE_AFTER,
             "_source": self.request.body.get("_source", True),
             "docvalue_fields": list(self.decision.fields.deciding),
-            "suggest": asked,
+            "suggest": {**shared, **asked},
         }
         answer = yield from self._search(body, _indices_of_options)
         return {name: parts for name, parts in answer.get("suggest", {}).items() if name in entries}

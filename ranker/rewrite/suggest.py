@@ -42,6 +42,13 @@ def kind_of(entry: Json) -> str:
     return next(kind for kind in _KINDS if kind in entry)
 
 
+def entries_of(suggest: Json) -> Json:
+    """The suggestions by name, without the text for all of them; one can be named ``text``."""
+    return {
+        name: entry for name, entry in suggest.items() if name != "text" or isinstance(entry, dict)
+    }
+
+
 def size_of(options: Json, key: str = "suggest") -> int:
     """How many options a suggestion is to have.
 
@@ -122,9 +129,8 @@ def check_suggestions(suggest: Any, key: str, decision: Decision) -> None:
     Raises:
         UnsafeRequest: a kind or an option that is not understood.
     """
-    for name, entry in an_object(suggest, key).items():
-        if name != "text":
-            _check_suggestion(entry, f"{key}.{name}", decision)
+    for name, entry in entries_of(an_object(suggest, key)).items():
+        _check_suggestion(entry, f"{key}.{name}", decision)
 
 
 def _check_suggestion(entry: Any, key: str, decision: Decision) -> None:

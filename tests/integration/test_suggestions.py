@@ -154,6 +154,8 @@ def test_every_form_of_search_takes_words(strict: SafeSearch, elasticsearch_url:
     both = strict.search(index=INDEX, suggest=shared, query={"match": {"title": "tree"}})
     assert told(both) == expected
     assert both["hits"]["total"]["value"] == 1
+    named = {"text": term()["s"]}
+    assert told(strict.search(index=INDEX, suggest=named), "text") == expected
 
     async def main() -> Any:
         async with AsyncSafeSearch(AsyncElasticsearch(elasticsearch_url), POLICY) as client:
@@ -278,6 +280,7 @@ def test_the_recipe_for_tags_gives_visible_ones(strict: SafeSearch) -> None:
         ({"a": {"prefix": "c"}}, "suggest.a", "one kind"),
         ({"a": {"term": {"field": "t"}, "phrase": {"field": "t"}}}, "suggest.a", "one kind"),
         ({"a": []}, "suggest.a", "an object is expected"),
+        ({"text": {"prefix": "c", "other": {}}}, "suggest.text.other", "not known"),
         ([], "suggest", "an object is expected"),
         ({"a": {"term": {}}}, "suggest.a.term.field", "name of a field"),
         ({"a": {"term": {"field": "t", "size": 0}}}, "suggest.a.term.size", "1 or more"),

@@ -6,6 +6,9 @@ searches a second, the slowest hundredth, and how many a second of the gateway's
 Then they go on for a while, and its memory is looked at. The direct searches are without a level's
 filter and demotion, so these are a part of the cost.
 
+"bare proxy" is ``bare_proxy.py``, which passes bytes on and reads nothing: what it adds, any
+process of Python in this place adds, and so does the queue of 50 clients before one process.
+
 Needs an Elasticsearch node (``saferank stack up``); the corpus is kept.
 
     python benchmarks/bench_gateway.py [--documents 100000] [--searches 1000] [--memory 100000]
@@ -49,6 +52,13 @@ LEVELS = {
 CLIENTS = 50
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 class Asked:
     """Times of searches at one address, in milliseconds."""
 
@@ -70,20 +80,25 @@ def gateway(url: str, folder: Path) -> Iterator[tuple[str, psutil.Process, dict[
     callers, policy = folder / "callers.toml", folder / "policy.yaml"
     policy.write_text(POLICY)
     keys = {name: add_key(callers, name, Rights(context=held)) for name, held in LEVELS.items()}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     run = "from saferank.cli import main; main()"
     command = [sys.executable, "-c", run, "gateway", "--upstream", url]
     command += ["--policy", str(policy), "--callers", str(callers), "--port", str(port)]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+    with running(command, port, folder / "log") as process:
+        yield f"http://127.0.0.1:{port}", process, keys
+
+
+@contextmanager
+def running(command: list[str], port: int, log: Path) -> Iterator[psutil.Process]:
+    """A process, once something listens at its port."""
+    with log.open("w") as errors, subprocess.Popen(command, stderr=errors) as process:
         try:
             for _ in range(600):
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}", psutil.Process(process.pid), keys
+            yield psutil.Process(process.pid)
         finally:
             process.terminate()
 
@@ -125,13 +140,19 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
     ]
     console = Console()
     connector = aiohttp.TCPConnector(limit=2 * CLIENTS)
-    with gateway(url, folder) as (address, process, keys):
+    bare = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("bare_proxy.py")), url, str(bare)]
+    with (
+        gateway(url, folder) as (address, process, keys),
+        running(command, bare, folder / "bare") as proxy,
+    ):
         async with aiohttp.ClientSession(connector=connector) as session:
             direct = Asked(f"{url}/{index}/_search", {})
             ways = {
                 level: Asked(f"{address}/{index}/_search", {"Authorization": f"ApiKey {key}"})
                 for level, key in keys.items()
             }
+            ways = {"bare proxy": Asked(f"http://127.0.0.1:{bare}/{index}/_search", {}), **ways}
             every = [direct, *ways.values()]
             await alone(session, every, bodies[:50], source)
             for way in every:
@@ -154,9 +175,10 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
             rates: dict[str, list[tuple[float, float]]] = {}
             for _ in range(3):
                 for name, way in {"direct": direct, **ways}.items():
-                    used = sum(process.cpu_times()[:2])
+                    between = proxy if name == "bare proxy" else process
+                    used = sum(between.cpu_times()[:2])
                     seconds = await together(session, way, bodies)
-                    used = sum(process.cpu_times()[:2]) - used
+                    used = sum(between.cpu_times()[:2]) - used
                     each = len(bodies) / used if used else 0.0
                     rates.setdefault(name, []).append((len(bodies) / seconds, each))
             for name, way in {"direct": direct, **ways}.items():

@@ -108,7 +108,7 @@ def rewrite_search(
     if demote or decision.hidden:
         result = by_the_query_given(result, bounded=demote)
     if "retriever" in result:
-        return _with_retriever(result, decision, demote=demote, scroll=scroll)
+        return _with_retriever(result, decision, demote=demote, scroll=scroll, limits=limits)
     if result.get("knn"):
         searches = safe_searches(result, key_of(given), decision)
         count = count_of(searches)
@@ -227,8 +227,8 @@ def _with_nearest(
 
 
 def _with_retriever(
-    body: dict[str, Any], decision: Decision, *, demote: bool, scroll: bool
-) -> dict[str, Any]:
+    body: Json, decision: Decision, *, demote: bool, scroll: bool, limits: Limits
+) -> Json:
     if demote and body.get("min_score") is not None:
         raise UnsafeRequest("min_score", "it would see demoted scores; put it into the retriever")
     retriever = body["retriever"]
@@ -248,11 +248,23 @@ def _with_retriever(
             "here they would be all of the group; give the retriever as a 'knn' section",
         )
     safe = safe_retriever(retriever, "retriever", decision, demote=demote)
+    if demote and "rescorer" in safe:
+        _check_window(safe["rescorer"]["rescore"], limits)
     if demote and "diversify" in retriever:
         # The engine wants a page of no more hits than are scored again.
         size = min(Page.of(body).size, most_different(retriever["diversify"]))
         return {**body, "retriever": safe, "size": size}
     return {**body, "retriever": safe}
+
+
+def _check_window(rescorers: list[Json], limits: Limits) -> None:
+    window, most = rescorers[-1]["window_size"], limits.rescore_window
+    if window > most:
+        raise UnsafeRequest(
+            "retriever",
+            f"this level demotes the hits of its window by a rescorer, and {window} are more than "
+            f"an index takes; use a smaller window, or raise 'index.max_rescore_window' ({most})",
+        )
 
 
 def _has_min_score(retriever: Any) -> bool:

@@ -448,3 +448,19 @@ def test_children_in_a_rescorer_of_demoted_neighbours_are_filtered(demoting: Dec
 def test_children_in_a_count_are_filtered(hiding: Decision) -> None:
     filtered = {"has_child": {**CHILD["has_child"], "query": visible(hiding, MATCH)}}
     assert rewrite_count({"query": CHILD}, hiding) == {"query": visible(hiding, filtered)}
+
+
+def test_a_window_that_no_rescorer_reaches_is_refused_where_it_is_demoted(
+    hiding: Decision, demoting: Decision
+) -> None:
+    limits = Limits(rescore_window=30)
+    for window, refused in ((30, False), (31, True)):
+        body = {"retriever": {"rrf": {"retrievers": [], "rank_window_size": window}}}
+        assert rewrite_search(body, hiding, limits=limits) == body
+        if refused:
+            with pytest.raises(
+                UnsafeRequest, match=r"31 are more .* 'index.max_rescore_window' \(30"
+            ):
+                rewrite_search(body, demoting, limits=limits)
+        else:
+            assert rewrite_search(body, demoting, limits=limits)["retriever"]["rescorer"]

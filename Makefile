@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
+.PHONY: help weights demo picture test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ test-review: weights  ## Review documents in Chromium (Debian: chromium; npm), s
 	$(BIN)/python -m pip install -qq --group browser
 	npm install --silent --no-save --prefix build/axe axe-core
 	PYTHONPATH=tests/support $(BIN)/python tests/browser/review.py --axe build/axe/node_modules/axe-core/axe.min.js $(REVIEW)
+
+picture: weights  ## Look at the demo's page in Chromium (Debian: chromium; npm), and take the README's picture.
+	$(BIN)/python -m pip install -qq --group browser
+	npm install --silent --no-save --prefix build/axe axe-core
+	$(BIN)/saferank demo --page build/demo.html
+	PYTHONPATH=tests/support $(BIN)/python tests/browser/demo.py build/demo.html --axe build/axe/node_modules/axe-core/axe.min.js --picture
 
 test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
 	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)

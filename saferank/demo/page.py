@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,19 +57,35 @@ class Column:
     level: str
     in_words: str
     demote_from: float | None
+    blur_from: float | None
     hide_from: float | None
     hits: tuple[Row, ...]
     hidden: tuple[Row, ...]
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """The level's thresholds, each with what begins there."""
+        found = {"demote": self.demote_from, "blur": self.blur_from, "hide": self.hide_from}
+        return [(threshold, kind) for kind, threshold in found.items() if threshold is not None]
+
+    @property
+    def blurred(self) -> int:
+        """How many hits were blurred, demoted ones among them."""
+        return sum(row.blur for row in self.hits)
 
     @property
     def demoted(self) -> int:
         """How many hits were demoted."""
         return sum(row.action == "demoted" for row in self.hits)
 
-    @property
-    def blurred(self) -> int:
-        """How many hits were blurred, demoted ones among them."""
-        return sum(row.blur for row in self.hits)
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """A page to read next; its address is None where it is not there."""
+
+    before: str
+    name: str
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,7 @@ def render(
     pictures: Mapping[str, Image.Image],
     policy: str,
     facts: Mapping[str, str],
+    onward: Sequence[Onward] = (),
 ) -> str:
     """Return the page.
 
@@ -100,6 +118,7 @@ def render(
         pictures: the pictures by name.
         policy: text of the policy file.
         facts: what ran, name and value, for the foot of the page.
+        onward: what to read next.
     """
     template = Environment(
         loader=PackageLoader("saferank.demo", "."),
@@ -110,6 +129,7 @@ def render(
     ).get_template("page.html")
     stored = [credit.probability for credit in credits if credit.probability is not None]
     thresholds = [column.hide_from for column in columns if column.hide_from is not None]
+    bar_end = max([*stored, *thresholds, 0.01])
     return template.render(
         query=query,
         columns=columns,
@@ -118,8 +138,20 @@ def render(
         policy=policy,
         facts=facts,
         first_page=_FIRST_PAGE,
-        bar_end=max([*stored, *thresholds, 0.01]),
+        bar_end=bar_end,
+        axis=axis(bar_end),
+        onward=onward,
     )
+
+
+def axis(end: float) -> list[float]:
+    """Round numbers from 0 to an end, at most six of them."""
+    step = 10.0 ** math.floor(math.log10(end))
+    while end / step > 5:
+        step *= 2
+    while end / step < 2:
+        step /= 2
+    return [round(step * number, 12) for number in range(math.floor(end / step + 1e-9) + 1)]
 
 
 def write(path: Path, page: str) -> None:

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from saferank import local
 from saferank.connection import connect
-from saferank.demo.page import Column, Credit, Row, render, write
+from saferank.demo.page import Column, Credit, Onward, Row, render, write
 from saferank.demo.pictures import Picture, pictures
 from saferank.demo.search import search_levels
 from saferank.errors import ConfigurationError, ServiceUnavailable
@@ -113,6 +113,7 @@ def show(stack: local.Stack, words: str, *, page: Path, console: Console) -> lis
         pictures=scored.made,
         policy=policy_text,
         facts=_facts(stack, scored, stored),
+        onward=_onward(page.parent),
     )
     write(page, html)
     return columns
@@ -281,6 +282,28 @@ def _facts(
         "from the request to the last stored score",
         "Model": ", ".join(sorted({str(fields.get("model")) for fields in stored.values()})),
     }
+
+
+_PAGES = (
+    ("Build it yourself, step by step: ", "the tutorial", "tutorial.md"),
+    ("In your application: ", "put it into an application", "how-to/integrate.md"),
+    ("Your own thresholds: ", "from labels, with a guarantee", "how-to/thresholds.md"),
+    ("Which way in: ", "client, DSL, aliases or gateway", "how-to/ways.md"),
+    ("Everything else: ", "all pages", "index.md"),
+)
+
+
+def _onward(folder: Path) -> list[Onward]:
+    """What to read next, with addresses as seen from a folder; installed, there are no pages."""
+    docs = Path(str(files("saferank"))).resolve().parent / "docs"
+    return [
+        Onward(
+            before,
+            name if (docs / path).exists() else f"{name} (docs/{path})",
+            os.path.relpath(docs / path, folder.resolve()) if (docs / path).exists() else None,
+        )
+        for before, name, path in _PAGES
+    ]
 
 
 def _table(words: str, columns: Sequence[Column]) -> Table:

@@ -63,6 +63,7 @@ def _column(
         level=level,
         in_words=_in_words(thresholds),
         demote_from=thresholds.demote_from,
+        blur_from=thresholds.blur_from,
         hide_from=thresholds.hide_from,
         hits=tuple(rows[: len(hits)]),
         hidden=tuple(rows[len(hits) :]),
@@ -70,9 +71,9 @@ def _column(
 
 
 def _why(explanation: Explanation) -> str:
-    if explanation.rule in ("blur_from", "demote_from", "hide_from"):
+    if explanation.rule in _DONE:
         threshold = explanation.to_dict()[explanation.rule]
-        return f"{explanation.probability:.4f} ≥ {explanation.rule} {threshold}"
+        return f"{_DONE[explanation.rule]} from {threshold:.3g} on"
     return str(explanation.rule).replace("_", " ")
 
 

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PATIENTLY := $(PYTHON) tools/patiently.py
 
 .DEFAULT_GOAL := help
 .PHONY: help weights demo picture test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
@@ -12,7 +13,7 @@ help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 weights: $(READY)  ## Bring the weights of the built-in model into the cache folder (once).
-	@$(BIN)/saferank model fetch open_nsfw
+	@$(PATIENTLY) "weights" $(BIN)/saferank model fetch open_nsfw
 
 demo: weights  ## Score real pictures and search them at three safe-search levels.
 	$(BIN)/saferank demo
@@ -128,8 +129,8 @@ clean:  ## Remove the virtual environment, caches and builds.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
-	@echo "Setting up $(VENV); this takes a minute or two the first time."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -qq --editable ".[all]" --group dev --group docs --group web
+	@echo "Setting up $(VENV): 3 GB, some minutes the first time."
+	@$(PATIENTLY) "an environment" $(PYTHON) -m venv $(VENV)
+	@$(PATIENTLY) "pip" $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(PATIENTLY) "packages" $(BIN)/python -m pip install -qq --editable ".[all]" --group dev --group docs --group web
 	@touch $@

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from saferank.ranker.rewrite.neighbours import nearest_request
     from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [  # noqa: RUF022  (grouped as readers look for them)
     # Search safely

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import saferank
 from saferank.cli import app
 from saferank.cli.examples import EXAMPLES
 
@@ -51,6 +53,13 @@ def test_an_example_is_a_command_line_that_is_taken(
             (tmp_path / word).touch()
     command = dict(commands(WHOLE))[name]
     command.make_context(name, words[1 + len(name.split()) :]).close()
+
+
+def test_the_version_is_said_once() -> None:
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert project["version"] == saferank.__version__
+    assert f"\n## [{saferank.__version__}]" in (root / "CHANGELOG.md").read_text()
 
 
 def test_the_version_is_that_of_the_package() -> None:

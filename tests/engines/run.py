@@ -42,6 +42,7 @@ SUITES = [
         "index_backfill",
         "reindex",
         "overrides",
+        "hybrid",
     )
 ]
 OWN = {"opensearch": ["tests/engines/opensearch_client.py"]}

@@ -357,7 +357,7 @@ def test_totals_and_aggregations_are_of_visible_documents(node: LicensedNode) ->
     groups = {"groups": {"terms": {"field": "group"}}}
     for level in POLICY.levels:
         visible = [name for name in PROBABILITIES if factor(name, level) is not None]
-        answer = SAFE[level].search(index=INDEX, retriever=diversify(CAT), aggs=groups, size=3)
+        answer = SAFE[level].search(index=INDEX, retriever=rescorer(CAT), aggs=groups, size=3)
         assert answer["hits"]["total"]["value"] == len(visible)
         counts = {
             one["key"]: one["doc_count"] for one in answer["aggregations"]["groups"]["buckets"]

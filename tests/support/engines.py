@@ -42,13 +42,13 @@ def left_out(test: str) -> str | None:
 LEFT_OUT: list[tuple[str, str]] = []
 if os.environ.get("SAFERANK_TEST_VERSION", "").startswith("8."):
     LEFT_OUT = [
-        ("it has no retriever that diversifies", r"\[\w*diversify"),
+        ("it has no retriever that diversifies", r"\[\w*diversify|test_hybrid.*diversify"),
         ("it leaves vectors out of the source that partial updates lose", r"in_the_source_may"),
     ]
 if ENGINE is Engine.OPENSEARCH:
     LEFT_OUT = [
         ("it has no vectors without a plug-in", r"\[\w*(knn|neighbours)|in_the_source_may"),
-        ("it has no retrievers", r"\[\w*retriever"),
+        ("it has no retrievers", r"\[\w*retriever|test_hybrid"),
         ("it has no runtime fields", r"\[runtime_mappings|-runtime\]"),
         ("it has no terms enum", r"test_what_passes_an_alias_by\[words"),
         ("it has no synthetic source", r"damage_is_refused\[.*no source"),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from fastapi import BackgroundTasks, Cookie, Depends, FastAPI, Form, HTTPException, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import Request
@@ -189,7 +190,7 @@ async def upload(
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send one of {', '.join(KINDS)}")
     photo = uuid.uuid4().hex
     path = FOLDER / f"{photo}{suffix}"
-    path.write_bytes(await picture.read())
+    await run_in_threadpool(path.write_bytes, await picture.read())
     document = {"id": photo, "title": title, "tag": tag, "file": path.name, "image": path.as_uri()}
     await client.index(index="photos", id=photo, document=document)
     tasks.add_task(have_scored, photo)

@@ -189,12 +189,12 @@ class IndexerSettings(BaseModel):
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 4
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
     threads: Annotated[
-        PositiveInt | None,
+        PositiveInt,
         Field(
-            description="threads of one process that decode images and run the model; its share "
-            "of the cores that the worker may use if none are given"
+            description="threads of one process that decode images and run the model; a worker's "
+            "has at most its share of the cores that the worker may use"
         ),
-    ] = None
+    ] = 1
     max_images: Annotated[
         PositiveInt, Field(description="images of one document; those beyond fail")
     ] = 256

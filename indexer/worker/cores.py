@@ -23,12 +23,12 @@ def _note(sender: Any, **_: object) -> None:
 def threads(settings: IndexerSettings) -> int:
     """Threads of this process that decode images and run nets.
 
-    As the settings say; else its share of the cores that it may use, by affinity and by its
-    control group's quota, rounded down to one at least. One where it belongs to no worker.
+    As many as the settings say, but a worker's process has no more than its share of the cores that
+    the worker may use, by affinity and by its control group's quota.
     """
-    if settings.threads is not None:
+    if _worker is None:
         return settings.threads
-    return 1 if _worker is None else share(cpu_budget().count, children(_worker))
+    return min(settings.threads, share(cpu_budget().count, children(_worker)))
 
 
 def children(worker: Any) -> int:

@@ -38,6 +38,7 @@ def environment(indexer_environment: Environment, tmp_path: Path) -> Environment
         **indexer_environment,
         "SAFERANK_CATEGORIES": json.dumps(categories),
         "SAFERANK_INDEXER__DIGESTS": "0",
+        "SAFERANK_INDEXER__THREADS": "2",
         "TEST_INFERENCES": str(tmp_path / "inferences"),
     }
 

@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,12 @@ def test_a_worker_has_so_many_tasks_at_once(worker: dict[str, object], expected:
     assert cores.children(SimpleNamespace(**worker)) == expected
 
 
-def test_outside_a_worker_it_is_one_thread_unless_the_settings_say_otherwise() -> None:
-    assert cores.threads(IndexerSettings()) == 1
-    assert cores.threads(IndexerSettings(threads=5)) == 5
+def test_a_process_has_no_more_threads_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = IndexerSettings(threads=1000)
+    assert (cores.threads(IndexerSettings()), cores.threads(many)) == (1, 1000)
+    usable = len(os.sched_getaffinity(0))
+    for children, expected in ((1, usable), (usable, 1), (3 * usable, 1)):
+        worker = SimpleNamespace(pool_cls=TaskPool, concurrency=children)
+        monkeypatch.setattr(cores, "_worker", worker)
+        assert cores.threads(many) <= expected
+        assert cores.threads(IndexerSettings()) == 1

@@ -1,6 +1,7 @@
 """What the conversion does beyond single layers: any batch, folding, shapes from elsewhere."""
 
 import numpy as np
+import onnx
 import pytest
 from caffe_cases import LAYERS, read_case
 
@@ -38,6 +39,19 @@ def test_a_classifier_runs_with_any_batch(name: str) -> None:
             np.testing.assert_allclose(
                 got[blob], np.concatenate([want] * repeat), rtol=1e-4, atol=1e-6
             )
+
+
+def test_every_tensor_of_a_residual_net_is_known_to_have_the_input_s_images() -> None:
+    """Else onnxruntime copies a tensor before it adds another to it."""
+    converted = convert_for_any_batch(*files("net_resnet_bottleneck"))
+    graph = onnx.shape_inference.infer_shapes(converted.model).graph
+    (given,) = graph.input
+    images = given.type.tensor_type.shape.dim[0].dim_param
+    assert images
+    sums = {node.output[0] for node in graph.node if node.op_type == "Add"}
+    counts = {one.name: one.type.tensor_type.shape.dim[0].dim_param for one in graph.value_info}
+    assert sums
+    assert {counts[name] for name in sums} == {images}
 
 
 @pytest.mark.parametrize("name", ["bn_layer_phase_train", "softmax_axes", "concat_axes"])

@@ -19,7 +19,17 @@ A message is one sentence or two: what was wrong, where, and what to do.
 
 from __future__ import annotations
 
+import reprlib
 from enum import StrEnum
+
+
+def shortened(value: object) -> str:
+    """A value as it stands in a message: what a person reads of it, however large or deep it is."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 class SaferankWarning(UserWarning):

@@ -77,7 +77,7 @@ def _try(body: Mapping[str, Any], decision: Decision, *, scroll: bool) -> None:
     given, _ = apart({"body": body}, decision)
     body = parse_request(without_documents(given)).body
     if pinned_request(body, decision) is not None:
-        body = with_pinned(body, ())
+        body = with_pinned(body, None)
     search = as_search(body)
     if searched_in_tiers(search, decision, scroll=scroll):
         shown_request(search, Cursor.of(search), decision)

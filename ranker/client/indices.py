@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from saferank.errors import MappingError, UnsafeRequest
+from saferank.errors import MappingError, UnsafeRequest, shortened
 from saferank.mappings.fields import DecidingFields
 from saferank.mappings.template import types_of
 from saferank.ranker.bodies import LISTS, Json, as_list, names
@@ -47,7 +47,9 @@ def one_text(names: Any, key: str = "index") -> str | None:
         return None
     listed = [names] if isinstance(names, str) else names
     if not (isinstance(listed, LISTS) and all(isinstance(name, str) for name in listed)):
-        raise UnsafeRequest(key, f"names are text, or a list of texts; {names!r} is neither")
+        raise UnsafeRequest(
+            key, f"names are text, or a list of texts; {shortened(names)} is neither"
+        )
     text = ",".join(listed)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UnsafeRequest(key, f"{text!r} has half of a character, which no address can have")

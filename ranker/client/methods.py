@@ -24,7 +24,7 @@ from elastic_transport import (
 from elasticsearch import ApiError
 
 from saferank.engines.engine import Engine
-from saferank.errors import UnsafeRequest
+from saferank.errors import UnsafeRequest, shortened
 from saferank.ranker.bodies import names
 from saferank.ranker.client.every_level import TOO_DEEP, check_arguments
 from saferank.ranker.client.filter_path import cut
@@ -370,6 +370,8 @@ def _travelling(
         if not isinstance(parameters, Mapping):
             raise UnsafeRequest("params", "an object is expected")
         for name, value in parameters.items():
+            if not isinstance(name, str):
+                raise UnsafeRequest("params", f"names are text, and {shortened(name)} is none")
             if name in arguments:
                 raise TypeError(f"{name!r} is given twice, as a keyword and in 'params'")
             arguments[name] = value

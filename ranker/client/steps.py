@@ -85,7 +85,7 @@ def _within(request: Request, body: Json, decision: Decision, limits: Limits) ->
     pinned = pinned_request(body, decision, limits)
     if pinned is not None:
         # What is refused is refused before anything is sent.
-        rewrite_search(with_pinned(body, ()), decision, limits=limits)
+        rewrite_search(with_pinned(body, None), decision, limits=limits)
         answer = yield Step(pinned, own=True)
         if "error" in answer:
             return answer

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from elastic_transport import ObjectApiResponse
-from elasticsearch import BadRequestError
+from elasticsearch import ApiError, BadRequestError
 
 from saferank.engines.opensearch import LEAST_TERMINATE_AFTER
 from saferank.errors import UnsafeRequest
@@ -25,6 +25,7 @@ from saferank.ranker.client.completions import Chosen
 from saferank.ranker.client.flow import (
     Call,
     Knowledge,
+    Known,
     Plan,
     call_checked,
     check_fields,
@@ -33,8 +34,10 @@ from saferank.ranker.client.flow import (
 from saferank.ranker.client.judging import hides, judgements
 from saferank.ranker.client.words import Visible
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.states import any_of
 from saferank.ranker.rewrite.search import rewrite_search
 from saferank.ranker.rewrite.suggest import check_suggestions, entries_of, kind_of
+from saferank.ranker.rewrite.traces import without_request
 
 P = ParamSpec("P")
 _Searching = Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]]
@@ -100,11 +103,22 @@ def suggesting_each(plan: _Searching[P]) -> _Searching[P]:
             if suggest is not None and "error" not in answers[number]:
                 request = parse_request({**common, **lines[2 * number], **search})
                 suggestions = _Suggestions(request, suggest, decision, knowledge)
-                visible = yield from suggestions.visible()
-                answers[number] = {**answers[number], "suggest": visible}
+                try:
+                    visible = yield from suggestions.visible()
+                except ApiError as error:
+                    answers[number] = _as_answer(error)
+                else:
+                    answers[number] = {**answers[number], "suggest": visible}
         return ObjectApiResponse({**response.body, "responses": answers}, response.meta)
 
     return searching
+
+
+def _as_answer(error: ApiError) -> Json:
+    """What an ``msearch`` has in the place of a search that fails so; the others go on."""
+    if not isinstance(error.body, dict) or "error" not in error.body:
+        raise error
+    return {"error": without_request(error.body["error"]), "status": error.status_code}
 
 
 def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json | None]:
@@ -273,12 +287,64 @@ class _Suggestions:
     def _shown(self, options: Sequence[Json]) -> Plan[list[Json]]:
         """The options whose documents nothing hides, be it outside of them or in their source."""
         known = yield from check_fields(self.request.target, self.decision.fields, self.knowledge)
-        told = judgements(options, self.decision, known)
-        shown = [option for option, item in zip(options, told, strict=True) if not hides(item)]
+        whole = yield from self._with_documents(options, known)
+        told = judgements(whole, self.decision, known)
+        shown = [option for option, item in zip(whole, told, strict=True) if not hides(item)]
         return (yield from not_blocked_elsewhere(shown, self.decision))
+
+    def _with_documents(self, options: Sequence[Json], known: Known) -> Plan[list[Json]]:
+        """The options, those of nested objects with the doc values of the documents they are in.
+
+        An option of a nested object has neither doc values nor the source of its document. Those
+        whose document hides, or cannot be told, are left out.
+        """
+        places = dict.fromkeys(_place(option) for option in options if "_nested" in option)
+        documents: dict[_Place, Json] = {}
+        for start in range(0, len(places), _TOGETHER):
+            documents |= yield from self._documents([*places][start : start + _TOGETHER], known)
+        whole = []
+        for option in options:
+            if "_nested" not in option:
+                whole.append(option)
+            elif _place(option) in documents:
+                whole.append({**option, "fields": documents[_place(option)].get("fields", {})})
+        return whole
+
+    def _documents(self, places: Sequence[_Place], known: Known) -> Plan[dict[_Place, Json]]:
+        """Documents by index and id, with their doc values, those that nothing hides."""
+        fields = list(self.decision.fields.deciding)
+        wanted = [
+            {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": [name]}}]}}
+            for index, name in places
+        ]
+        query = {"filter": [any_of(wanted)], "must_not": self.decision.unmapped_fails}
+        body = {
+            "query": {"bool": query},
+            "size": 2 * len(places),
+            "_source": fields if known.source_tells else False,
+            "docvalue_fields": fields,
+            "track_total_hits": True,
+        }
+        answer = yield from self._search(body)
+        hits = answer["hits"]["hits"]
+        if answer["hits"]["total"]["value"] > len(hits):
+            # Many have the same id, under several routings.
+            return {}
+        told = judgements(hits, self.decision, known)
+        # Which of those with one id an option is of is not known: none of them may be hidden.
+        hidden = {_place(hit) for hit, item in zip(hits, told, strict=True) if hides(item)}
+        return {_place(hit): hit for hit in hits if _place(hit) not in hidden}
 
 
 _COUNTS = "saferank-counts"
+_TOGETHER = 100
+"""Most documents of nested objects that are looked at with one search."""
+_Place = tuple[str, str]
+"""Index and id of a document."""
+
+
+def _place(hit: Json) -> _Place:
+    return hit["_index"], hit["_id"]
 
 
 def _asking(entry: Json, count: int) -> Json:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from saferank.errors import ConfigurationError, ContextError, PolicyError
+from saferank.errors import ConfigurationError, ContextError, PolicyError, shortened
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_probability, shortest
 from saferank.ranker.level.category import Category
@@ -266,7 +266,7 @@ class Policy(BaseModel):
             ContextError: there is no such level.
         """
         if not isinstance(level, str) or level not in self.levels:
-            raise ContextError(f"there is no level {level!r}; {self._known_levels()}")
+            raise ContextError(f"there is no level {shortened(level)}; {self._known_levels()}")
         key = (0, level)  # The context rules have numbers from 1.
         if key not in self._decisions:
             self._decisions[key] = self._decide(level, None, False, None)
@@ -303,13 +303,13 @@ class Policy(BaseModel):
 
     def _check_context(self, context: Mapping[str, str]) -> None:
         if not isinstance(context, Mapping):
-            raise ContextError(f"a context is a mapping of attributes, not {context!r}")
+            raise ContextError(f"a context is a mapping of attributes, not {shortened(context)}")
         known = self.known_attributes
         for name, value in context.items():
             if not isinstance(value, str):
                 raise ContextError(
-                    f"context attribute {name!r} must be text, not {value!r}; leave it out when "
-                    "it is not known"
+                    f"context attribute {name!r} must be text, not {shortened(value)}; leave it "
+                    "out when it is not known"
                 )
             if name == REQUESTED:
                 if value not in self.levels:

@@ -59,7 +59,7 @@ def read_yaml(text: str, path: str | None) -> tuple[Any, dict[Location, int]]:
 
     Raises:
         PolicyError: not YAML, more than one document, a key that is repeated or not text, a tag
-            that is not supported, or a value that contains itself.
+            that is not supported, or a value that contains itself or is too deep.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -69,10 +69,18 @@ def read_yaml(text: str, path: str | None) -> tuple[Any, dict[Location, int]]:
         raise PolicyError(f"not valid YAML: {error.problem}", path=path, line=line) from error
     except yaml.YAMLError as error:
         raise PolicyError(f"not valid YAML: {error}", path=path) from error
+    except RecursionError as error:
+        raise PolicyError(_TOO_DEEP, path=path) from error
     lines: dict[Location, int] = {}
     if node is None:
         return None, lines
-    return _Reader(path, lines).value(node, (), 1), lines
+    try:
+        return _Reader(path, lines).value(node, (), 1), lines
+    except RecursionError as error:
+        raise PolicyError(_TOO_DEEP, path=path) from error
+
+
+_TOO_DEEP = "lists or mappings are inside of each other too deeply; no policy needs that"
 
 
 class _Reader:

@@ -123,12 +123,13 @@ def pinned_request(body: Json, decision: Decision, limits: Limits = DEFAULT_LIMI
     }
 
 
-def with_pinned(body: Json, hits: Sequence[Json]) -> Json:
+def with_pinned(body: Json, hits: Sequence[Json] | None) -> Json:
     """A search body that pins visible documents only.
 
     Args:
         body: of a search.
-        hits: of the search that ``pinned_request`` gives for it.
+        hits: of the search that ``pinned_request`` gives for it; None before it is sent, to see
+            what is refused of the rest.
     """
     number = 0
 
@@ -138,12 +139,12 @@ def with_pinned(body: Json, hits: Sequence[Json]) -> Json:
         for _ in _items(pinned):
             found += [
                 {"_index": hit["_index"], "_id": hit["_id"]}
-                for hit in hits
+                for hit in hits or ()
                 if str(number) in hit["matched_queries"]
             ]
             number += 1
         rest = {name: part for name, part in pinned.items() if name not in ("ids", "docs")}
-        if found:
+        if found or hits is None:
             return {"pinned": {**rest, "docs": found}}
         own = {name: rest[name] for name in _OWN if name in rest}
         return _first(rest, rest.get("retriever"), own)

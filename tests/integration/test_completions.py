@@ -204,3 +204,58 @@ def test_every_form_of_search_takes_completions(strict: SafeSearch, elasticsearc
             return await client.search(index=WITH, suggest=completion())
 
     assert told(asyncio.run(main())) == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("off", [("red 3", 3), ("red 2", 2), ("red 1", 1)]),
+        ("moderate", [("red 1", 1), ("red 2", pytest.approx(2 * 0.1**0.5))]),
+        ("strict", [("red 1", 1)]),
+    ],
+)
+def test_completions_in_nested_objects_are_judged_by_their_document(
+    node: Elasticsearch, index_name: str, level: str, expected: list[tuple[str, float]]
+) -> None:
+    properties = template.component_template()["template"]["mappings"]["properties"]
+    parts = {"type": "nested", "properties": {"c": {"type": "completion"}}}
+    node.indices.create(index=index_name, mappings={"properties": {**properties, "parts": parts}})
+    operations: list[Json] = []
+    for weight, probability in enumerate((0.01, 0.5, 0.9), start=1):
+        safety = {"probability": probability, "status": "scored"}
+        value = {"input": f"red {weight}", "weight": weight}
+        operations += [{"index": {"_id": f"red {weight}"}}, {"parts": [{"c": value}]}]
+        operations[-1]["safety"] = safety
+    node.bulk(index=index_name, operations=operations, refresh=True)
+    client = SafeSearch(node, POLICY, level=level)
+    found = client.search(index=index_name, suggest=completion("red", "parts.c"))
+    assert told(found) == expected
+
+
+def test_of_one_id_under_two_routings_a_nested_completion_is_shown_only_if_both_are(
+    node: Elasticsearch, index_name: str
+) -> None:
+    properties = template.component_template()["template"]["mappings"]["properties"]
+    parts = {"type": "nested", "properties": {"c": {"type": "completion"}}}
+    node.indices.create(
+        index=index_name,
+        settings={"number_of_shards": 2},
+        mappings={"properties": {**properties, "parts": parts}},
+    )
+    client = SafeSearch(node, POLICY, level="strict")
+    for routing, probability, expected in (("a", 0.01, 1), ("b", 0.01, 2), ("c", 0.9, 0)):
+        document = {"parts": [{"c": "red"}], "safety": {"probability": probability}}
+        node.index(index=index_name, id="1", routing=routing, document=document, refresh=True)
+        found = client.search(index=index_name, suggest=completion("red", "parts.c"))
+        assert len(told(found)) == expected
+
+
+def test_suggestions_that_fail_leave_the_other_searches_of_an_msearch(strict: SafeSearch) -> None:
+    lines: list[Json] = []
+    for suggest in (completion(field="n"), completion("cat 1", size=1)):
+        lines += [{"index": WITH}, {"suggest": suggest}]
+    failed, found = strict.msearch(searches=lines)["responses"]
+    assert failed["status"] == 400
+    assert "Field [n] is not a completion suggest field" in str(failed["error"])
+    assert "suggest" not in failed
+    assert told(found) == [("cat 14 39 0.01", 39.0)]

@@ -183,6 +183,12 @@ def test_a_call_with_something_odd_anywhere(client: SafeSearch, index: str, call
                 check_answered(client, call, put(arguments, place, odd))
 
 
+def too_deep(value: Any) -> Any:
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
 def test_something_too_deep(client: SafeSearch, index: str) -> None:
     query: dict[str, Any] = MATCH
     for _ in range(5000):
@@ -199,6 +205,7 @@ def test_something_too_deep(client: SafeSearch, index: str) -> None:
         ({"body": {1: 2}}, "body"),
         ({"index": "\ud800"}, "index"),
         ({"params": "q=red"}, "params"),
+        ({"params": {1: "red"}}, "params"),
         ({"query": MATCH, "aggs": {"a": 5}}, "aggs.a"),
     ],
 )
@@ -210,11 +217,21 @@ def test_the_error_names_the_place(
     assert refused.value.key == key
 
 
-@pytest.mark.parametrize("context", [["audience"], "adult", 5])
+@pytest.mark.parametrize("context", [["audience"], "adult", 5, too_deep([])])
 def test_a_context_that_is_none(elasticsearch_url: str, context: Any) -> None:
     client = SafeSearch(Elasticsearch(elasticsearch_url), POLICY)
     with pytest.raises(ContextError, match="a context is a mapping of attributes"):
         client.search(context=context)
+
+
+def test_names_and_values_that_are_too_deep_for_a_message(elasticsearch_url: str) -> None:
+    client = SafeSearch(Elasticsearch(elasticsearch_url), POLICY)
+    with pytest.raises(ContextError, match="'requested' must be text"):
+        client.search(context={"requested": too_deep([])})
+    with pytest.raises(ContextError, match="there is no level"):
+        client.at_level(too_deep([]))
+    with pytest.raises(UnsafeRequest, match="names are text"):
+        client.search(filter_path=too_deep([]))
 
 
 def test_operations_that_no_one_can_read(client: SafeSearch, index: str) -> None:

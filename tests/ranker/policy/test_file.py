@@ -71,7 +71,7 @@ def test_a_file_that_is_being_written_does_not_hold_before_it_is_whole(path: Pat
     assert seen == 0.25
 
 
-@pytest.mark.parametrize("broken", [BROKEN, "", "levels: [", None])
+@pytest.mark.parametrize("broken", [BROKEN, "", "levels: [", "[" * 5000, None])
 def test_a_file_that_cannot_be_used_leaves_what_was_and_is_told_once(
     broken: str | None, path: Path, at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -175,3 +175,10 @@ def test_the_word_of_an_application_does_not_make_pinned_documents_visible(
     given = {"pinned": {"retriever": RRF, "docs": [{"_index": "i", "_id": "1"}]}}
     with pytest.raises(UnsafeRequest):
         safe_retriever(given, "r", hiding, demote=True)
+
+
+def test_what_is_refused_is_named_as_it_was_given(hiding: Decision) -> None:
+    pinned = {"retriever": RRF, "ids": ["1"], "filter": {"wrapper": {"query": ""}}}
+    with pytest.raises(UnsafeRequest) as refused:
+        rewrite_search(with_pinned({"retriever": {"pinned": pinned}}, None), hiding)
+    assert refused.value.key == "retriever.pinned.filter.wrapper"

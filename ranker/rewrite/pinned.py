@@ -40,6 +40,9 @@ _OWN = names("filter min_score _name")
 _SHARED = names("pit runtime_mappings timeout")
 
 
+_VISIBLE = "visible"
+
+
 class Visible(list[Json]):
     """``docs`` of a ``pinned`` retriever that are known to be visible."""
 
@@ -113,10 +116,11 @@ def pinned_request(body: Json, decision: Decision, limits: Limits = DEFAULT_LIMI
     _changed(body["retriever"], note)
     if not wanted:
         return None
-    query = {"bool": {"filter": [{"bool": {"should": wanted}}]}}
+    # An id can be that of several documents, under several routings; the engine pins all of them.
+    visible = {"bool": {**decision.visible, "_name": _VISIBLE}}
     return {
         **{name: body[name] for name in _SHARED if name in body},
-        "query": without_hidden(query, decision),
+        "query": {"bool": {"filter": [{"bool": {"should": wanted}}], "should": [visible]}},
         "size": limits.result_window,
         "_source": False,
         "track_total_hits": False,
@@ -132,6 +136,7 @@ def with_pinned(body: Json, hits: Sequence[Json] | None) -> Json:
             what is refused of the rest.
     """
     number = 0
+    hidden = {_place(hit) for hit in hits or () if _VISIBLE not in hit["matched_queries"]}
 
     def visible(pinned: Json) -> Json:
         nonlocal number
@@ -140,7 +145,7 @@ def with_pinned(body: Json, hits: Sequence[Json] | None) -> Json:
             found += [
                 {"_index": hit["_index"], "_id": hit["_id"]}
                 for hit in hits or ()
-                if str(number) in hit["matched_queries"]
+                if str(number) in hit["matched_queries"] and _place(hit) not in hidden
             ]
             number += 1
         rest = {name: part for name, part in pinned.items() if name not in ("ids", "docs")}
@@ -150,6 +155,11 @@ def with_pinned(body: Json, hits: Sequence[Json] | None) -> Json:
         return _first(rest, rest.get("retriever"), own)
 
     return {**body, "retriever": _changed(body["retriever"], visible)}
+
+
+def _place(hit: Json) -> tuple[str, str]:
+    """Index and id of a document."""
+    return hit["_index"], hit["_id"]
 
 
 def _items(pinned: Json) -> Iterator[Json]:

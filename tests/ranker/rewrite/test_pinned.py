@@ -25,7 +25,7 @@ NOTHING = {"rescore_query": {"match_none": {}}}
 
 
 def hit(name: str, *numbers: int, index: str = "i") -> Json:
-    return {"_index": index, "_id": name, "matched_queries": [str(number) for number in numbers]}
+    return {"_index": index, "_id": name, "matched_queries": ["visible", *map(str, numbers)]}
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
@@ -110,7 +110,12 @@ def test_what_is_pinned_in_front_of_others_is_searched_first(hiding: Decision) -
     ]
     assert request == {
         "pit": {"id": "p"},
-        "query": without_hidden({"bool": {"filter": [{"bool": {"should": wanted}}]}}, hiding),
+        "query": {
+            "bool": {
+                "filter": [{"bool": {"should": wanted}}],
+                "should": [{"bool": {**hiding.visible, "_name": "visible"}}],
+            }
+        },
         "size": 10_000,
         "_source": False,
         "track_total_hits": False,
@@ -182,3 +187,13 @@ def test_what_is_refused_is_named_as_it_was_given(hiding: Decision) -> None:
     with pytest.raises(UnsafeRequest) as refused:
         rewrite_search(with_pinned({"retriever": {"pinned": pinned}}, None), hiding)
     assert refused.value.key == "retriever.pinned.filter.wrapper"
+
+
+def test_an_id_that_a_hidden_document_has_too_is_not_pinned(hiding: Decision) -> None:
+    body = {"retriever": {"pinned": {"retriever": RRF, "ids": ["1", "2"]}}}
+    hidden = {**hit("1", index="i"), "matched_queries": ["0"]}
+    found = with_pinned(body, [hit("1", 0), hidden, hit("2", 1), hit("1", 0, index="b")])
+    assert found["retriever"]["pinned"]["docs"] == [
+        {"_index": "b", "_id": "1"},
+        {"_index": "i", "_id": "2"},
+    ]

@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PATIENTLY := $(PYTHON) tools/patiently.py
 
 .DEFAULT_GOAL := help
-.PHONY: help weights demo picture test test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
+.PHONY: help weights demo picture test test-tutorials test-unit test-rabbitmq check lint types imports docs reference caffe test-caffe test-models test-robustness test-browser test-review test-compat test-clients test-engines test-frameworks test-pages fuzz fuzz-suggestions bench bench-ranker bench-score bench-worker clean
 
 help:  ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ test-review: weights  ## Review documents in Chromium (Debian: chromium; npm), s
 	$(BIN)/python -m pip install -qq --group browser
 	npm install --silent --no-save --prefix build/axe axe-core
 	PYTHONPATH=tests/support $(BIN)/python tests/browser/review.py --axe build/axe/node_modules/axe-core/axe.min.js $(REVIEW)
+
+test-tutorials: weights  ## Do what the tutorials say, line by line, and compare what is printed (TUTORIALS=PAGE).
+	@for page in $(or $(TUTORIALS),docs/tutorial.md docs/tutorial-training.md); do \
+	    PYTHONPATH=tools $(BIN)/python tests/tutorials/run.py $$page || exit 1; done
 
 picture: weights  ## Look at the demo's page in Chromium (Debian: chromium; npm), and take the README's picture.
 	$(BIN)/python -m pip install -qq --group browser

@@ -75,7 +75,7 @@ def contender(name: str, model: str, threads: int) -> Any:
 def opennsfw2() -> Any:
     """As its own ``predict_images`` does it, which takes paths."""
     import numpy as np
-    from opennsfw2 import (  # type: ignore[import-not-found]
+    from opennsfw2 import (
         make_open_nsfw_model,
         preprocess_image,
     )

@@ -45,7 +45,8 @@ def main() -> None:
         safe = SafeSearch(client, load_policy(POLICY))
         table = Table("what", "plain, ms", "safe, ms", "95 % of both, ms", "ratio of medians")
         for name, ask in _KINDS.items():
-            plain, guarded = [], []
+            plain: list[float] = []
+            guarded: list[float] = []
             for number in range(ROUNDS + 20):
                 request = ask(draw.choice(words[:2000]), draw)
                 for call, times in ((client.search, plain), (safe.search, guarded)):

@@ -15,18 +15,15 @@ from pages import PAGES, ROOT, blocks
 _SPOKEN_OF = {
     "docs/how-to/integrate.md": """
 from elasticsearch.dsl import Search
-from haystack_integrations.document_stores.elasticsearch import ElasticsearchDocumentStore
 
 url: str
 query: dict[str, object]
 words: str
+vector: list[float]
 context: dict[str, str]
 request: object
 
 def context_of(request: object) -> dict[str, str]:
-    raise NotImplementedError
-
-def safe_client() -> "SafeSearch":
     raise NotImplementedError
 """,
     "docs/how-to/spark.md": """

@@ -77,17 +77,24 @@ def _id_of(pit: Any) -> str:
     return name
 
 
-def with_body(arguments: Mapping[str, Any]) -> Json:
+def with_body(arguments: Mapping[str, Any], call: type[Mapping[str, Any]] | None = None) -> Json:
     """All arguments of a call whose keywords can also be given in a body.
 
+    Args:
+        arguments: of the call.
+        call: its keywords, see ``keywords``; a key of the body is to be one of them, too.
+
     Raises:
-        UnsafeRequest: the body is no object, or has what says how the answer is written.
+        UnsafeRequest: the body is no object, has what says how the answer is written, or a key that
+            the call does not know.
     """
     given = dict(arguments)
     body = _body_of(given.pop("body", None))
     # An answer that the engine has cut does not say of a document whether it is there.
     if stray := body.keys() & ResponseParameters.__annotations__.keys():
         raise UnsafeRequest(min(stray), "it is a parameter beside the body, and no part of it")
+    if call is not None and (strange := body.keys() - call.__annotations__.keys()):
+        raise UnsafeRequest(min(strange), "this key is not known to be safe")
     return {**body, **given}
 
 

@@ -116,9 +116,9 @@ def termvectors(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Termvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.termvectors`` of a document by id."""
-    given = with_body(arguments)
-    if given.get("id") is None or "doc" in given:
+    if "doc" in with_body(arguments) or arguments.get("id") is None:
         raise UnsafeRequest("doc", "only term vectors of stored documents, by 'id'")
+    given = with_body(arguments, keywords.Termvectors)
     given = _without_statistics(given, decision)
     return (yield from _through("termvectors", given, decision, knowledge))
 
@@ -127,7 +127,7 @@ def mget(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Mget]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mget``: hidden documents are ``found: false``, in their places."""
-    documents, rest = _documents(arguments, "docs", "ids")
+    documents, rest = _documents(arguments, keywords.Mget)
     if not all(map(_is_whole, (rest, *documents))):
         return (yield from _all_through("mget", documents, rest, decision, knowledge))
     response, told = yield from _read_all(documents, rest, decision, knowledge)
@@ -145,7 +145,7 @@ def mtermvectors(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Mtermvectors]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.mtermvectors`` of documents by id."""
-    documents, rest = _documents(arguments, "docs", "ids")
+    documents, rest = _documents(arguments, keywords.Mtermvectors)
     for document in documents:
         if "doc" in document:
             raise UnsafeRequest("docs", "only term vectors of stored documents, by '_id'")
@@ -356,12 +356,14 @@ def check_id(name: Any, key: str) -> None:
         raise UnsafeRequest(key, f"an id is text; {name!r} is none")
 
 
-def _documents(arguments: Mapping[str, Any], *names: str) -> tuple[list[Json], Json]:
+def _documents(
+    arguments: Mapping[str, Any], call: type[Mapping[str, Any]]
+) -> tuple[list[Json], Json]:
     """The documents that are asked for, each as an object, and the other arguments."""
-    rest = with_body({key: value for key, value in arguments.items() if value is not None})
-    docs, ids = (as_list(rest.pop(name, None)) for name in names)
-    documents = [an_object(item, f"{names[0]}.{number}") for number, item in enumerate(docs)]
+    rest = with_body({key: item for key, item in arguments.items() if item is not None}, call)
+    docs, ids = (as_list(rest.pop(name, None)) for name in ("docs", "ids"))
+    documents = [an_object(item, f"docs.{number}") for number, item in enumerate(docs)]
     documents += [{"_id": item} for item in ids]
     for number, document in enumerate(documents):
-        check_id(document.get("_id"), f"{names[0]}.{number}._id")
+        check_id(document.get("_id"), f"docs.{number}._id")
     return documents, rest

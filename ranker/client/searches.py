@@ -205,7 +205,7 @@ def search_template(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.SearchTemplate]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.search_template``: rendered by the engine, then searched as any other body."""
-    given = with_body(arguments)
+    given = with_body(arguments, keywords.SearchTemplate)
     template: Json = {key: given.pop(key) for key in ("id", "source", "params") if key in given}
     rendered = yield Call("render_search_template", template)
     body = dict(rendered.body["template_output"])
@@ -221,7 +221,7 @@ def scroll(
     decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.Scroll]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.scroll``: the next page, at the level at which the scroll was begun."""
-    given = with_body(arguments)
+    given = with_body(arguments, keywords.Scroll)
     token = ScrollToken.parse(given.pop("scroll_id", None), knowledge.key)
     token.check(decision)
     reader = token.reader(decision.fields)
@@ -256,7 +256,7 @@ def clear_scroll(
     _decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
 ) -> Plan[ApiResponse[Any]]:
     """``client.clear_scroll``."""
-    given = with_body(arguments)
+    given = with_body(arguments, keywords.ClearScroll)
     if ids := given.get("scroll_id"):
         given["scroll_id"] = [
             item if item == _ALL else ScrollToken.parse(item, knowledge.key).scroll_id

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from saferank.errors import UnsafeRequest
+from saferank.ranker.client import keywords
 from saferank.ranker.client.arguments import parse_request, with_body
 from saferank.ranker.client.indices import Target
 
@@ -84,6 +85,25 @@ def test_the_arguments_stay_as_they_are() -> None:
     arguments = {"body": {"query": {"match_all": {}}}, "size": 3}
     parse_request(arguments)
     assert arguments == {"body": {"query": {"match_all": {}}}, "size": 3}
+
+
+@pytest.mark.parametrize(
+    ("call", "key", "known"),
+    [
+        (keywords.Mget, "id", {"ids": ["1"], "docs": [{"_id": "2"}]}),
+        (keywords.Mtermvectors, "id", {"ids": ["1"]}),
+        (keywords.Termvectors, "field", {"fields": ["title"], "filter": {}, "offsets": False}),
+        (keywords.ClearScroll, "scroll_ids", {"scroll_id": ["a"]}),
+        (keywords.Scroll, "size", {"scroll": "1m", "scroll_id": "a"}),
+        (keywords.SearchTemplate, "query", {"source": {}, "params": {}, "explain": True}),
+    ],
+)
+def test_a_key_of_a_body_that_a_call_does_not_know_is_refused(
+    call: Any, key: str, known: dict[str, Any]
+) -> None:
+    assert with_body({"index": "a", "body": known}, call) == {"index": "a", **known}
+    with pytest.raises(UnsafeRequest, match=f"'{key}' was refused"):
+        with_body({"index": "a", "body": {**known, key: 1}}, call)
 
 
 @pytest.mark.parametrize("key", ["filter_path", "error_trace", "human", "pretty"])

@@ -24,6 +24,19 @@ _ALL = (
         _HIDING,
         "the sort values of _doc are numbers of documents in the index, hidden ones among them",
     ),
+    _Explained(
+        "msearch/20_typed_keys.yml",
+        "Multisearch test with typed_keys parameter",
+        ("off", *_HIDING),
+        "a phrase's score goes by the words of all documents, as surfaces.md says; and the search "
+        "that is sent without its suggestions says that it was not terminated early",
+    ),
+    _Explained(
+        "search/170_terms_query.yml",
+        "Terms Query with No.of terms exceeding index.max_terms_count should FAIL",
+        ("moderate", "strict"),
+        "the index takes two values in a 'terms' query, and the level's own has three",
+    ),
 )
 
 

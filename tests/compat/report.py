@@ -70,7 +70,9 @@ def report(judgements: Iterable[Judgement], control: str, folder: Path, console:
 
 
 def _explained(judgement: Judgement) -> Judgement:
-    if judgement.verdict is Verdict.DIFFERENT and reason_for(judgement.asked, judgement.level):
+    # What shows a twin's word or id has no differences, and is explained by nothing.
+    differs = judgement.verdict is Verdict.DIFFERENT or bool(judgement.differences)
+    if differs and reason_for(judgement.asked, judgement.level):
         return judgement._replace(verdict=Verdict.EXPLAINED)
     return judgement
 

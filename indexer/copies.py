@@ -90,7 +90,7 @@ class Copies:
             self.known.remove([id] if before else [])
             return digests
         blocks = record.override is Override.BLOCK
-        kept = before[0].hashes if before and before[0].digests == record.digests else ()
+        kept = _noted(before, record)
         picture = KnownPicture(
             id,
             record.override,
@@ -103,6 +103,10 @@ class Copies:
         if [one.to_document() for one in before] != [picture.to_document()]:
             self.known.put([picture])
         return digests.union(record.digests)
+
+    def noted(self, name: str, record: OverrideRecord) -> tuple[str, ...]:
+        """The hashes that were noted for a decision about the same images; see ``decide``."""
+        return _noted(self.known.get([f"{DECISIONS}:{name}"]), record)
 
     def look(self, index: str, key: DocumentKey, image: ImageRecord) -> tuple[str, ...]:
         """The hashes by which altered copies of a document's image are found; see ``hashes_at``.
@@ -142,3 +146,7 @@ class Copies:
     def match_all(self, index: str) -> int:
         """The same for all documents that were scored, also by versions that kept no digests."""
         return self.match(index, {"exists": {"field": self.fields.status}})
+
+
+def _noted(found: Sequence[KnownPicture], record: OverrideRecord) -> tuple[str, ...]:
+    return found[0].hashes if found and found[0].digests == record.digests else ()

@@ -111,8 +111,8 @@ class Projection:
         if self.copies is None or wanted is None or wanted.override is not Override.BLOCK:
             return
         alone = self._alone(item, wanted)
-        if alone is None:
-            return
+        if alone is None or set(self.copies.noted(item.key, wanted)) > set(_own_hashes(alone)):
+            return  # the second: it was looked at before
         if hashes := self.copies.look(item.index, DocumentKey(item.id, item.routing), alone):
             self.apply(item, hashes=hashes)
 
@@ -186,7 +186,7 @@ class Projection:
         if self.copies is None:
             return
         alone = self._alone(item, wanted)
-        own = () if alone is None or not alone.pdq else turned(alone.pdq)
+        own = () if alone is None else _own_hashes(alone)
         self.copies.decide(item.index, item.key, wanted, (*own, *hashes))
 
     def _alone(self, item: Item, wanted: OverrideRecord | None) -> ImageRecord | None:
@@ -196,6 +196,11 @@ class Projection:
         alone = next(iter(images.values())) if len(images) == 1 else None
         seen = wanted is not None and alone is not None and wanted.digests == (alone.sha256,)
         return alone if seen else None
+
+
+def _own_hashes(image: ImageRecord) -> tuple[str, ...]:
+    """The hashes by which copies are found that are not cropped, from what is stored."""
+    return turned(image.pdq) if image.pdq else ()
 
 
 def _item_of(entry: Entry) -> Item:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from saferank.cli import app
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.copies import Copies
+from saferank.indexer.fetch import Fetcher
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.known_pictures import hashes_at
@@ -309,6 +310,30 @@ def test_a_review_looks_at_the_picture_after_it_has_answered(place: Place, tmp_p
     place.put({"2": jpeg(cropped(landscape(), 15))})
     place.score("2")
     assert place.matched() == {"1", "2"}
+
+
+def test_a_picture_is_looked_at_once(
+    place: Place, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    limits = FetchSettings(file_roots=(tmp_path,))
+    place.settings = place.settings.model_copy(update={"fetch": limits})
+    place.desk = make_desk(place.client, place.index, place.settings)
+    pictures = {name: tmp_path / f"{name}.png" for name in ("looked-at", "not-yet")}
+    for seed, file in enumerate(pictures.values()):
+        landscape(seed).save(file)
+    place.put({name: f"file:{file}" for name, file in pictures.items()})
+    documents, _ = place.copies.store.read(place.index, [DocumentKey(name) for name in pictures])
+    pipeline = brightness_pipeline()
+    pipeline._fetch, pipeline._pdq_of = Fetcher(limits).fetch, pdq_of
+    place.copies.store.write(place.index, pipeline.score(documents))
+    for name in pictures:
+        place.decide(name, Act.BLOCK)
+    place.desk.projection.look_closer(Item(place.index, "looked-at"))
+    for file in pictures.values():
+        file.unlink()
+    list(place.desk.projection.rebuild(place.index))
+    assert "not-yet.png" in caplog.text
+    assert "looked-at.png" not in caplog.text
 
 
 def test_a_picture_that_is_another_one_by_now_is_not_looked_at(

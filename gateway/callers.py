@@ -42,7 +42,7 @@ from saferank.errors import ConfigurationError, ContextError
 from saferank.gateway.answers import Refused, forbidden, malformed
 from saferank.gateway.tokens import TokenRefused, Tokens, TokenSettings
 from saferank.networks import comes_from
-from saferank.ranker.policy.file import PolicyFile
+from saferank.ranker.policy.file import PolicyFile, current_policy
 from saferank.ranker.policy.policy import REQUESTED, Policy
 
 CONTEXT_HEADER = "X-Saferank-Context"
@@ -282,7 +282,7 @@ class Callers:
 
     def _check(self, file: CallersFile) -> None:
         """See that the policy knows what callers say."""
-        policy = self._policy.current() if isinstance(self._policy, PolicyFile) else self._policy
+        policy = current_policy(self._policy)
         known = {*policy.known_attributes, REQUESTED}
         for name, rights in (*file.keys.items(), *file.proxies.items()):
             try:

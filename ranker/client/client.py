@@ -33,7 +33,7 @@ from saferank.ranker.client.methods import (
 from saferank.ranker.client.reranking import reranked
 from saferank.ranker.client.suggestions import suggesting, suggesting_each
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.policy.file import PolicyFile
+from saferank.ranker.policy.file import PolicyFile, current_policy
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rerank import rerank
 
@@ -126,8 +126,7 @@ class _SafeClient(Generic[Client]):
     @property
     def policy(self) -> Policy:
         """The policy that holds now."""
-        policy = self._policy
-        return policy.current() if isinstance(policy, PolicyFile) else policy
+        return current_policy(self._policy)
 
     def pinned(self) -> Self:
         """The same client under the policy that holds now, whatever becomes of its file.

@@ -71,6 +71,11 @@ class PolicyFile:
             _log.error("the policy stays as it was before: %s", fault)
 
 
+def current_policy(policy: Policy | PolicyFile) -> Policy:
+    """The policy that holds now, be it one or what a file says."""
+    return policy.current() if isinstance(policy, PolicyFile) else policy
+
+
 _State = tuple[int, int, int, int]
 
 

@@ -28,7 +28,7 @@ from saferank.ranker.bodies import Json, Query
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.states import ALLOW, BLOCK, SCORED, STATES, StateQueries, any_of
-from saferank.ranker.level.thresholds import Interval, Range, ranges_of
+from saferank.ranker.level.thresholds import Interval, Ranges
 from saferank.ranker.level.verdicts import Action, Rule, Verdict, verdict
 from saferank.ranker.policy.policy import OneCategoryPolicy, Policy
 
@@ -67,8 +67,8 @@ class Cell:
         """What the level does to them."""
         if self.blocked_elsewhere and level.blocked is Treatment.HIDE:
             return Verdict(Action.HIDDEN, Rule.BLOCKED)
-        reached = ranges_of([math.nan if self.at_least is None else self.at_least], level)[0]
-        return verdict(level, self.state, Range(reached))
+        (reached,) = Ranges.of(level).each([math.nan if self.at_least is None else self.at_least])
+        return verdict(level, self.state, reached)
 
 
 @dataclass(frozen=True)

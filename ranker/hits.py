@@ -48,38 +48,56 @@ def states_of(
             asked for. False: ``fields`` has all, and the ``_source`` is not looked at. None:
             whichever a hit has.
     """
-    root, layout = fields.root, _layout(fields)
     sources = [hit.get("_source") or {} for hit in hits]
-    simple = (
-        in_source is not False
-        and layout.one_object
-        and layout.dotted.isdisjoint(set().union(*sources))
-    )
+    simple = in_source is not False and _one_object(sources, fields)
     values: list[float | None] = [None] * len(hits)
     if simple:
-        # The usual hit in one go: scored, undecided, with its safety object in the source.
-        values = [
-            value
-            if type(safety := source.get(root)) is dict
-            and type(value := safety.get("probability")) is float
-            and 0 <= value <= 1
-            and "override" not in safety
-            and safety.get("matched") is None
-            and safety.get("status", SCORED) == SCORED
-            and (model is None or safety.get("model") == model)
-            and (in_source or "fields" not in hit)
-            else None
-            for hit, source in zip(hits, sources, strict=True)
-        ]
+        values = _usual_values(hits, sources, fields.root, model, in_source=bool(in_source))
     codes = bytearray(len(values))
     for number, value in enumerate(values) if None in values else ():
         if value is None:
-            hit, record = hits[number], sources[number].get(root, {})
+            hit, record = hits[number], sources[number].get(fields.root, {})
             by_source = simple and fields.matches and (in_source or "fields" not in hit)
             if not by_source or type(record) is not dict:
                 record = deciding_values(_seen(hit, in_source), fields)
             values[number], codes[number] = state_of(record, model)
     return States(values, codes)
+
+
+def _one_object(sources: Sequence[Mapping[str, Any]], fields: SafetyFields) -> bool:
+    """Whether in each source one object at its top has all the safety fields that are there."""
+    layout = _layout(fields)
+    return layout.one_object and layout.dotted.isdisjoint(set().union(*sources))
+
+
+def _usual_values(
+    hits: Sequence[Mapping[str, Any]],
+    sources: Sequence[Mapping[str, Any]],
+    root: str,
+    model: str | None,
+    *,
+    in_source: bool,
+) -> list[float | None]:
+    """The probabilities of the usual hits, scored and undecided, in one go; None for all others."""
+    values: list[float | None] = []
+    for hit, source in zip(hits, sources, strict=True):
+        try:
+            safety = source[root]
+            value = safety["probability"]
+            if not (
+                type(value) is float
+                and 0.0 <= value <= 1.0
+                and "override" not in safety
+                and ("matched" not in safety or safety["matched"] is None)
+                and ("status" not in safety or safety["status"] == SCORED)
+                and (model is None or safety["model"] == model)
+                and (in_source or "fields" not in hit)
+            ):
+                value = None
+        except (KeyError, TypeError):  # No such object, or none at all.
+            value = None
+        values.append(value)
+    return values
 
 
 def states_by_category(

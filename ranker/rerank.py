@@ -99,7 +99,7 @@ def put_in_order(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[
         if factor is None:
             continue  # Hidden.
         new = hit.copy() if type(hit) is dict else dict(hit)  # Twice as fast, for most.
-        if factor != 1 and score is not None:
+        if factor != 1.0 and score is not None:
             score = demote_score(score, factor)
         new["_score"] = score
         new[KEY] = item

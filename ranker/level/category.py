@@ -5,7 +5,8 @@ A policy of version 1 has one category, without a name. Of several, ``decision``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,11 +16,65 @@ from saferank.ranker.level.demotion import Band, demoted, functions, functions_f
 from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.level.states import StateQueries, States
-from saferank.ranker.level.thresholds import ranges_of
-from saferank.ranker.level.verdicts import Action, Verdict, blurred, hidden, verdicts, visible
+from saferank.ranker.level.thresholds import Ranges
+from saferank.ranker.level.verdicts import (
+    Action,
+    Rule,
+    Verdict,
+    blurred,
+    hidden,
+    verdicts,
+    visible,
+)
 
-Templates = list[list[tuple[Json, Callable[[float], float] | None]]]
-"""By code of ``States`` and by range: what hits are told, and the factor where it varies."""
+Hardness = tuple[int, float, bool]
+"""For comparison: by action, then by how far a document falls (its factor, negative; 0 when
+hidden), then by whether the rule tells more than that nothing is known."""
+
+Judgement = tuple[Json, Callable[[float], float] | None, Hardness]
+"""What one category says of documents in the same state and range.
+
+What hits are told but for the probability, not to be changed; what gives the factor of a
+probability, where that varies; and how hard it is.
+"""
+
+_ACTIONS = tuple(Action)
+_SAY_LITTLE = (Rule.UNSCORED, Rule.BELOW_THRESHOLDS)
+
+Judgements = list[list[Judgement]]
+"""By code of ``States``, then as ``Ranges`` has them."""
+
+Judged = tuple[Judgement, float | None, float]
+"""A document: the judgement on it, its probability as it counts, and that as the engine has it."""
+
+
+def told(judged: Iterable[Judged]) -> list[Json]:
+    """What hits are told of documents; each dictionary is the caller's own."""
+    result = []
+    for (common, curve, _), value, probability in judged:
+        own = common.copy()  # Twice as fast as made of parts.
+        own["probability"] = value
+        if curve is not None:
+            own["factor"] = curve(probability)
+        result.append(own)
+    return result
+
+
+def hardest(judged: Sequence[Judged]) -> Judged:
+    """Of what several categories say of a document, the hardest; of equally hard ones the first.
+
+    What hides for another reason than that there is no score comes before what hides for that, so
+    that the reason is the best known.
+    """
+    return max(judged, key=_hardness)
+
+
+def _hardness(judged: Judged) -> Hardness:
+    (_, curve, hardness), _, probability = judged
+    if curve is None:
+        return hardness
+    action, _, tells = hardness
+    return action, -curve(probability), tells
 
 
 @dataclass(frozen=True)
@@ -71,41 +126,37 @@ class Category:
         """The same factors for few visible documents, of which the first that applies holds."""
         return functions_for_few(self.level, demotion, self.queries)
 
-    def describe(self, states: States, templates: Templates) -> list[Json]:
-        """What the level does to each of N documents because of this category, and why.
+    def judge(self, states: States, judgements: Judgements) -> Iterable[Judged]:
+        """What the level does to each of N documents because of this category.
 
         Args:
             states: of the documents.
-            templates: as ``templates`` gives them.
+            judgements: as ``judgements`` gives them.
         """
-        probabilities = states.probabilities
-        ranges = ranges_of(probabilities, self.level)
-        name = self.name
-        result = []
-        for code, found, value, rounded in zip(
-            states.codes, ranges, states.values, probabilities, strict=True
-        ):
-            template, factor = templates[code][found]
-            told = template.copy()  # Twice as fast as made of parts.
-            told["probability"] = value
-            if name is not None:
-                told["probabilities"] = {name: value}
-            if factor is not None:
-                told["factor"] = factor(rounded)
-            result.append(told)
-        return result
+        starts, probabilities = self._ranges.starts, states.probabilities
+        found = [
+            judgements[code][bisect_right(starts, probability)]
+            for code, probability in zip(states.codes, probabilities, strict=True)
+        ]
+        return zip(found, states.values, probabilities, strict=True)
 
-    def templates(self, level_name: str, demotion: Demotion) -> Templates:
-        """By code and range: what is the same for all documents, and the factor where it is not."""
+    @cached_property
+    def _ranges(self) -> Ranges:
+        return Ranges.of(self.level)
+
+    def judgements(self, level_name: str, demotion: Demotion) -> Judgements:
+        """All that the level can do because of this category."""
         factors = {Action.DEMOTED: demotion.floor, Action.HIDDEN: None}
         band = Band.of(self.level, demotion)
 
-        def template(verdict: Verdict) -> Json:
-            return Explanation(
-                action=verdict.action,
+        def judgement(verdict: Verdict) -> Judgement:
+            action, rule = verdict.action, verdict.rule
+            factor = factors.get(action, 1.0)
+            told = Explanation(
+                action=action,
                 blur=verdict.blur,
-                rule=verdict.rule,
-                factor=factors.get(verdict.action, 1.0),
+                rule=rule,
+                factor=factor,
                 probability=None,
                 blur_from=self.level.blur_from,
                 demote_from=self.level.demote_from,
@@ -113,10 +164,11 @@ class Category:
                 level_name=level_name,
                 category=self.name,
             ).to_dict()
-
-        def curve(verdict: Verdict) -> Callable[[float], float] | None:
-            return band.factor if band and verdict.by_probability else None
+            curve = band.factor if band and verdict.by_probability else None
+            hardness = (_ACTIONS.index(action), -(factor or 0.0), rule not in _SAY_LITTLE)
+            return told, curve, hardness
 
         return [
-            [(template(verdict), curve(verdict)) for verdict in row] for row in verdicts(self.level)
+            [judgement(row[reached]) for reached in self._ranges.ranges]
+            for row in verdicts(self.level)
         ]

@@ -18,12 +18,11 @@ from saferank.errors import UnsafeRequest
 from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import Json, Query
-from saferank.ranker.level.category import Category, Templates
+from saferank.ranker.level.category import Category, Judgements, hardest, told
 from saferank.ranker.level.demotion import scoring
 from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level, Treatment
 from saferank.ranker.level.states import States, any_of, blocked_in
-from saferank.ranker.level.verdicts import Action, Rule
 
 
 @dataclass(frozen=True)
@@ -175,19 +174,27 @@ class Decision:
         Args:
             states: for each category, those of all N documents.
         """
-        told = [
-            category.describe(found, templates)
-            for category, found, templates in zip(
-                self.categories, states, self._templates, strict=True
+        judged = [
+            one.judge(found, judgements)
+            for one, found, judgements in zip(
+                self.categories, states, self._judgements, strict=True
             )
         ]
-        if self.categories[0].name is None:
-            return told[0]
-        return list(map(_combined, zip(*told, strict=True)))
+        names = [one.name for one in self.categories]
+        if names == [None]:
+            return told(judged[0])
+        by_document = list(zip(*judged, strict=True))
+        result = told(map(hardest, by_document))
+        values = zip(*(found.values for found in states), strict=True)
+        for own, each, probabilities in zip(result, by_document, values, strict=True):
+            own["probabilities"] = dict(zip(names, probabilities, strict=True))
+            if self.blurs and own["factor"] is not None:
+                own["blur"] = any(common["blur"] for (common, _, _), _, _ in each)
+        return result
 
     @cached_property
-    def _templates(self) -> list[Templates]:
-        return [one.templates(self.level_name, self.demotion) for one in self.categories]
+    def _judgements(self) -> list[Judgements]:
+        return [one.judgements(self.level_name, self.demotion) for one in self.categories]
 
     def _check_overrides(self) -> None:
         needed = self.overrides_index is not None and self.hides_blocked
@@ -225,33 +232,6 @@ class Decision:
             parts.append(self.overrides_index)
         digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()
         return f"{self.level_name}-{digest[:16]}"
-
-
-def _combined(told: Sequence[Json]) -> Json:
-    """What happens to a document, of what each category says of it: the hardest.
-
-    Of equally hard ones the first counts, and one that hides for another reason than that it has
-    no score before one that hides for that, so that the reason is the best known.
-    """
-    hardest = max(told, key=_hardness)
-    is_hidden = hardest["factor"] is None
-    probabilities = {name: value for one in told for name, value in one["probabilities"].items()}
-    return {
-        **hardest,
-        "blur": not is_hidden and any(one["blur"] for one in told),
-        "probabilities": probabilities,
-    }
-
-
-def _hardness(told: Json) -> tuple[int, float, bool]:
-    """For comparison: by action, then by how far it falls, then by how much the rule tells."""
-    action, factor = told["action"], told["factor"]
-    says_little = told["rule"] in _SAY_LITTLE
-    return _ACTIONS.index(action), -(factor or 0.0), not says_little
-
-
-_ACTIONS = tuple(map(str, Action))
-_SAY_LITTLE = (Rule.UNSCORED, Rule.BELOW_THRESHOLDS)
 
 
 def explain(records: Iterable[Mapping[str, Any]], decision: Decision) -> list[Explanation]:

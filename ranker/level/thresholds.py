@@ -19,9 +19,11 @@ highest range that the level has.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from saferank.ranker.bodies import Query
 from saferank.ranker.level.level import Level
@@ -51,31 +53,44 @@ class Range(IntEnum):
         return self in (Range.DEMOTE, Range.DEMOTE_AND_BLUR)
 
 
-_BELOW, _BLUR, _DEMOTE, _, _HIDE = map(int, Range)
+class Ranges(NamedTuple):
+    """The ranges of one level.
 
-
-def ranges_of(probabilities: Iterable[float], level: Level) -> list[int]:
-    """The ``Range`` of each of N probabilities; NaN, for none, lies below.
-
-    Args:
-        probabilities: float32 values in 0..1, or NaN.
-        level: whose thresholds.
+    Attributes:
+        starts: where a range begins, ascending; infinity, which no probability reaches, at the end.
+        ranges: the one below them all, then the one that begins at each.
     """
-    found = level.thresholds
-    start = min(found.values(), default=math.nan)  # Nothing is at least NaN.
+
+    starts: list[float]
+    ranges: list[Range]
+
+    @classmethod
+    def of(cls, level: Level) -> Ranges:
+        """The ranges of a level."""
+        starts = sorted(set(level.thresholds.values()))
+        # Nothing is below NaN, so a search for its place ends behind infinity.
+        ranges = [Range.BELOW, *(_range_from(start, level) for start in starts), Range.BELOW]
+        return cls([*starts, math.inf], ranges)
+
+    def each(self, probabilities: Iterable[float]) -> list[Range]:
+        """Where each of N probabilities lies.
+
+        Args:
+            probabilities: float32 values in 0..1, or NaN for none.
+        """
+        starts, ranges = self
+        return [ranges[bisect_right(starts, value)] for value in probabilities]
+
+
+def _range_from(start: float, level: Level) -> Range:
+    """The range that a threshold is in."""
     blur, demote, hide = (
-        found.get(key, math.nan) for key in ("blur_from", "demote_from", "hide_from")
+        value is not None and start >= value
+        for value in (level.blur_from, level.demote_from, level.hide_from)
     )
-    return [
-        (
-            _HIDE
-            if value >= hide
-            else (_DEMOTE if value >= demote else _BELOW) + (_BLUR if value >= blur else _BELOW)
-        )
-        if value >= start
-        else _BELOW
-        for value in probabilities
-    ]
+    if hide:
+        return Range.HIDE
+    return Range(demote * Range.DEMOTE + blur * Range.BLUR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from saferank.ranker.level.level import Level
 from saferank.ranker.level.thresholds import (
     Interval,
     Range,
+    Ranges,
     curve_range,
     demote_range,
     hide_range,
-    ranges_of,
 )
 
 BOTH = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
@@ -33,11 +33,11 @@ BOTH = Level(demote_from=0.2, hide_from=0.8, unscored="demote")
     ],
 )
 def test_a_probability_at_a_threshold_has_reached_it(probability: float, expected: Range) -> None:
-    assert ranges_of([float(np.float32(probability))], BOTH) == [expected]
+    assert Ranges.of(BOTH).each([float(np.float32(probability))]) == [expected]
 
 
 def test_a_level_without_thresholds_has_one_range() -> None:
-    assert ranges_of([0.0, 0.5, 1.0], Level()) == [Range.BELOW] * 3
+    assert Ranges.of(Level()).each([0.0, 0.5, 1.0]) == [Range.BELOW] * 3
     assert hide_range(Level()) is demote_range(Level()) is None
 
 
@@ -57,7 +57,7 @@ def test_numbers_and_intervals_agree(values: list[float], one: float, other: flo
             bound.get("gte", -math.inf) <= value < bound.get("lt", math.inf) for bound in bounds
         )
 
-    for value, found in zip(values, ranges_of(values, level), strict=True):
+    for value, found in zip(values, Ranges.of(level).each(values), strict=True):
         assert (found == Range.HIDE) == lies_in(hide_range(level), value)
         assert (found == Range.DEMOTE) == lies_in(demote_range(level), value)
 
@@ -73,7 +73,7 @@ def test_blur_and_demotion_are_told_apart(
 ) -> None:
     level = Level(blur_from=blur, demote_from=demote, hide_from=hide, unscored="show")
     values += [value for value in (blur, demote, hide) if value is not None]
-    for value, found in zip(values, map(Range, ranges_of(values, level)), strict=True):
+    for value, found in zip(values, Ranges.of(level).each(values), strict=True):
         hidden = hide is not None and value >= hide
         assert (found is Range.HIDE) == hidden
         assert found.blurs == (not hidden and blur is not None and value >= blur)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from saferank.errors import shortened
 from saferank.gateway.answers import Refused, malformed
 from saferank.ranker.bodies import Json
 
@@ -195,6 +196,8 @@ def _object(text: str, what: str) -> Json:
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_number)
     except RecursionError:
         raise malformed(f"{what} goes deeper than can be followed") from None
+    except _KeyTwice as error:
+        raise malformed(f"{what} has the key {error} twice in one object") from None
     except ValueError as error:
         raise malformed(f"{what} is no JSON: {error}") from error
     if not isinstance(value, Mapping):
@@ -203,10 +206,16 @@ def _object(text: str, what: str) -> Json:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Json:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is given twice in one object")
+    found: Json = {}
+    for key, value in pairs:
+        if key in found:
+            raise _KeyTwice(shortened(key))
+        found[key] = value
     return found
+
+
+class _KeyTwice(Exception):
+    """An object has a key twice: JSON allows it, and nobody knows which one is meant."""
 
 
 def _no_number(name: str) -> Any:

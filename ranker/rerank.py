@@ -10,7 +10,7 @@ from numbers import Real
 from operator import itemgetter
 from typing import Any
 
-from saferank.errors import UnsafeRequest
+from saferank.errors import UnsafeRequest, shortened
 from saferank.ranker.hits import KEY, states_by_category
 from saferank.ranker.level.decision import Decision
 
@@ -37,15 +37,27 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
 
     Raises:
         ValueError: some hits have a score and others do not, or a score is not a number.
-        UnsafeRequest: a hit is no object, or the policy keeps overrides outside of the documents,
-            and they are not known (see ``Decision.knowing``), or it is not known whether one is
-            about a hit. The plain safe client's ``rerank`` reads them, and finds out.
+        UnsafeRequest: something else than hits is given, or the policy keeps overrides outside of
+            the documents, and they are not known (see ``Decision.knowing``), or it is not known
+            whether one is about a hit. The plain safe client's ``rerank`` reads them, and finds
+            out.
     """
-    given = list(hits)
+    given = as_hits(hits)
     if decision.blocked_elsewhere:
         check_named(given, decision)
         given = [hit for hit in given if not _blocked_elsewhere(hit, decision)]
     return put_in_order(given, decision)
+
+
+def as_hits(hits: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Hits that are given in any way, as a list.
+
+    Raises:
+        UnsafeRequest: something else is given.
+    """
+    if not isinstance(hits, Iterable):
+        raise UnsafeRequest("hits", f"give a list of hits; {shortened(hits)} is none")
+    return list(hits)
 
 
 def check_named(hits: Sequence[Mapping[str, Any]], decision: Decision) -> None:

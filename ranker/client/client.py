@@ -21,13 +21,14 @@ from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.keywords import Context, Options
-from saferank.ranker.client.lookups import reading_documents
+from saferank.ranker.client.lookups import reading_documents, reading_documents_of_each
 from saferank.ranker.client.methods import (
     AsyncRunner,
     Group,
     Passed,
     PlainRunner,
     Planned,
+    Undecided,
     refuse_call,
 )
 from saferank.ranker.client.reranking import reranked
@@ -35,7 +36,7 @@ from saferank.ranker.client.suggestions import suggesting, suggesting_each
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.policy.file import PolicyFile, current_policy
 from saferank.ranker.policy.policy import Policy
-from saferank.ranker.rerank import rerank
+from saferank.ranker.rerank import as_hits, rerank
 
 if TYPE_CHECKING:
     # The package has no public names for these.
@@ -57,8 +58,8 @@ _FOR_LIBRARIES = names("_headers _otel")
 class _SafeClient(Generic[Client]):
     """What the plain and the asynchronous client share."""
 
-    bulk = Planned(reads.bulk)
-    clear_scroll = Planned(searches.clear_scroll)
+    bulk = Undecided(reads.bulk)
+    clear_scroll = Undecided(searches.clear_scroll)
     create_pit = Planned(searches.open_point_in_time)
     count = Planned(reading_documents(searches.count), searches=True)
     exists = Planned(reads.exists)
@@ -67,14 +68,14 @@ class _SafeClient(Generic[Client]):
     get = Planned(reads.get)
     get_source = Planned(reads.get_source)
     mget = Planned(reads.mget)
-    msearch = Planned(suggesting_each(reading_documents(searches.msearch)), searches=True)
+    msearch = Planned(suggesting_each(reading_documents_of_each(searches.msearch)), searches=True)
     mtermvectors = Planned(reads.mtermvectors)
     open_point_in_time = Planned(searches.open_point_in_time)
     scroll = Planned(searches.scroll)
     search = Planned(suggesting(reading_documents(searches.search)), searches=True)
     search_template = Planned(searches.search_template)
     termvectors = Planned(reads.termvectors)
-    update = Planned(reads.update)
+    update = Undecided(reads.update)
 
     # Calls that return nothing of any document. (Those with "pit" are OpenSearch's names.)
     cluster: Group[ClusterClient, AsyncClusterClient] = Group(
@@ -239,7 +240,8 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
         client: does the work; any options on it (retries, headers, timeouts) hold.
         policy: says which level holds for which context; a ``PolicyFile`` holds from the next call
             on as its file says.
-        require_context: refuse a call without a context, instead of using the policy's last rule.
+        require_context: refuse a call without a context, instead of using the policy's last rule;
+            but for those that return nothing of any document, writes for one.
         check_all_levels: refuse a search at every level if any level of the policy would refuse it,
             so that development meets the refusal whatever level it works at.
         context: holds for calls that give none of their own.
@@ -266,7 +268,7 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
             UnsafeRequest: the policy keeps overrides outside of the documents, and a hit has no
                 ``_index`` or ``_id``.
         """
-        return self._run(reranked(list(hits), self.decision(context), self._knowledge))
+        return self._run(reranked(as_hits(hits), self.decision(context), self._knowledge))
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from elastic_transport import ApiResponseMeta, ObjectApiResponse
+
 from saferank.errors import UnsafeRequest
 from saferank.mappings.paths import places
 from saferank.ranker.bodies import LISTS, Json, Query, an_object, as_list
@@ -42,9 +44,44 @@ def reading_documents(
     ) -> Plan[R]:
         try:
             return (yield from plan(decision, knowledge, *args, **arguments))
-        except ReadsDocument:  # Nothing has been searched yet.
-            read: Any = yield from _with_documents(arguments, decision, knowledge)
-        return (yield from plan(decision, knowledge, *args, **read))
+        except ReadsDocument as refusal:  # Nothing has been searched yet.
+            read = yield from _reading(arguments, refusal, decision, knowledge)
+        rest: Any = read_everywhere(arguments, read)
+        return (yield from plan(decision, knowledge, *args, **rest))
+
+    return reading
+
+
+def reading_documents_of_each(
+    plan: Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]],
+) -> Callable[Concatenate[Decision, Knowledge, P], Plan[ObjectApiResponse[Any]]]:
+    """The same for the plan of an ``msearch``: only the search that cannot be read for fails."""
+
+    @wraps(plan)
+    def reading(
+        decision: Decision, knowledge: Knowledge, /, *args: P.args, **arguments: P.kwargs
+    ) -> Plan[ObjectApiResponse[Any]]:
+        try:
+            return (yield from plan(decision, knowledge, *args, **arguments))
+        except ReadsDocument as refusal:
+            read = yield from _reading(arguments, refusal, decision, knowledge)
+        name = "searches" if arguments.get("searches") else "body"
+        lines: Any = arguments[name]
+        sent, failed = [], {}
+        for number, (header, body) in enumerate(zip(lines[::2], lines[1::2], strict=True)):
+            try:
+                index = header.get("index", arguments.get("index"))
+                sent += [header, _inside(body, index, read)]
+            except _NotRead as error:
+                failed[number] = error.answer
+        if not sent:
+            nothing: Json = {"took": 0, "responses": [*failed.values()]}
+            return ObjectApiResponse(nothing, read.meta)
+        rest: Any = {**arguments, name: sent}
+        response = yield from plan(decision, knowledge, *args, **rest)
+        answers = iter(response.body["responses"])
+        responses = [failed.get(number) or next(answers) for number in range(len(lines) // 2)]
+        return ObjectApiResponse({**response.body, "responses": responses}, response.meta)
 
     return reading
 
@@ -62,44 +99,73 @@ def _place(kind: str, item: Json) -> _Place:
     return index, name, one_text(item.get("routing"))
 
 
-def _with_documents(
-    arguments: Mapping[str, Any], decision: Decision, knowledge: Knowledge
-) -> Plan[Mapping[str, Any]]:
-    """The arguments of a search, with what each document says in the place of its id."""
-    places: dict[_Place, str] = {}
+class _NotRead(UnsafeRequest):
+    """A document cannot be read.
+
+    Attributes:
+        answer: what an ``msearch`` has in the place of the search that needs it.
+    """
+
+    def __init__(self, kind: str, place: _Place, error: Json) -> None:
+        index, name, _ = place
+        missing = error["type"] == "index_not_found_exception"
+        self.answer: Json = {"error": error, "status": 404 if missing else 400}
+        super().__init__(
+            kind,
+            f"document {name!r} cannot be read from {index!r} ({error['reason']}); name the "
+            "'_index' that it is in",
+        )
+
+
+class _Documents:
+    """The documents that were read, as ``read_everywhere`` asks for them.
+
+    Args:
+        found: what ``mget`` said of each.
+        meta: of its answer.
+    """
+
+    def __init__(self, found: Mapping[_Place, Json], meta: ApiResponseMeta) -> None:
+        self._found = found
+        self.meta = meta
+
+    def __call__(self, kind: str, item: Json) -> Json:
+        place = _place(kind, item)
+        document = self._found[place]
+        if "error" in document:
+            raise _NotRead(kind, place, document["error"])
+        if document["found"] and "_source" not in document:
+            index, name, _ = place
+            raise UnsafeRequest(kind, f"index {index!r} keeps no '_source' of document {name!r}")
+        return document
+
+
+def _reading(
+    arguments: Mapping[str, Any], refusal: ReadsDocument, decision: Decision, knowledge: Knowledge
+) -> Plan[_Documents]:
+    """Read the documents that a search names by id.
+
+    Raises:
+        ReadsDocument: the refusal: what looks into a document is nothing that is understood.
+    """
+    places: dict[_Place, None] = {}
 
     def note(kind: str, item: Json) -> Json:
-        places[_place(kind, item)] = kind
+        places[_place(kind, item)] = None
         return _UNKNOWN
 
     read_everywhere(arguments, note)
     if not places:
-        return arguments  # What looks into a document is nothing that is understood.
+        raise refusal
     docs = [dict(zip(_PLACE, place, strict=True)) for place in places]
     docs = [{key: value for key, value in doc.items() if value is not None} for doc in docs]
     answer = yield from reads.mget(decision, knowledge, docs=docs)
-    found = dict(zip(places, answer.body["docs"], strict=True))
-    for place, document in found.items():
-        _check_read(places[place], place, document)
-    return read_everywhere(arguments, lambda kind, item: found[_place(kind, item)])
+    return _Documents(dict(zip(places, answer.body["docs"], strict=True)), answer.meta)
 
 
 def without_documents(arguments: Mapping[str, Any]) -> Json:
     """The arguments of a search as if no document that they name by id were there."""
     return read_everywhere(arguments, lambda _kind, _item: _UNKNOWN)
-
-
-def _check_read(kind: str, place: _Place, document: Json) -> None:
-    index, name, _ = place
-    if "error" in document:
-        reason = document["error"]["reason"]
-        raise UnsafeRequest(
-            kind,
-            f"document {name!r} cannot be read from {index!r} ({reason}); name the '_index' that "
-            "it is in",
-        )
-    if document["found"] and "_source" not in document:
-        raise UnsafeRequest(kind, f"index {index!r} keeps no '_source' of document {name!r}")
 
 
 Read = Callable[[str, Json], Json]

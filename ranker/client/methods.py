@@ -208,6 +208,16 @@ class Planned(Generic[P, R]):
         searches: bool = False,
     ) -> None:
         run: Callable[..., Plan[R]] = plan
+
+        def begun(client: Any, context: Any, arguments: Mapping[str, Any]) -> Plan[R]:
+            return _informed(run, client.decision(context), client._knowledge, arguments)
+
+        self._define(plan, begun, searches=searches)
+
+    def _define(
+        self, plan: Callable[..., Any], begun: Callable[..., Plan[R]], *, searches: bool = False
+    ) -> None:
+        """Make the method, with the plan's name, keywords and docstring."""
         signature = _signature(plan)
         outside = (_PER_CALL | {"params"}) - signature.parameters.keys()
 
@@ -222,7 +232,7 @@ class Planned(Generic[P, R]):
                 filter_path = one_text(filter_path, "filter_path")
             if searches and client._check_all_levels:
                 check_arguments(arguments, client.policy)
-            answer = _informed(run, client.decision(context), client._knowledge, arguments)
+            answer = begun(client, context, arguments)
             return client._run(cut(answer, filter_path) if filter_path else answer)
 
         method.__name__ = method.__qualname__ = plan.__name__
@@ -238,6 +248,22 @@ class Planned(Generic[P, R]):
     def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         return self._method if client is None else MethodType(self._method, client)
+
+
+class Undecided(Planned[P, R]):
+    """A method that runs a plan and returns nothing of any document, whatever its ``context=``.
+
+    Args:
+        plan: takes what is known of the indices, and the method's keywords.
+    """
+
+    def __init__(self, plan: Callable[Concatenate[Knowledge, P], Plan[R]]) -> None:
+        run: Callable[..., Plan[R]] = plan
+
+        def begun(client: Any, _context: Any, arguments: Mapping[str, Any]) -> Plan[R]:
+            return run(client._knowledge, **arguments)
+
+        self._define(plan, begun)
 
 
 def _informed(

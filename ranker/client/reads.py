@@ -32,6 +32,7 @@ R = TypeVar("R", bound=ApiResponse[Any])
 
 # What a read for judging has in common with the read that it is for.
 _WHERE = ("index", "id", "routing", "preference", "realtime", "refresh")
+_NAMES = ("index", "id")
 # With one of these an answer tells more of versions than whether the document is there.
 _OF_VERSION = names("version version_type")
 _NOBODY = f"saferank-{uuid.uuid4().hex}"
@@ -156,7 +157,7 @@ def mtermvectors(
 
 
 def update(
-    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Update]
+    _knowledge: Knowledge, **arguments: Unpack[keywords.Update]
 ) -> Plan[ObjectApiResponse[Any]]:
     """``client.update``, as long as it does not ask for the document back."""
     _refuse_document_back(arguments)
@@ -165,9 +166,7 @@ def update(
     return response
 
 
-def bulk(
-    _decision: Decision, _knowledge: Knowledge, **arguments: Unpack[keywords.Bulk]
-) -> Plan[ObjectApiResponse[Any]]:
+def bulk(_knowledge: Knowledge, **arguments: Unpack[keywords.Bulk]) -> Plan[ObjectApiResponse[Any]]:
     """``client.bulk``, as long as no update in it asks for the document back."""
     _refuse_document_back(arguments)
     name = "body" if arguments.get("operations") is None else "operations"
@@ -342,7 +341,12 @@ def _is_whole(arguments: Mapping[str, Any]) -> bool:
 
 def _state(arguments: Mapping[str, Any]) -> Json:
     """The arguments of a read of the same document without its content."""
-    where = {key: arguments[key] for key in _WHERE if arguments.get(key) is not None}
+    # What an address must have is for the client to refuse where it is empty.
+    where = {
+        key: arguments[key]
+        for key in _WHERE
+        if key in arguments and (arguments[key] is not None or key in _NAMES)
+    }
     # Without a source an answer tells the routing only where it is asked for.
     return {**where, "source": False, "stored_fields": "_routing"}
 

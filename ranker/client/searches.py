@@ -253,7 +253,7 @@ def _scrolled(
 
 
 def clear_scroll(
-    _decision: Decision, knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
+    knowledge: Knowledge, **arguments: Unpack[keywords.ClearScroll]
 ) -> Plan[ApiResponse[Any]]:
     """``client.clear_scroll``."""
     given = with_body(arguments, keywords.ClearScroll)

@@ -498,6 +498,21 @@ def test_a_context_can_be_required(node: Elasticsearch, policy: Policy) -> None:
         client.search(index=INDEX, context={"age": "7"})
 
 
+def test_a_write_needs_no_context(node: Elasticsearch, policy: Policy) -> None:
+    client = SafeSearch(node, policy, require_context=True)
+    client.index(index=INDEX, id="new", document={"title": "newcomer"})
+    client.update(index=INDEX, id="new", doc={"safety": {"probability": 0.1}}, refresh=True)
+    found = client.bind({}).search(index=INDEX, query={"match": {"title": "newcomer"}})
+    assert found["hits"]["total"]["value"] == 1
+    page = client.search(index=INDEX, scroll="1m", size=1, context={})
+    assert client.clear_scroll(scroll_id=page["_scroll_id"])["succeeded"]
+    assert not client.bulk(index=INDEX, operations=[{"delete": {"_id": "new"}}])["errors"]
+    assert not node.exists(index=INDEX, id="new")
+    for read in (client.get, client.exists, client.get_source):
+        with pytest.raises(ContextError, match="a context is required"):
+            read(index=INDEX, id="high")
+
+
 def test_calls_that_are_not_known_to_be_safe_are_refused(safe: SafeSearch) -> None:
     for name in ("rank_eval", "knn_search", "terms_enum", "search_mvt", "field_caps"):
         if hasattr(safe.client, name):

@@ -252,3 +252,23 @@ def test_a_lookup_in_a_hidden_document_finds_what_one_in_none_finds(
 def test_a_lookup_that_is_not_understood_is_refused(node: Elasticsearch, query: Json) -> None:
     with pytest.raises(UnsafeRequest):
         SafeSearch(node, POLICY, level="strict").search(index=INDEX, query=query)
+
+
+def test_of_many_searches_only_that_with_a_lookup_in_no_index_fails(
+    node: Elasticsearch, safe: SafeSearch, level: str
+) -> None:
+    nowhere = {"terms": {"kind": {**lookup("cat", "kind"), "index": "test-similar-none"}}}
+    queries = [LOOKUPS["terms"]("cat"), nowhere, {"match_all": {}}, nowhere]
+    searches = [part for query in queries for part in ({}, {"query": query})]
+    expected = node.msearch(index=INDEX, searches=searches)["responses"]
+    answers = safe.msearch(index=INDEX, searches=searches)["responses"]
+    for answer, plain in zip(answers, expected, strict=True):
+        assert answer["status"] == plain["status"]
+        if "error" in plain:
+            error, reason = answer["error"], plain["error"]
+            assert (error["type"], error["reason"]) == (reason["type"], reason["reason"])
+        else:
+            shown = {hit["_id"] for hit in plain["hits"]["hits"]} - HIDDEN[level]
+            assert {hit["_id"] for hit in answer["hits"]["hits"]} == shown
+    (only,) = safe.msearch(index=INDEX, searches=searches[2:4])["responses"]
+    assert only["status"] == 404

@@ -217,6 +217,15 @@ def test_the_error_names_the_place(
     assert refused.value.key == key
 
 
+@pytest.mark.parametrize("call", ["exists", "exists_source", "get", "get_source", "termvectors"])
+def test_an_empty_name_is_refused_as_the_plain_client_does(client: SafeSearch, call: str) -> None:
+    for arguments in ({"index": None, "id": "1"}, {"index": "", "id": "1"}):
+        with pytest.raises(ValueError, match="Empty value passed for parameter 'index'") as plain:
+            getattr(client.client, call)(**arguments)
+        with pytest.raises(ValueError, match=str(plain.value)):
+            getattr(client, call)(**arguments)
+
+
 @pytest.mark.parametrize("context", [["audience"], "adult", 5, too_deep([])])
 def test_a_context_that_is_none(elasticsearch_url: str, context: Any) -> None:
     client = SafeSearch(Elasticsearch(elasticsearch_url), POLICY)

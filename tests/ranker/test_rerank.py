@@ -47,6 +47,12 @@ def test_hidden_hits_are_gone_and_demoted_ones_further_down() -> None:
     assert hits[1] == hit("medium", 8.0, probability=0.5)
 
 
+@pytest.mark.parametrize("given", [None, 5, True])
+def test_what_is_no_list_of_hits_is_refused(given: Any) -> None:
+    with pytest.raises(UnsafeRequest, match=f"give a list of hits; {given} is none"):
+        rerank(given, MODERATE)
+
+
 @pytest.mark.parametrize("score", [None, 0.0, -0.0])
 def test_hits_that_a_factor_cannot_move_are_ordered_by_it(score: float | None) -> None:
     hits = [

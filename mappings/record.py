@@ -17,6 +17,7 @@ _CODES: dict[str, ErrorCode] = {code.value: code for code in ErrorCode}
 _LONGEST_REFERENCE = 512
 # Of an image record; they are compared, and sent to servers.
 _TEXTS = ("sha256", "cause", "etag", "last_modified", "pdq")
+_TEXT_OR_NONE = (str, type(None))
 
 
 class Status(StrEnum):
@@ -125,7 +126,7 @@ class ImageRecord:
         if error is not None and error not in _CODES:
             raise ValueError(f"there is no error code {error!r}")
         for name in _TEXTS:
-            if not isinstance(values.get(name), str | None):
+            if not isinstance(values.get(name), _TEXT_OR_NONE):
                 raise TypeError(f"{name!r} of an image record is text")
         return cls(
             reference=reference,
@@ -188,7 +189,9 @@ class SafetyRecord:
         if not self.images:
             return (Status.NO_IMAGE,)
         found = {status_of(image.error) for image in self.images if image.error is not None}
-        return tuple(status for status in Status if status in found) or (Status.SCORED,)
+        if not found:
+            return (Status.SCORED,)
+        return tuple(status for status in Status if status in found)
 
     @property
     def status(self) -> Status:

@@ -32,6 +32,20 @@ class Indices:
         self._fields = fields
         self._image_field = image_field
         self._ready: set[str] = set()
+        self._seen: dict[str, str] = {}
+
+    def seen(self, name: str) -> dict[str, str]:
+        """The concrete indices that were seen so far, each with the uuid that it had last.
+
+        What is read now is of an index with the uuid seen before if it has that uuid later, too:
+        no two indices ever have the same. So this asks only where ``name`` is new.
+
+        Raises:
+            elasticsearch.ApiError: the name leads nowhere.
+        """
+        if name not in self._seen:
+            self.uuids([name])
+        return self._seen.copy()  # Other threads may see more before it is used.
 
     def uuids(self, names: Iterable[str]) -> dict[str, str]:
         """The concrete indices that names lead to now, each with its uuid.
@@ -42,7 +56,9 @@ class Indices:
         found = self._client.indices.get_settings(
             index=list(names), name="index.uuid", flat_settings=True
         )
-        return {name: entry["settings"]["index.uuid"] for name, entry in found.items()}
+        uuids = {name: entry["settings"]["index.uuid"] for name, entry in found.items()}
+        self._seen |= uuids
+        return uuids
 
     def why_not_ready(self, name: str, uuid: str) -> str | None:
         """Why an index cannot take scores; None when it can.

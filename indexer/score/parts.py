@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import orjson
 from elastic_transport import JsonSerializer
 from elasticsearch import ApiError
 
@@ -27,14 +28,15 @@ _SERIALIZER = JsonSerializer()
 
 
 def to_json(value: object) -> bytes:
-    """As the client does it. It sends bytes as they are, so nothing is serialised twice.
+    """A value as JSON; the client sends bytes as they are, so nothing is serialised twice.
 
     Half a surrogate pair is escaped, since UTF-8 has no form for it that every engine takes.
     """
-    written = _SERIALIZER.dumps(value)
-    if b"\xed" not in written:  # With which they all begin.
-        return written
-    return written.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # Such a half, or an integer of more than 64 bits; both are rare.
+        written = _SERIALIZER.dumps(value)
+        return written.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace")
 
 
 def json_size(value: object) -> int:

@@ -232,6 +232,8 @@ class DocumentStore:
             IndexBlocked: the index refused writes for longer than ``patience``.
             ServiceUnavailable: Elasticsearch stayed busy or away for longer than ``patience``.
         """
+        if not records:
+            return []
         results: list[WriteResult | None] = [None] * len(records)
         copies = self._patiently(index, lambda: self._copies(records))
         changes, records = self._patiently(index, lambda: self._matched(records))
@@ -458,8 +460,8 @@ class DocumentStore:
     def _read(
         self, index: str, keys: Sequence[DocumentKey]
     ) -> tuple[list[Document], list[DocumentKey]]:
-        # Asked before: a document of an index that comes later is then one to read again.
-        uuids = self._indices.uuids([index])
+        # Seen before: a document of an index that comes later is then one to read again.
+        uuids = self._indices.seen(index)
         entries = self._get([_location(index, key) for key in keys])
         documents, unknown = [], []
         for key, entry in zip(keys, entries, strict=True):

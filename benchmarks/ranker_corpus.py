@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch
@@ -22,7 +23,7 @@ MISSING = 0.03
 SEED = 20_240_601
 _BULK = 10_000
 
-_MAPPING = {
+_MAPPING: dict[str, Any] = {
     "dynamic": "strict",
     "properties": {
         "title": {"type": "text"},
@@ -34,6 +35,7 @@ _MAPPING = {
                 "model": {"type": "keyword"},
                 "status": {"type": "keyword"},
                 "override": {"type": "keyword"},
+                "matched": {"type": "keyword"},
             },
         },
     },
@@ -90,6 +92,7 @@ def ensure_corpus(client: Elasticsearch, documents: int = 1_000_000) -> str:
     """Index the corpus unless it is there already; the index name."""
     name = f"{INDEX}-{documents}"
     if client.indices.exists(index=name) and client.count(index=name)["count"] == documents:
+        client.indices.put_mapping(index=name, properties=_MAPPING["properties"])
         return name
     client.indices.delete(index=name, ignore_unavailable=True)
     client.indices.create(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -134,13 +134,12 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        request = Request(scope, receive)
         path = scope["path"]
         response: Response | None
         if path in (LIVE, READY):
             response = await self._health(path)
         else:
-            response = await self._logged(request)
+            response = await self._noted(Request(scope, receive))
         if response is not None:
             await response(scope, receive, send)
 
@@ -165,7 +164,7 @@ class Gateway:
             return False
         return True
 
-    async def _logged(self, request: Request) -> Response | None:
+    async def _noted(self, request: Request) -> Response | None:
         """Answer a request and write down what was done; None for a client that has gone."""
         begun, note = time.perf_counter(), Note()
         try:
@@ -174,6 +173,11 @@ class Gateway:
         except ClientDisconnect:
             response, status = None, _GONE
         seconds = time.perf_counter() - begun
+        # By the time that this runs, the answer is on its way.
+        asyncio.get_running_loop().call_soon(self._write_down, request, note, status, seconds)
+        return response
+
+    def _write_down(self, request: Request, note: Note, status: int, seconds: float) -> None:
         level = "none" if note.decision is None else note.decision.level_name
         self.figures.calls.labels(note.call, level, str(status)).inc()
         self.figures.seconds.labels(note.call).observe(seconds)
@@ -184,7 +188,6 @@ class Gateway:
             if (opaque := request.headers.get("x-opaque-id")) is not None:
                 told["opaque_id"] = opaque[:200]
             _log.info("answered", extra=told)
-        return response
 
     async def _answered(self, request: Request, note: Note) -> Response:
         """The answer to a request, whatever goes wrong."""
@@ -302,21 +305,31 @@ def _has_body(request: Request) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-async def _unless_gone(made: Coroutine[Any, Any, T], request: Request) -> T:
+async def _unless_gone(made: Awaitable[T], request: Request) -> T:
     """What is awaited, unless the client goes away first: then Elasticsearch need not finish it.
 
     Raises:
         ClientDisconnect: it did.
     """
-    call = asyncio.ensure_future(made)
+    task, waits, has_gone = asyncio.current_task(), True, False
+    assert task is not None
+
+    def stop(_: object) -> None:
+        nonlocal has_gone
+        if waits:
+            has_gone = task.cancel()
+
     gone = asyncio.ensure_future(request.receive())
+    gone.add_done_callback(stop)
     try:
-        await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not call.done():
-            raise ClientDisconnect
-        return call.result()
+        return await made
+    except asyncio.CancelledError:
+        if not has_gone:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
     finally:
-        call.cancel()
+        waits = False
         gone.cancel()
 
 

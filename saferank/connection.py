@@ -40,13 +40,13 @@ def connect(settings: Settings, *, timeout: float = 30.0) -> Elasticsearch:
     return _connected(Elasticsearch, OpenSearchTransport, settings, timeout)
 
 
-def connect_async(settings: Settings, *, timeout: float, connections: int) -> AsyncElasticsearch:
+def connect_async(settings: Settings, *, timeout: float, **options: Any) -> AsyncElasticsearch:
     """The same for an asynchronous client; it needs the extra ``async``.
 
     Args:
         settings: see ``connect``.
         timeout: see ``connect``.
-        connections: most that are open at once.
+        options: more that ``AsyncElasticsearch`` takes.
 
     Raises:
         ConfigurationError: see ``connect``.
@@ -56,7 +56,7 @@ def connect_async(settings: Settings, *, timeout: float, connections: int) -> As
         AsyncOpenSearchTransport,
         settings,
         timeout,
-        connections_per_node=connections,
+        **options,
     )
 
 

@@ -1,0 +1,248 @@
+"""HTTP to Elasticsearch, by the parser that the gateway's own requests are read with.
+
+A node of Elasticsearch's client in the place of the one that it has, whose general client of HTTP
+takes as long for a request as making it safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import time
+import zlib
+
+import httptools
+from elastic_transport import (
+    AiohttpHttpNode,
+    ApiResponseMeta,
+    ConnectionTimeout,
+    HttpHeaders,
+    NodeConfig,
+    TlsError,
+)
+from elastic_transport import ConnectionError as TransportConnectionError
+from elastic_transport._node import NodeApiResponse
+from elastic_transport.client_utils import DEFAULT, DefaultType
+
+_SAFE_TO_REPEAT = ("GET", "HEAD")
+
+
+class _Answer:
+    """An answer, as the parser reads it.
+
+    Args:
+        bodiless: whether only a head comes, whatever that says.
+    """
+
+    def __init__(self, *, bodiless: bool) -> None:
+        self._bodiless = bodiless
+        self._parts: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self.begun = False
+        self.status = 0
+        self.keeps = False
+        self.headers: dict[str, str] = {}
+        self.whole: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def body(self) -> bytes:
+        """As it was before it was packed."""
+        body = b"".join(self._parts)
+        return gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+
+    def feed(self, data: bytes) -> None:
+        """Read on; what is no HTTP fails it, and what comes behind it ends the connection."""
+        self.begun = True
+        if self.whole.done():
+            self.keeps = False
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.keeps = False
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """It will not be whole."""
+        if not self.whole.done():
+            self.whole.set_exception(error)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if self.whole.done():
+            raise ValueError("there are two answers to one request")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self.keeps = self._parser.should_keep_alive()
+        if self._bodiless and self.status >= _FINAL:
+            self._end()
+
+    def on_body(self, part: bytes) -> None:
+        if self.whole.done():
+            raise ValueError("there is a body where only a head is to come")
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        if self.status >= _FINAL:
+            self._end()
+        else:
+            self.headers.clear()  # Of an answer that only says that another will come.
+
+    def _end(self) -> None:
+        if not self.whole.done():
+            self.whole.set_result(None)
+
+
+_FINAL = 200
+
+
+class _Connection(asyncio.Protocol):
+    """A connection, for one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answer: _Answer | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, request: bytes, answer: _Answer) -> None:
+        """Send a request, and wait until its answer is whole.
+
+        Raises:
+            OSError: the server hung up.
+            httptools.HttpParserError: what came is no HTTP.
+        """
+        assert self._transport is not None
+        self._answer = answer
+        self._transport.write(request)
+        try:
+            await answer.whole
+        finally:
+            self._answer = None
+
+    def close(self) -> None:
+        """Hang up at once, so that Elasticsearch ends what it is doing."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            self.close()  # Nobody asked.
+        else:
+            self._answer.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None:
+            self._answer.fail(exc or ConnectionResetError("the server hung up"))
+
+
+class HttpNode(AiohttpHttpNode):
+    """A node for ``AsyncElasticsearch(node_class=HttpNode)``, one that verifies certificates.
+
+    It opens a connection where none is free; how many there are is for its caller to limit.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
+        self._free: list[_Connection] = []
+
+    async def perform_request(  # type: ignore[override]
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: HttpHeaders | None = None,
+        request_timeout: DefaultType | float | None = DEFAULT,
+    ) -> NodeApiResponse:
+        """Send a request and read its answer.
+
+        Raises:
+            TransportError: there is none, or none in time.
+        """
+        begun = time.monotonic()
+        within = self.config.request_timeout if request_timeout is DEFAULT else request_timeout
+        request = self._as_bytes(method, target, body, headers)
+        try:
+            async with asyncio.timeout(within):
+                answer = await self._answer(method, request)
+            unpacked = answer.body
+        except TimeoutError as error:
+            raise ConnectionTimeout("no answer in time", errors=(error,)) from None
+        except ssl.SSLError as error:
+            raise TlsError(str(error), errors=(error,)) from None
+        except (OSError, EOFError, zlib.error, httptools.HttpParserError) as error:
+            raise TransportConnectionError(str(error), errors=(error,)) from None
+        duration = time.monotonic() - begun
+        headers = HttpHeaders(answer.headers)
+        meta = ApiResponseMeta(answer.status, "1.1", headers, duration, self.config)
+        return NodeApiResponse(meta, unpacked)
+
+    async def close(self) -> None:  # type: ignore[override]
+        """Hang up."""
+        for connection in self._free:
+            connection.close()
+        self._free.clear()
+
+    def _as_bytes(
+        self, method: str, target: str, body: bytes | None, headers: HttpHeaders | None
+    ) -> bytes:
+        sent = {name.lower(): value for name, value in self.headers.items()}
+        sent.update((name.lower(), value) for name, value in (headers or {}).items())
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        sent["host"] = f"{host}:{self.port}"
+        if body is not None or method not in _SAFE_TO_REPEAT:
+            sent["content-length"] = str(len(body or b""))
+        head = [f"{method} {self.path_prefix}{target} HTTP/1.1"]
+        head += [f"{name}: {value}" for name, value in sent.items()]
+        _check_lines(head)
+        return "\r\n".join([*head, "", ""]).encode("latin-1") + (body or b"")
+
+    async def _answer(self, method: str, request: bytes) -> _Answer:
+        while True:
+            connection, is_new = await self._connection()
+            answer = _Answer(bodiless=method == "HEAD")
+            try:
+                await connection.ask(request, answer)
+            except OSError:
+                # A server may hang up on a connection just when it is used again.
+                if is_new or answer.begun or method not in _SAFE_TO_REPEAT:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                if answer.keeps:
+                    self._free.append(connection)
+                else:
+                    connection.close()
+                return answer
+
+    async def _connection(self) -> tuple[_Connection, bool]:
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open:
+                return connection, False
+        _, connection = await asyncio.get_running_loop().create_connection(
+            _Connection, self.host, self.port, ssl=self._ssl_context
+        )
+        return connection, True
+
+
+def _check_lines(head: list[str]) -> None:
+    for line in head:
+        if "\r" in line or "\n" in line:
+            raise ValueError("a line of the head of a request has a line break in it")

@@ -112,12 +112,23 @@ _HOMES = {
     "saferank.ranker.rewrite.search": "restore_response rewrite_count rewrite_search",
 }
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
+# What a web application may lack that came with no more than the policies and the search client.
+_EXTRAS = {"queue_documents": "queue", "Model": "indexer", "load_model": "indexer"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'saferank' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS or str(error.name).startswith("saferank"):
+            raise
+        raise ModuleNotFoundError(
+            f"saferank.{name} needs {error.name!r}, which is not installed: "
+            f"pip install 'saferank[{_EXTRAS[name]}]'",
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:

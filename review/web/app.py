@@ -164,7 +164,7 @@ class ReviewApp:
         person, queue = self._guard.check(request, Role.DECIDE), self._queue(request)
         taken = self._desk.take(queue, person.name)
         if not taken:
-            return self._page(request, person, "empty.html", queue=queue)
+            return self._empty(request, person, queue)
         return RedirectResponse(item_address(queue.name, taken[0]), 303)
 
     def item(self, request: Request) -> Response:
@@ -202,7 +202,7 @@ class ReviewApp:
                 continue
             shown.append((subject, len(self._desk.log.chain(item)), uuid.uuid4().hex))
         if not shown:
-            return self._page(request, person, "empty.html", queue=queue)
+            return self._empty(request, person, queue)
         return self._page(
             request,
             person,
@@ -212,6 +212,13 @@ class ReviewApp:
             batch=uuid.uuid4().hex,
             last=self._desk.last_action(person.name),
             next_queue=self._after(queue),
+        )
+
+    def _empty(self, request: Request, person: Person, queue: ReviewQueue) -> Response:
+        """Say that nothing is left, with the way back from the last decision."""
+        last = self._desk.last_action(person.name)
+        return self._page(
+            request, person, "empty.html", queue=queue, last=last, next_queue=self._after(queue)
         )
 
     def log(self, request: Request) -> Response:

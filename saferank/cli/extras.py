@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def print_json(value: object) -> None:
     """Print for programs."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table_console() -> Console:
+    """Where tables are printed: in a file or a pipe, which have no width, as wide as they are."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=1_000)
 
 
 def copies_of(client: Elasticsearch, settings: Settings) -> Copies | None:

@@ -6,11 +6,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra
+from saferank.cli.extras import needs_extra, table_console
 from saferank.cli.policy import inexact_thresholds
 from saferank.connection import connect
 from saferank.errors import SaferankError
@@ -66,7 +65,7 @@ def health(
         for check in result.checks:
             state = "ok" if check.ok else "[red]fault[/red]"
             table.add_row(state, escape(check.name), escape(check.detail))
-        Console().print(table)
+        table_console().print(table)
     if not result.ok:
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.backfill import run_backfill, show_job
-from saferank.cli.extras import AsJson, needs_extra, print_json
+from saferank.cli.extras import AsJson, needs_extra, print_json, table_console
 from saferank.cli.reindex import is_complete, run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
@@ -64,7 +64,7 @@ def list_jobs(
         producer = "" if job.owner is None else job.owner + ("" if job.alive else " (gone)")
         started = job.started_at.isoformat(sep=" ", timespec="seconds")
         table.add_row(job.id, job.state, started, f"{job.total:,}", producer)
-    Console().print(table)
+    table_console().print(table)
 
 
 @_jobs.command()

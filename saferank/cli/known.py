@@ -10,7 +10,7 @@ from elasticsearch import Elasticsearch
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import check_ready, copies_of, needs_extra
+from saferank.cli.extras import check_ready, copies_of, needs_extra, table_console
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.mappings.known import DECISIONS
@@ -127,7 +127,7 @@ def list_all(
             for one in known.of_origin(list_name):
                 at = one.at.isoformat(timespec="seconds")
                 table.add_row(one.id, one.decision.value, one.by, at, one.reason)
-    Console().print(table, markup=False)
+    table_console().print(table, markup=False)
 
 
 @_known.command()

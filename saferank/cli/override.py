@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import copies_of
+from saferank.cli.extras import copies_of, table_console
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.mappings.fields import SafetyFields
@@ -91,7 +91,7 @@ def list_all() -> None:
         for id, one in documents.items():
             at = one.at.isoformat(timespec="seconds")
             table.add_row(index, id, one.override.value, one.by, at, one.reason)
-    Console().print(table, markup=False)
+    table_console().print(table, markup=False)
 
 
 def _decide(

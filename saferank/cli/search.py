@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from saferank.cli.extras import index_named
+from saferank.cli.extras import index_named, table_console
 from saferank.connection import clear_errors, connect
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
@@ -71,7 +71,7 @@ def search(
     if as_json:
         typer.echo(json.dumps(response.body, indent=2))
     else:
-        _print(response.body, Console())
+        _print(response.body, table_console(), field or [])
 
 
 def _query(text: str, fields: list[str] | None) -> Json:
@@ -80,27 +80,43 @@ def _query(text: str, fields: list[str] | None) -> Json:
     return {"multi_match": {"query": text, "fields": fields or ["*"], "lenient": True}}
 
 
-def _print(response: Json, console: Console) -> None:
+def _print(response: Json, console: Console, fields: list[str]) -> None:
     summary = response["saferank"]
     total = response["hits"]["total"]["value"]
     hits = "hit" if total == 1 else "hits"
     table = Table(title=f"{total} {hits} at level {summary['level']!r}", title_justify="left")
-    for name, side in _COLUMNS.items():
-        # In a narrow terminal the content gives way, not the figures.
-        table.add_column(name, justify=side, no_wrap=name != "content")  # type: ignore[arg-type]
+    narrow = console.width < _WIDE
+    columns = {name: side for name, side in _COLUMNS.items() if not (narrow and name in _REASONS)}
+    for name, side in columns.items():
+        # The ids and the content give way, not the figures.
+        bends = name in ("document", "content")
+        table.add_column(name, justify=side, no_wrap=not bends)  # type: ignore[arg-type]
     for rank, hit in enumerate(response["hits"]["hits"], start=1):
         told = hit["saferank"]
-        table.add_row(
-            str(rank),
-            hit["_id"],
-            f"{hit['_score']:.4g}",
-            "-" if told["probability"] is None else f"{told['probability']:.3f}",
-            f"{told['factor']:.3g}",
-            told["action"] + (", blurred" if told["blur"] and told["action"] != "blurred" else ""),
-            told["rule"].replace("_", " "),
-            Text(_summary_of(hit.get("_source", {})), no_wrap=True, overflow="ellipsis"),
-        )
+        cells = {
+            "#": str(rank),
+            "document": _line(hit["_id"]),
+            "score": f"{hit['_score']:.4g}",
+            "probability": "-" if told["probability"] is None else f"{told['probability']:.3f}",
+            "factor": f"{told['factor']:.3g}",
+            "action": told["action"]
+            + (", blurred" if told["blur"] and told["action"] != "blurred" else ""),
+            "because of": told["rule"].replace("_", " "),
+            "content": _line(_summary_of(hit.get("_source", {}), fields)),
+        }
+        table.add_row(*(cells[name] for name in columns))
     console.print(table)
+    if narrow:
+        console.print(f"Why each is where it is: in a window of {_WIDE} columns, or with --json.")
+
+
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+_WIDE = 100
+"""Columns of a terminal that has room for all columns of the table."""
+_REASONS = ("factor", "because of")
 
 
 _COLUMNS = {
@@ -115,8 +131,9 @@ _COLUMNS = {
 }
 
 
-def _summary_of(source: Json) -> str:
-    """The first text of a document, shortened."""
-    texts = [value for value in source.values() if isinstance(value, str)]
+def _summary_of(source: Json, fields: list[str]) -> str:
+    """The first text of a document, of the fields that were searched if it has one, shortened."""
+    values = [*map(source.get, fields), *source.values()]
+    texts = [value for value in values if isinstance(value, str)]
     text = texts[0] if texts else ""
     return text if len(text) <= 50 else f"{text[:49]}…"

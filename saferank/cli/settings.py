@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, SecretStr
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, print_json
+from saferank.cli.extras import AsJson, print_json, table_console
 from saferank.settings import SETTINGS_FILE, get_settings, variable_of
 
 _DEFAULT = "default"
@@ -45,7 +45,7 @@ def settings(
     for name, one in found.items():
         value = "" if one["value"] is None else str(one["value"])
         table.add_row(name, escape(value), one["said_by"])
-    Console().print(table)
+    table_console().print(table)
 
 
 def _settings(part: BaseModel, group: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -73,6 +73,8 @@ def _shown(value: Any) -> Any:
         return [_shown(one) for one in value]
     if isinstance(value, dict):
         return {key: "(secret)" if "password" in key else _shown(one) for key, one in value.items()}
+    if isinstance(value, StrEnum):
+        return value.value
     if value is None or isinstance(value, (bool, int, float)):
         return value
     # The ``repr`` of an address has no password.

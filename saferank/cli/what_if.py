@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import index_named
+from saferank.cli.extras import index_named, table_console
 from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
@@ -59,7 +59,7 @@ def what_if(
 
 
 def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
-    console = Console()
+    console = table_console()
     for name, counts in found.categories.items():
         states = ", ".join(f"{count:,} {state}" for state, count in counts.states.items())
         of = "" if name is None else f", by {name}"

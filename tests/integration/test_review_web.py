@@ -84,6 +84,21 @@ def test_a_decision_over_http_is_stored_and_leads_on(site: Site) -> None:
     assert "override" not in ann.get("/queue/near-0.2/item?id=0").text
 
 
+def test_the_last_decision_of_a_queue_can_be_taken_back_where_nothing_is_left(site: Site) -> None:
+    report = {"id": "3", "reason": "rude", "by": "user 7"}
+    headers = {"Authorization": f"Bearer {site.tokens['shop']}"}
+    assert site.browser().post("/reports", json=report, headers=headers).json()["new"]
+    site.client.indices.refresh(index=site.settings.review.work_index)
+    ann = site.browser("ann")
+    assert "/undo" not in ann.get("/queue/failed").text
+    assert decide(ann, "block", queue="reported").status_code == 200
+    page = ann.get("/queue/reported").text
+    assert "Nothing is left here for you" in page
+    undone = ann.post("/undo", data=fields(page, "/undo"), headers=JSON)
+    assert undone.json() == {"next": "/queue/reported/item?id=3"}
+    assert [one.act for one in site.entries()] == [Act.REPORT, Act.BLOCK, Act.UNDO]
+
+
 def test_without_a_script_forms_lead_on_by_themselves(site: Site) -> None:
     ann = site.browser("ann")
     sent = {**fields(ann.get("/queue/near-0.2").text, "/decide"), "act": "allow"}

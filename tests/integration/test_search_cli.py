@@ -80,6 +80,22 @@ def test_the_table_says_what_was_done_and_why(filled: str) -> None:
         assert text in row
 
 
+def test_the_table_fits_a_small_window_and_shows_what_was_searched(
+    client: Elasticsearch, filled: str
+) -> None:
+    long = {"id": "7", "title": "seven grey cats asleep", "safety": {"probability": 0.5}}
+    client.index(index=filled, id="seven-cats-of-a-kind", document=long, refresh=True)
+    arguments = ["search", filled, "grey", "--field", "title"]
+    narrow = CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments).output
+    assert max(map(len, narrow.splitlines())) <= 80
+    for text in ("seven-cats", "0.500", "demoted", "seven grey", "--json"):
+        assert text in narrow
+    # A pipe or a file has no width.
+    wide = CliRunner().invoke(app, arguments, env={"COLUMNS": None}).output
+    for text in ("seven-cats-of-a-kind", "demote from", "seven grey cats asleep"):
+        assert text in wide
+
+
 def test_known_failures_are_one_sentence(
     filled: str, client: Elasticsearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,23 @@ def test_every_name_is_there(name: str) -> None:
     assert getattr(saferank, name) is not None
 
 
+def test_a_missing_package_is_named_with_its_extra() -> None:
+    program = """
+import sys
+sys.modules["celery"] = None
+from saferank import SafeSearch
+try:
+    from saferank import queue_documents
+except ModuleNotFoundError as error:
+    print(error.name, "|", error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout == (
+        "celery | saferank.queue_documents needs 'celery', which is not installed: "
+        "pip install 'saferank[queue]'\n"
+    ), said.stderr
+
+
 def test_the_errors_that_users_catch_are_offered() -> None:
     of_models = {"ModelNotFound", "ModelFormatError", "UnsupportedLayer"}
     public = {name for name, value in vars(errors).items() if inspect.isclass(value)} - {"StrEnum"}

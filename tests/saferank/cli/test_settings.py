@@ -53,6 +53,11 @@ def test_each_setting_says_where_it_comes_from(
     assert printed()["model"] == {"value": "open_nsfw", "said_by": "default"}
 
 
+def test_a_choice_is_printed_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFERANK_ENGINE", "opensearch")
+    assert printed("--changed")["engine"]["value"] == "opensearch"
+
+
 def test_nothing_secret_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", "https://ann:hunter2@example.com:9200")
     monkeypatch.setenv("SAFERANK_ELASTICSEARCH_API_KEY", "hunter3")

@@ -73,6 +73,8 @@ def choose(
             seen.add(option["text"])
             best.append({**option, "_score": hit["_score"], KEY: hit[KEY]})
     best = best[:size]
-    are_all = len(options) < max(count, size)
+    # The engine counts the inputs that fit and gives each document once, so that fewer than asked
+    # for are all there are only where none of them was a hidden document's.
+    are_all = not options or (len(options) < max(count, size) and len(shown) == len(options))
     full = len(best) == size and best[-1]["_score"] >= options[-1]["_score"]
     return Chosen(best, are_all or full)

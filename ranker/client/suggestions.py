@@ -183,7 +183,8 @@ class _Suggestions:
                 ]
                 more = visible.all_counted or kind_of(entries[name]) == "completion"
                 if more and counts[name] < MOST and not all(item.proved for item in chosen):
-                    unproved[name] = min(4 * counts[name], MOST)
+                    few = any(len(part["options"]) < counts[name] for part in parts)
+                    unproved[name] = MOST if few else min(4 * counts[name], MOST)
             counts = unproved
         return result
 

@@ -181,6 +181,24 @@ def test_it_is_not_looked_further_down_for_ever(strict: SafeSearch, index_name: 
     assert told(strict.search(index=index_name, suggest=completion())) == []
 
 
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_what_else_hidden_documents_begin_with_takes_no_place(
+    strict: SafeSearch, index_name: str, size: int
+) -> None:
+    """The engine counts inputs that fit, and gives a document once."""
+    node = strict.client
+    template.add_to_index(node, _created(node, index_name))
+    for number in range(50):
+        decided = "block" if number >= 10 else "allow"
+        value = {"input": ["cat", "cats", f"cat {number}"], "weight": number}
+        node.index(index=index_name, document={"c": value, "safety": {"override": decided}})
+    node.indices.refresh(index=index_name)
+    found = [
+        score for _, score in told(strict.search(index=index_name, suggest=completion(size=size)))
+    ]
+    assert found == list(range(9, -1, -1))[:size]
+
+
 def _created(node: Elasticsearch, index: str) -> str:
     node.indices.create(index=index, mappings={"properties": {"c": {"type": "completion"}}})
     return index

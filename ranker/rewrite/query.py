@@ -139,6 +139,32 @@ def safe_knn(body: Any, key: str, decision: Decision) -> dict[str, Any]:
     return {**body, "filter": filters} if filters else body
 
 
+def _knn(body: Any, key: str, decision: Decision) -> Any:
+    """``knn`` as a query: Elasticsearch's, or that of OpenSearch's plug-in, which names a field."""
+    values = list(an_object(body, key).values())
+    if len(values) != 1 or "vector" not in as_object(values[0]):
+        return safe_knn(body, key, decision)
+    ((field, search),) = body.items()
+    for name in search.keys() - _OF_A_FIELD:
+        raise UnsafeRequest(f"{key}.{field}.{name}", "this key is not known to be safe")
+    filters = []
+    if search.get("filter") is not None:
+        filters.append(safe_query(search["filter"], f"{key}.{field}.filter", decision))
+    if decision.hidden:
+        filters.append(without_hidden(MATCH_ALL, decision))
+    if not filters:
+        return body
+    return {field: {**search, "filter": {"bool": {"filter": filters}}}}
+
+
+_OF_A_FIELD = names(
+    """
+    vector k filter max_distance min_score method_parameters rescore expand_nested_docs
+    ignore_unmapped boost _name
+    """
+)
+
+
 def check_vector_builder(body: dict[str, Any], key: str) -> None:
     """Check where a nearest neighbour search, or anything like one, has its vector from.
 
@@ -323,7 +349,7 @@ _SPECIAL: dict[str, Callable[[Any, str, Decision], Any]] = {
     "geo_shape": _shape,
     "has_child": _relative,
     "has_parent": _relative,
-    "knn": safe_knn,
+    "knn": _knn,
     "more_like_this": _more_like_this,
     "nested": _nested,
     "percolate": _percolate,

@@ -107,6 +107,17 @@ def test_nearest_neighbours_are_looked_for_among_the_visible(hiding: Decision) -
         assert safe_query({"knn": given}, "query", hiding) == {"knn": expected}
 
 
+NEAR: dict[str, Any] = {"vector": [1, 2], "k": 5}
+
+
+def test_those_of_opensearchs_plug_in_too(hiding: Decision, open_level: Decision) -> None:
+    for given, filters in ((NEAR, []), ({**NEAR, "filter": MATCH}, [MATCH])):
+        expected = {**NEAR, "filter": {"bool": {"filter": [*filters, visible(hiding)]}}}
+        query = {"knn": {"place": given}}
+        assert safe_query(query, "query", hiding) == {"knn": {"place": expected}}
+    assert safe_query({"knn": {"place": NEAR}}, "q", open_level) == {"knn": {"place": NEAR}}
+
+
 HOLDERS = [
     (lambda q: {"bool": {"must": q}}, "bool.must"),
     (lambda q: {"bool": {"filter": [MATCH, q], "boost": 2}}, "bool.filter.1"),
@@ -130,6 +141,7 @@ CHOOSERS = [
     (lambda q: {"has_child": {"type": "c", "query": q}}, "has_child.query"),
     (lambda q: {"has_parent": {"parent_type": "p", "query": q}}, "has_parent.query"),
     (lambda q: {"knn": {**KNN, "filter": [q]}}, "knn.filter.0"),
+    (lambda q: {"knn": {"place": {**NEAR, "filter": q}}}, "knn.place.filter"),
 ]
 
 
@@ -166,6 +178,7 @@ def test_queries_in_queries_are_changed(wrap: Any, hiding: Decision) -> None:
         ({"percolate": {"field": "query", "index": "x", "id": "1"}}, "q.percolate.id"),
         ({"knn": {"query_vector_builder": {"lookup": {}}}}, "q.knn.query_vector_builder"),
         ({"knn": []}, "q.knn"),
+        ({"knn": {"place": {**NEAR, "inner_hits": {}}}}, "q.knn.place.inner_hits"),
         ({"bool": []}, "q.bool"),
         ({"bool": {"must": [None]}}, "q.bool.must.0"),
         ({"function_score": {"functions": [1]}}, "q.function_score.functions.0"),

@@ -93,6 +93,7 @@ def read_call(
     if isinstance(body, dict):
         for key in () if route.body_keys is None else body.keys() - route.body_keys:
             raise unsafe(f"{key!r} in the body of {route.call!r} is not known to be safe")
+        body = body if route.read_body is None else route.read_body(body)
         if route.body_as == "body":
             # What the address says holds, as in Elasticsearch.
             body = {key: item for key, item in body.items() if key not in map(_name, given)}
@@ -162,6 +163,8 @@ class Calls:
         """
         response: ApiResponse[Any] = await attrgetter(call.route.call)(client)(**call.arguments)
         body = None if isinstance(response, HeadApiResponse | bool) else response.body
+        if call.route.told is not None and body is not None:
+            body = call.route.told(body, call.arguments)
         return Result(body, response.meta.status)
 
 

@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from saferank.gateway.answers import forbidden, malformed
-from saferank.ranker.bodies import names
+from saferank.ranker.bodies import Json, as_list, names
 from saferank.ranker.client import keywords
 
 ALL = "_all"
@@ -47,6 +47,8 @@ class Route:
         body_keys: keys that its body may have; None where the call itself says.
         body_as: keyword that takes the body.
         writes: whether it changes documents, so that a caller needs leave.
+        read_body: a body → that of the call, where another engine's clients write it otherwise.
+        told: what the call gave, and its arguments → what such a client reads.
     """
 
     methods: frozenset[str]
@@ -57,6 +59,8 @@ class Route:
     body_keys: frozenset[str] | None = None
     body_as: str = "body"
     writes: bool = False
+    read_body: Callable[[Json], Json] | None = None
+    told: Callable[[Json, Json], Json] | None = None
 
     def arguments(self, parts: tuple[str, ...]) -> dict[str, str] | None:
         """The arguments in the parts of a path, as many as its own; None if it is another."""
@@ -237,6 +241,24 @@ _DELETE = _plain(f"{_WRITTEN} version_type", numbers=_WHEN)
 _BULK = _plain(f"{_WRITTEN} pipeline", "require_alias")
 _REFRESH = _plain(flags="allow_no_indices ignore_unavailable")
 
+
+def _point_in_time(body: Json) -> Json:
+    """The one that OpenSearch's clients name in a list."""
+    ids = as_list(body.get("pit_id"))
+    if len(ids) != 1:
+        raise malformed("one point in time is closed at a time; give its id as 'pit_id'")
+    return {"id": ids[0]}
+
+
+def _opened(answer: Json, _arguments: Json) -> Json:
+    return {**answer, "pit_id": answer["id"]} if "id" in answer else answer
+
+
+def _closed(answer: Json, arguments: Json) -> Json:
+    closed = {"pit_id": arguments["body"]["id"], "successful": answer.get("succeeded", False)}
+    return {"pits": [closed]}
+
+
 ROUTES = [
     *_routes("GET HEAD", "/", "info", parameters=_plain()),
     *_routes("GET", "/_cluster/health", "cluster.health", parameters=_HEALTH),
@@ -257,6 +279,22 @@ ROUTES = [
     *_routes("DELETE", _ONE_SCROLL, "clear_scroll", _OBJECT, _CLEAR, "scroll_id"),
     *_routes("POST", "/{index}/_pit", "open_point_in_time", _OBJECT, _OPEN, "index_filter"),
     *_routes("DELETE", "/_pit", "close_point_in_time", _OBJECT, body_keys="id"),
+    *_routes(
+        "POST",
+        "/{index}/_search/point_in_time",
+        "open_point_in_time",
+        parameters=_OPEN,
+        told=_opened,
+    ),
+    *_routes(
+        "DELETE",
+        "/_search/point_in_time",
+        "close_point_in_time",
+        _OBJECT,
+        body_keys="pit_id",
+        read_body=_point_in_time,
+        told=_closed,
+    ),
     *_routes("GET", "/{index}/_doc/{id}", "get", parameters=_keywords(keywords.Get)),
     *_routes("HEAD", "/{index}/_doc/{id}", "exists", parameters=_keywords(keywords.Exists)),
     *_routes(

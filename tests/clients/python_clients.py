@@ -1,4 +1,4 @@
-"""Python's clients: elasticsearch-py plain, asynchronous and with its DSL, and requests."""
+"""Python's clients: elasticsearch-py in three ways, opensearch-py and requests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import requests
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, NotFoundError
 from elasticsearch.dsl import Document, Search, Text
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import TransportError
+from opensearchpy.helpers import scan
 
 URL, INDEX = os.environ["GATEWAY"], os.environ["INDEX"]
 IDS: list[str] = json.loads(os.environ["IDS"])
@@ -116,6 +119,44 @@ def dsl(level: str, key: str) -> None:
         )
 
 
+def opensearch(level: str, key: str) -> None:
+    with OpenSearch(URL, headers={"Authorization": f"ApiKey {key}"}) as client:
+        found = client.search(index=INDEX, body={"query": QUERY, "size": 20})
+        pages = [
+            name
+            for start in (0, 2, 4)
+            for name in ids(
+                client.search(index=INDEX, body={"query": QUERY, "from": start, "size": 2})
+            )
+        ]
+        scanned = {hit["_id"] for hit in scan(client, index=INDEX, query={"query": QUERY})}
+        assert scanned == set(ids(found))
+        (several,) = client.msearch(body=[{"index": INDEX}, {"query": QUERY, "size": 20}])[
+            "responses"
+        ]
+        assert set(ids(several)) == scanned
+        many = client.mget(index=INDEX, body={"ids": IDS})["docs"]
+        opened = client.create_pit(index=INDEX, keep_alive="1m")["pit_id"]
+        body = {"pit": {"id": opened}, "sort": ["word"], "size": 20}
+        assert set(ids(client.search(body=body))) == scanned
+        client.delete_pit(body={"pit_id": [opened]})
+        try:
+            client.cat.indices()
+            status = 200
+        except TransportError as error:
+            status = error.status_code
+        say(
+            "opensearch-py",
+            level,
+            search=sorted(ids(found)),
+            pages=sorted(pages),
+            count=client.count(index=INDEX, body={"query": QUERY})["count"],
+            got=sorted(doc["_id"] for doc in many if doc["found"]),
+            refused=status,
+            text=str(found) + str(many),
+        )
+
+
 def by_requests(level: str, key: str) -> None:
     session = requests.Session()
     session.headers["Authorization"] = f"ApiKey {key}"
@@ -141,4 +182,5 @@ for one_level, its_key in KEYS.items():
     plain(one_level, its_key)
     asyncio.run(asynchronous(one_level, its_key))
     dsl(one_level, its_key)
+    opensearch(one_level, its_key)
     by_requests(one_level, its_key)

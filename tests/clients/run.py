@@ -3,10 +3,11 @@
     python tests/clients/run.py [python javascript java go curl]
 
 Needs npm, Go and Maven with Java 17 or newer, each for the clients of its language; their packages
-come from the registries, into build/clients. At each level every program searches, pages, counts,
-reads each document by its id, and makes a call that the gateway does not take. It prints a line of
-JSON with what it saw. Here that is compared with what the level shows, and no word of a hidden
-document may stand anywhere in what a client got.
+come from the registries, into build/clients. With ``SAFERANK_ENGINE=opensearch`` an OpenSearch is
+behind the gateway, for the clients of either engine. At each level every program searches, pages,
+counts, reads each document by its id, and makes a call that the gateway does not take. It prints a
+line of JSON with what it saw. Here that is compared with what the level shows, and no word of a
+hidden document may stand anywhere in what a client got.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from engines import start_node, use_engine  # noqa: E402
 from gateways import SAFETY, SHOWN, Served, fill, marker, served  # noqa: E402
 
-from saferank.local.elasticsearch import start_node  # noqa: E402
 from saferank.local.folders import temporary_folder  # noqa: E402
 
 BUILD = ROOT / "build" / "clients"
@@ -84,7 +85,7 @@ def gateway() -> Iterator[Served]:
     """A gateway before a filled index."""
     with temporary_folder() as folder:
         url = os.environ.get("SAFERANK_TEST_ELASTICSEARCH_URL")
-        node = None if url else start_node(folder / "elasticsearch")
+        node = None if url else start_node(folder / "node")
         try:
             url = url or (node.url if node else "")
             with Elasticsearch(url, request_timeout=60) as client:
@@ -120,6 +121,7 @@ def faults(seen: dict[str, Any], text: str) -> list[str]:
 
 def main(names: list[str]) -> int:
     """Run the programs and print a table; gives the exit code."""
+    use_engine()
     commands = {name: PROGRAMS[name]() for name in names or PROGRAMS}
     table = Table("client", "level", "seen", "faults")
     lines = failed = 0

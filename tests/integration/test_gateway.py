@@ -296,6 +296,22 @@ def test_pages_go_on_by_scroll_cursor_and_point_in_time(gateway: Served) -> None
     assert closed["succeeded"]
 
 
+def test_a_point_in_time_by_opensearchs_addresses(gateway: Served) -> None:
+    address = "/_search/point_in_time"
+    opened = ask(gateway, "strict", "POST", f"/{gateway.index}{address}?keep_alive=1m").json()
+    pit = {"id": opened["pit_id"], "keep_alive": "1m"}
+    page = ask(gateway, "strict", "POST", "/_search", {"pit": pit, "sort": ["word"]})
+    assert ids(page.json()) == SHOWN["strict"]
+    check_no_marker(page.text, "strict")
+    one = {"pit_id": opened["pit_id"], "successful": True}
+    mine = {"pit_id": [opened["pit_id"]]}
+    assert ask(gateway, "strict", "DELETE", address, mine).json() == {"pits": [one]}
+    for others, status in (({}, 400), ({"pit_id": ["a", "b"]}, 400), ({"id": "a"}, 403)):
+        assert ask(gateway, "strict", "DELETE", address, others).status_code == status
+    assert ask(gateway, "strict", "DELETE", f"{address}/_all").status_code == 403
+    assert ask(gateway, "strict", "GET", f"{address}/_all").status_code == 403
+
+
 @pytest.mark.parametrize("caller", ["off", None])
 def test_who_may_not_write_does_not(gateway: Served, caller: str | None) -> None:
     index = gateway.index

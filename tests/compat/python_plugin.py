@@ -1,6 +1,7 @@
 """A pytest plugin that gives elasticsearch-py's tests a safe client where they take a plain one.
 
-``python_suites`` runs it, in a checkout of elasticsearch-py, with the level in the environment.
+``python_suites`` runs it, in a checkout of elasticsearch-py, with the level in the environment. If
+that names a gateway, tests get a plain client that asks through it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch, Elasticsearch
+from elasticsearch import AsyncElasticsearch, AuthorizationException, Elasticsearch
 from elasticsearch.dsl import async_connections, connections
 from node import PLAIN, POLICY
 from test_elasticsearch import utils
 from test_elasticsearch.test_dsl.test_integration import test_data
+from through_gateway import asynchronous_through_gateway, through_gateway
 from twins import World, Writer, asynchronous_twins, twins
 
 from saferank.errors import MappingError, UnsafeRequest
@@ -26,6 +28,8 @@ from saferank.ranker import AsyncSafeSearch, SafeSearch, load_policy
 _URL = os.environ["ELASTICSEARCH_URL"]
 _LEVEL = os.environ["SAFERANK_COMPAT_LEVEL"]
 _RESULTS = Path(os.environ["SAFERANK_COMPAT_RESULTS"])
+_GATEWAY = os.environ.get("SAFERANK_COMPAT_GATEWAY")
+_KEY = os.environ.get("SAFERANK_COMPAT_KEY", "")
 _FIXTURES = {
     f"{prefix}{name}"
     for prefix in ("", "async_", "sync_")
@@ -76,22 +80,36 @@ def pytest_fixture_setup(
     value = yield
     if _LEVEL == PLAIN or fixturedef.argname not in _FIXTURES:
         return value
-    safe: SafeSearch | AsyncSafeSearch
+    given: Any
     if isinstance(value, AsyncElasticsearch):
-        transport = asynchronous_twins(Writer(_WORLD))
-        plain = AsyncElasticsearch(_URL, transport_class=transport)
-        _unclosed.append(plain)
-        safe = AsyncSafeSearch(plain, _policy, level=_LEVEL)
-        async_connections.add_connection("default", safe)
+        given = _asynchronous()
+        async_connections.add_connection("default", given)
     elif isinstance(value, Elasticsearch):
-        plain = Elasticsearch(_URL, transport_class=twins(Writer(_WORLD)))
-        safe = SafeSearch(plain, _policy, level=_LEVEL)
-        connections.add_connection("default", safe)
+        given = _plain()
+        connections.add_connection("default", given)
     else:
         return value
     assert fixturedef.cached_result is not None
-    fixturedef.cached_result = (safe, *fixturedef.cached_result[1:])
-    return safe
+    fixturedef.cached_result = (given, *fixturedef.cached_result[1:])
+    return given
+
+
+def _plain() -> Elasticsearch | SafeSearch:
+    writer = Writer(_WORLD)
+    if _GATEWAY is not None:
+        return Elasticsearch(_URL, transport_class=twins(writer, through_gateway(_GATEWAY, _KEY)))
+    return SafeSearch(Elasticsearch(_URL, transport_class=twins(writer)), _policy, level=_LEVEL)
+
+
+def _asynchronous() -> AsyncElasticsearch | AsyncSafeSearch:
+    writer = Writer(_WORLD)
+    if _GATEWAY is not None:
+        transport = asynchronous_twins(writer, asynchronous_through_gateway(_GATEWAY, _KEY))
+    else:
+        transport = asynchronous_twins(writer)
+    plain = AsyncElasticsearch(_URL, transport_class=transport)
+    _unclosed.append(plain)
+    return plain if _GATEWAY is not None else AsyncSafeSearch(plain, _policy, level=_LEVEL)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,7 +129,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _why(error: BaseException) -> dict[str, str]:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, UnsafeRequest | MappingError):
+        if isinstance(cause, UnsafeRequest | MappingError | AuthorizationException):
             return {"end": "refused", "reason": str(cause)}
         cause = cause.__cause__ or cause.__context__
     return {"reason": f"{type(error).__name__}: {error}".split("\n")[0][:200]}

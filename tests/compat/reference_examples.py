@@ -1,8 +1,9 @@
-"""Sends the hybrid searches of the engine's reference through the rewriter, at every level.
+"""Sends hybrid searches that other people wrote through the rewriter, at every level.
 
-They are the examples of that reference as elasticsearch-py's repository has them. The node of the
-tests lacks most of these retrievers, so what would be sent is looked at: each of the searches that
-a retriever is made of has to be without hidden documents, and all of it demoted once, outermost.
+They are the examples of the engine's reference as elasticsearch-py's repository has them, and the
+REST tests of the retrievers in the engine's own. The node of the tests lacks most of these
+retrievers, so what would be sent is looked at: each of the searches that a retriever is made of has
+to be without hidden documents, and all of it demoted once, outermost.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from node import POLICY
 from report import print_reasons
 from rich.console import Console
@@ -23,25 +25,25 @@ from saferank import Decision, load_policy, rewrite_search
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.arguments import parse_request
 
-__all__ = ["run_examples"]
+__all__ = ["in_reference", "in_rest_tests", "run_examples"]
 
 Json = dict[str, Any]
 _CODE = re.compile(r"^\[source, python\]\n----\n(.*?)^----", re.MULTILINE | re.DOTALL)
 
 
-def run_examples(checkout: Path, console: Console) -> int:
-    """Rewrite the examples and print how many each level takes.
+def run_examples(bodies: Sequence[Json], title: str, console: Console) -> int:
+    """Rewrite bodies and print how many each level takes.
 
     Args:
-        checkout: of elasticsearch-py.
+        bodies: of searches, each with a retriever.
+        title: of the table.
         console: for the tables.
 
     Returns:
         The exit status: 1 when a search inside of one is unfiltered, or the factor is missing.
     """
-    bodies = list(examples(checkout / "docs" / "examples"))
     policy = load_policy(POLICY)
-    table = Table("level", "examples", "safe", "refused", "unsafe", title="Hybrid searches")
+    table = Table("level", "searches", "safe", "refused", "unsafe", title=title)
     reasons, unsafe = [], 0
     for level in policy.levels:
         ends: Counter[str] = Counter()
@@ -59,9 +61,9 @@ def run_examples(checkout: Path, console: Console) -> int:
     return 1 if unsafe or not bodies else 0
 
 
-def examples(folder: Path) -> Iterator[Json]:
-    """Every search with a retriever, as the body that the client would send."""
-    for path in sorted(folder.glob("*.asciidoc")):
+def in_reference(checkout: Path) -> Iterator[Json]:
+    """Every search with a retriever in a checkout of elasticsearch-py, as its client sends it."""
+    for path in sorted((checkout / "docs" / "examples").glob("*.asciidoc")):
         for code in _CODE.findall(path.read_text(encoding="utf-8")):
             for call in ast.walk(ast.parse(code)):
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == "client.search":
@@ -69,6 +71,22 @@ def examples(folder: Path) -> Iterator[Json]:
                     arguments = {name: ast.literal_eval(value) for name, value in words.items()}
                     if "retriever" in arguments:
                         yield parse_request(arguments).body
+
+
+def in_rest_tests(checkout: Path) -> Iterator[Json]:
+    """Every search with a retriever that the engine's own REST tests send and expect an answer to.
+
+    Args:
+        checkout: of elasticsearch, or of as much of it as is looked at.
+    """
+    for path in sorted(checkout.rglob("yamlRestTest/**/*.yml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            for steps in (document or {}).values():
+                for step in steps or ():
+                    do = step.get("do", {})
+                    body = (do.get("search") or {}).get("body")
+                    if "catch" not in do and isinstance(body, dict) and "retriever" in body:
+                        yield body
 
 
 def checked(body: Json, decision: Decision) -> str:

@@ -236,10 +236,10 @@ def _written(documents: Sequence[_Document], response: TransportApiResponse) -> 
             yield document._replace(id=result["_id"])
 
 
-def twins(writer: Writer) -> type[Transport]:
-    """A class of transports for ``Elasticsearch(transport_class=)``."""
+def twins(writer: Writer, base: type[Transport] = Transport) -> type[Transport]:
+    """A class of transports for ``Elasticsearch(transport_class=)``, which send as a base does."""
 
-    class TwinTransport(Transport):
+    class TwinTransport(base):  # type: ignore[misc,valid-type]
         def perform_request(
             self, method: str, target: str, *, body: Any = None, **options: Any
         ) -> TransportApiResponse:
@@ -256,10 +256,12 @@ def twins(writer: Writer) -> type[Transport]:
     return TwinTransport
 
 
-def asynchronous_twins(writer: Writer) -> type[AsyncTransport]:
-    """A class of transports for ``AsyncElasticsearch(transport_class=)``."""
+def asynchronous_twins(
+    writer: Writer, base: type[AsyncTransport] = AsyncTransport
+) -> type[AsyncTransport]:
+    """The same for ``AsyncElasticsearch(transport_class=)``."""
 
-    class AsyncTwinTransport(AsyncTransport):
+    class AsyncTwinTransport(base):  # type: ignore[misc,valid-type]
         async def perform_request(
             self, method: str, target: str, *, body: Any = None, **options: Any
         ) -> TransportApiResponse:

@@ -105,6 +105,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "mtermvectors": lambda c: c.mtermvectors(index=INDEX, body={"ids": ["1", "17"]}),
     "suggest": lambda c: c.search(index=INDEX, body={"suggest": SUGGEST}),
     "search_template": lambda c: c.search_template(index=INDEX, body=TEMPLATE),
+    "suggest in a template": lambda c: c.search_template(
+        index=INDEX,
+        body={"source": '{"suggest": {{#toJson}}s{{/toJson}}}', "params": {"s": SUGGEST}},
+    ),
 }
 
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from elastic_transport import TransportApiResponse
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from saferank.engines.transports import AsyncOpenSearchTransport, OpenSearchTransport
+from saferank.local import elasticsearch, opensearch
+from saferank.local.processes import Service
 from saferank.settings import Engine
 
 ENGINE = Engine(os.environ.get("SAFERANK_ENGINE", Engine.ELASTICSEARCH))
+_LOCAL = opensearch if ENGINE is Engine.OPENSEARCH else elasticsearch
+VERSION = os.environ.get("SAFERANK_TEST_VERSION", _LOCAL.VERSION)
+
+
+def start_node(folder: Path) -> Service:
+    """A node of the engine under test, whose data are in a folder."""
+    return _LOCAL.start_node(folder, version=VERSION)
 
 
 class _OpenSearchTransport(OpenSearchTransport):
@@ -40,7 +50,7 @@ def left_out(test: str) -> str | None:
 
 
 LEFT_OUT: list[tuple[str, str]] = []
-if os.environ.get("SAFERANK_TEST_VERSION", "").startswith("8."):
+if VERSION.startswith("8."):
     LEFT_OUT = [
         ("it has no retriever that diversifies", r"\[\w*diversify|test_hybrid.*diversify"),
         ("it leaves vectors out of the source that partial updates lose", r"in_the_source_may"),

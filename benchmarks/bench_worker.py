@@ -10,8 +10,8 @@ in one process, on all cores, and stores nothing. ``--beside`` is another checko
 turns with this one's, on the chunks that this one cuts; a first run is not counted. Idle is the
 share of the machine's cores that nobody used meanwhile; MB are the most that a child held,
 resident, and of its own (the rest is shared). What the processor did is in milliseconds a document:
-for the children, for the engine, for the web server, and for the rest of what is measured (the
-worker's parent, the broker, the job, the watching).
+for the children (of the other package: its process), for the engine, for the web server, and for the
+rest of what is measured (the worker's parent, the broker, the job, the watching).
 
 With ``--repeats`` the last so many in a hundred documents have bytes that came before, under
 addresses of their own, and each worker also runs with digests kept. With ``--documents`` it is so
@@ -317,17 +317,18 @@ def run_peer(python: Path, folder: Path, count: int) -> Result:
         "count, size = int(sys.argv[2]), int(sys.argv[3])\n"
         "model = NSFWClassifier(); model.classify_batch(files[:size])\n"
         "data = [files[n % len(files)] for n in range(count)]; start = time.perf_counter()\n"
+        "spent = time.process_time()\n"
         "for at in range(0, count, size): model.classify_batch(data[at : at + size])\n"
-        "seconds = time.perf_counter() - start\n"
+        "seconds, spent = time.perf_counter() - start, time.process_time() - spent\n"
         "held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(json.dumps({'rate': count / seconds, 'resident': held}))\n"
+        "print(json.dumps({'rate': count / seconds, 'held': held, 'ms': 1000 * spent / count}))\n"
     )
     done = subprocess.run(
         [str(python), "-c", code, str(folder), str(count), str(BATCH)],
         capture_output=True, check=True, text=True,
     )  # fmt: skip
     found: dict[str, float] = json.loads(done.stdout)
-    return Result(found["rate"], found["resident"])
+    return Result(found["rate"], found["held"], spent={"children": found["ms"]})
 
 
 def contenders(
@@ -421,7 +422,7 @@ def add_rows(table: Table, which: str, results: dict[str, list[Result]]) -> None
         own = [one.own for one in each if one.own is not None]
         cells.append(f"{max(own):.0f}" if own else "")
         for who in SPENT:
-            spent = [one.spent[who] for one in each if one.spent]
+            spent = [one.spent[who] for one in each if who in one.spent]
             cells.append(f"{statistics.median(spent):.1f}" if spent else "")
         table.add_row(which, name, *cells)
 

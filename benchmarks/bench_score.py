@@ -5,10 +5,11 @@
 Each contender is a process of its own that scores the same files in turns with the others; figures
 are medians and ratios to the best other package. On one core, every process is bound to it, and
 time is the processor's. On all cores, saferank runs one process a core, as a worker does, or one
-with a thread a core, and the others as they come. The other packages are installed into environments of their own in the user's
-cache folder. ``--int8`` is a model that ``saferank model quantise`` wrote; it also runs with oneDNN
-held to AVX2, its own setting. onnxruntime has none, so the exact net and the other packages have
-all instructions in every row. Drift is against saferank's exact probabilities.
+with a thread a core, and the others as they come. The other packages are installed into
+environments of their own in the user's cache folder. ``--int8`` is a model that ``saferank model
+quantise`` wrote; it also runs with oneDNN held to AVX2, its own setting. onnxruntime has none, so
+the exact net and the other packages have all instructions in every row. Drift is against saferank's
+exact probabilities.
 
 opennsfw2 runs on JAX. Its package has no weights, so it runs with others, and has no drift. Caffe
 itself is measured where ``make caffe`` has built it, behind saferank's decoding.

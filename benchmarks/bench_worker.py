@@ -9,9 +9,9 @@ so fetching, storing and the queue are in it. The other package scores the same 
 in one process, on all cores, and stores nothing. ``--beside`` is another checkout whose worker has
 turns with this one's, on the chunks that this one cuts; a first run is not counted. Idle is the
 share of the machine's cores that nobody used meanwhile; MB are the most that a child held,
-resident, and of its own (the rest is shared). What the processor did is in milliseconds a document:
-for the children (of the other package: its process), for the engine, for the web server, and for the
-rest of what is measured (the worker's parent, the broker, the job, the watching).
+resident, and of its own (the rest is shared). The last columns are the processor's milliseconds a
+document: for the children (of the other package: its process), for the engine, for the web server,
+and for the rest of what is measured (the worker's parent, the broker, the job, the watching).
 
 With ``--repeats`` the last so many in a hundred documents have bytes that came before, under
 addresses of their own, and each worker also runs with digests kept. With ``--documents`` it is so

@@ -15,7 +15,7 @@ and for the rest of what is measured (the worker's parent, the broker, the job, 
 
 With ``--repeats`` the last so many in a hundred documents have bytes that came before, under
 addresses of their own, and each worker also runs with digests kept. With ``--documents`` it is so
-many of each set, and a second table says what the children held after each tenth of them.
+many of each set, and after each tenth of them it says what the largest child holds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ class Result:
         own: most MB of a process that no other shares.
         idle: share of the machine's cores that nobody used.
         spent: milliseconds of the processor a document, by who took them.
-        held: now and then, documents so far and MB of the largest child.
     """
 
     rate: float
@@ -83,7 +82,6 @@ class Result:
     own: float | None = None
     idle: float | None = None
     spent: dict[str, float] = field(default_factory=dict)
-    held: list[tuple[int, float]] = field(default_factory=list)
 
 
 Call = Callable[[], Result]
@@ -140,7 +138,14 @@ class Watch(threading.Thread):
     """Watches what a worker takes and holds, and when an index has taken so many scores."""
 
     def __init__(
-        self, worker: int, services: dict[str, int], client: Elasticsearch, index: str, writes: int
+        self,
+        worker: int,
+        services: dict[str, int],
+        client: Elasticsearch,
+        index: str,
+        writes: int,
+        *,
+        aloud: bool,
     ) -> None:
         super().__init__(daemon=True)
         self._worker = psutil.Process(worker)
@@ -152,7 +157,7 @@ class Watch(threading.Thread):
         self._idle = psutil.cpu_times()
         self._spent = self._processor_time()
         self.resident = self.own = self.idle = 0.0
-        self.held: list[tuple[int, float]] = []
+        self._told = 0 if aloud else 10  # tenths
         self.spent: dict[str, float] = {}
         self.done_at = math.nan
 
@@ -192,8 +197,10 @@ class Watch(threading.Thread):
                 held = child.memory_full_info()
                 most = max(most, held.rss / 2**20)
                 self.own = max(self.own, held.uss / 2**20)
-        self.held.append((done, most))
         self.resident = max(self.resident, most)
+        if (tenths := 10 * done // self._writes) > self._told:
+            print(f"{done} documents: {most:.0f} MB", flush=True)
+            self._told = tenths
 
 
 def _seconds(process: psutil.Process) -> float:
@@ -230,6 +237,7 @@ def run_worker(
     *,
     children: int,
     digests: bool,
+    aloud: bool,
 ) -> Result:
     """Have a worker score an index anew; documents a second, and what it took."""
     unique, count = uuid.uuid4().hex[:8], images.count
@@ -274,7 +282,7 @@ def run_worker(
             jobs = Jobs(client, own.indexer.jobs_index)
             pace = Pace(own.indexer.chunk_size, own.indexer.in_flight)
             wanted = job_of(own, index, Selection(Only.MISSING), pace)
-            watch = Watch(worker.pid, services, client, index, count)
+            watch = Watch(worker.pid, services, client, index, count, aloud=aloud)
             start = time.monotonic()
             watch.start()
             job = jobs.acquire(wanted)
@@ -292,7 +300,6 @@ def run_worker(
         own=watch.own,
         idle=watch.idle,
         spent={name: 1000 * seconds / count for name, seconds in watch.spent.items()},
-        held=watch.held,
     )
 
 
@@ -363,6 +370,7 @@ def contenders(
             images,
             children=children,
             digests=digests,
+            aloud=options.documents is not None,
         )
     if not options.no_peer:
         calls[PEER] = partial(run_peer, peers_python(PEER), files, images.count)
@@ -384,7 +392,6 @@ def main() -> None:
     title = f"{os.cpu_count()} cores; medians of {options.rounds} rounds"
     columns = "set", "scored by", "a second", "ratio", "idle %", "MB", "own MB", *SPENT
     table = Table(*columns, box=None, title=title)
-    series = Table("set", "scored by", "documents: MB of the largest child", box=None)
     with tempfile.TemporaryDirectory() as folder, temporary_stack() as stack:
         make_sets(Path(folder))
         for which in options.sets:
@@ -401,13 +408,7 @@ def main() -> None:
                         results[name].append(call())
                     turns.reverse()
             add_rows(table, which, results)
-            for name, (first, *_) in results.items():
-                if first.held:
-                    series.add_row(which, name, _by_tenths(first.held, count))
-    console = Console(width=130)
-    console.print(table)
-    if options.documents:
-        console.print(series)
+    Console(width=130).print(table)
 
 
 def add_rows(table: Table, which: str, results: dict[str, list[Result]]) -> None:
@@ -425,12 +426,6 @@ def add_rows(table: Table, which: str, results: dict[str, list[Result]]) -> None
             spent = [one.spent[who] for one in each if who in one.spent]
             cells.append(f"{statistics.median(spent):.1f}" if spent else "")
         table.add_row(which, name, *cells)
-
-
-def _by_tenths(held: list[tuple[int, float]], count: int) -> str:
-    """What was held first after each tenth of the documents."""
-    tenths = [next(one for one in held if one[0] >= count * tenth / 10) for tenth in range(1, 11)]
-    return ", ".join(f"{documents}: {megabytes:.0f}" for documents, megabytes in tenths)
 
 
 if __name__ == "__main__":

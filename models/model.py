@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from saferank.errors import ConfigurationError, ModelError
+from saferank.errors import ConfigurationError, ModelError, ModelFormatError
 from saferank.models.cache import converted, open_converted
 from saferank.models.description import (
     Category,
@@ -372,11 +372,14 @@ def _open_first(
     bfloat16 = files.first_net is None
     if (lacks := lacking(bfloat16=bfloat16)) is not None:
         return None, lacks
-    if files.first_net is None:
-        whole = converted(files)
-        return OpenvinoRuntime(whole, precision="bf16", threads=threads, passes=passes), None
-    net = files.first_net
-    return OpenvinoRuntime(net, precision="f32", threads=threads, passes=passes), None
+    net = files.first_net or converted(files)
+    precision = "bf16" if bfloat16 else "f32"
+    try:
+        return OpenvinoRuntime(net, precision=precision, threads=threads, passes=passes), None
+    except ModelFormatError:
+        raise
+    except ModelError as error:  # what OpenVINO says it can do, it can not always do
+        return None, str(error)
 
 
 def open_net(

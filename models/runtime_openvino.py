@@ -61,7 +61,8 @@ class OpenvinoRuntime:
         passes: forward passes at once.
 
     Raises:
-        ModelFormatError: OpenVINO cannot load the net.
+        ModelFormatError: OpenVINO cannot read the net.
+        ModelError: it cannot run it on this processor.
     """
 
     # As the builder writes them; not imported from there, which would import all of onnx.
@@ -80,9 +81,13 @@ class OpenvinoRuntime:
         }
         try:
             net = core.read_model(model) if isinstance(model, bytes) else _unpacked(core, model)
-            self._net = core.compile_model(net, "CPU", options)
         except Exception as error:  # plain RuntimeErrors
-            raise ModelFormatError(f"OpenVINO cannot load the net: {error}") from error
+            raise ModelFormatError(f"OpenVINO cannot read the net: {error}") from error
+        try:
+            self._net = core.compile_model(net, "CPU", options)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"OpenVINO cannot run the net on this processor: {reason}") from error
         # A request is one thread's alone.
         self._own = threading.local()
         self._inputs = {

@@ -1,6 +1,9 @@
 """The cheap first pass of open_nsfw: estimates, and what an identity says of them."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +55,19 @@ def test_without_the_instructions_all_is_exact_under_the_same_identity(
     assert "no such instructions" in caplog.text
     exact = load_model("open_nsfw").probabilities(blobs[:2])
     np.testing.assert_array_equal(model.estimates(blobs[:2]), exact)
+
+
+def test_where_instructions_are_held_back_all_is_exact() -> None:
+    # OpenVINO still calls the processor able to compute in bfloat16 then, and fails.
+    code = (
+        "from saferank.models import load_model; fast = load_model('open_nsfw_fast');"
+        "print(fast.margin, fast.lacks is not None, fast.identity)"
+    )
+    held_back = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=held_back, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["None", "True", load_model("open_nsfw_fast").identity]
 
 
 def test_an_eight_bit_net_is_part_of_the_identity_and_checked(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
 from saferank.engines.engine import OpenSearchClient, engine_of
-from saferank.errors import ConfigurationError, ContextError
+from saferank.errors import ConfigurationError, ContextError, shortened
 from saferank.ranker.bodies import names
 from saferank.ranker.client import administration, reads, searches
 from saferank.ranker.client.flow import Knowledge
@@ -114,6 +114,7 @@ class _SafeClient(Generic[Client]):
     ) -> None:
         self._engine = engine_of(client)
         self.client: Client = self._engine.client
+        _check_fit(type(self), self._engine.sender, policy)
         self._policy = policy
         self._require_context = require_context
         self._check_all_levels = check_all_levels
@@ -217,6 +218,26 @@ class _SafeClient(Generic[Client]):
         return refuse_call(self.client, name, name)
 
 
+def _check_fit(kind: type[Any], sender: object, policy: object) -> None:
+    """Refuse what a type checker would have refused, and where nobody ran one.
+
+    Raises:
+        ConfigurationError: the client is asynchronous and the safe client is not, or the other way
+            round; or the policy is none.
+    """
+    if isinstance(sender, AsyncElasticsearch) is not issubclass(kind, AsyncRunner):
+        fitting = "AsyncSafeSearch" if isinstance(sender, AsyncElasticsearch) else "SafeSearch"
+        raise ConfigurationError(
+            f"{kind.__name__} cannot use this client; make it with {fitting}, or give "
+            f"{kind.__name__} {'an asynchronous' if fitting == 'SafeSearch' else 'a plain'} client"
+        )
+    if not isinstance(policy, Policy | PolicyFile):
+        raise ConfigurationError(
+            f"a safe client takes a policy, and {shortened(policy)} is none; read the file with "
+            "load_policy or PolicyFile"
+        )
+
+
 def _resolving(policy: Policy) -> tuple[Policy, Callable[[_Items], Decision]]:
     """A policy, and what remembers its decisions."""
     return policy, lru_cache(maxsize=1024)(lambda items: policy.resolve(dict(items)))
@@ -251,7 +272,8 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
 
     Raises:
         ContextError: there is no such level.
-        ConfigurationError: the secret is empty, or the client is of no engine that is known.
+        ConfigurationError: the secret is empty, the client is of no engine that is known or is
+            asynchronous, or the policy is none.
     """
 
     @property  # type: ignore[misc]

@@ -41,7 +41,8 @@ class PolicyFile:
 
     @property
     def fault(self) -> str | None:
-        """Why the file, as it was found last, is not the policy that holds; None where it is."""
+        """Why the file is not the policy that holds; None where it is. It looks at the file."""
+        self.current()
         return self._fault
 
     def current(self) -> Policy:

@@ -92,6 +92,16 @@ def test_a_file_that_cannot_be_used_leaves_what_was_and_is_told_once(
     assert policies.fault is None
 
 
+def test_a_health_check_alone_finds_the_fault_and_that_it_is_gone(
+    path: Path, at_once: None
+) -> None:
+    policies = PolicyFile(path)
+    put(path, BROKEN)
+    assert policies.fault is not None
+    put(path, TEXT.format(hide_from=0.25))
+    assert policies.fault is None
+
+
 def test_at_the_start_a_file_that_cannot_be_used_is_an_error(path: Path) -> None:
     path.write_text(BROKEN)
     with pytest.raises(PolicyError, match=r"yaml:3: .*no level 'none'"):

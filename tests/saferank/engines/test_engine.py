@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import opensearchpy
 import pytest
 from elastic_transport import ApiResponseMeta, HeadApiResponse, HttpHeaders, NodeConfig
-from elasticsearch import ApiError, BadRequestError, Elasticsearch, UnsupportedProductError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    BadRequestError,
+    Elasticsearch,
+    UnsupportedProductError,
+)
 
 from saferank.engines.engine import ElasticsearchEngine, OpenSearchEngine, engine_of
 from saferank.errors import ConfigurationError, ServiceUnavailable, UnsafeRequest
@@ -25,6 +33,27 @@ def test_each_client_has_its_engine() -> None:
     assert isinstance(engine_of(NOWHERE), OpenSearchEngine)
     with pytest.raises(ConfigurationError, match="9' is neither"):
         engine_of("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("kind", "client", "said"),
+    [
+        (SafeSearch, AsyncElasticsearch("http://127.0.0.1:9"), "make it with AsyncSafeSearch"),
+        (AsyncSafeSearch, Elasticsearch("http://127.0.0.1:9"), "make it with SafeSearch"),
+        (AsyncSafeSearch, NOWHERE, "give AsyncSafeSearch an asynchronous client"),
+    ],
+)
+def test_a_client_that_does_not_fit_is_refused_when_the_safe_one_is_made(
+    kind: Any, client: Any, said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        kind(client, POLICY)
+
+
+@pytest.mark.parametrize("none", ["policy.yaml", None, {"version": 1}])
+def test_what_is_no_policy_is_refused_when_the_client_is_made(none: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is none; read the file with load_policy"):
+        SafeSearch(NOWHERE, none)
 
 
 def test_an_engine_that_is_away_is_an_error_of_its_client() -> None:

@@ -77,6 +77,8 @@ def failed(_request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(status_of(error))
     if status >= 500:
         log.error("a request failed", exc_info=error)
+    elif status == HTTPStatus.BAD_REQUEST:
+        log.warning("a request was refused: %s", error)
     return JSONResponse({"error": status.phrase}, status)
 
 

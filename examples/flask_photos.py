@@ -71,6 +71,8 @@ def failed(error: Exception) -> ResponseReturnValue:
     status = HTTPStatus(status_of(error))
     if status >= 500:
         log.error("a request failed", exc_info=error)
+    elif status == HTTPStatus.BAD_REQUEST:
+        log.warning("a request was refused: %s", error)
     return status.phrase, status
 
 

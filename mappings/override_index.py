@@ -8,7 +8,7 @@ from typing import Any
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.connection import make_index
-from saferank.errors import MappingError
+from saferank.errors import DocumentNotFound, MappingError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.overrides import (
     DOCUMENT,
@@ -122,7 +122,8 @@ def find_documents(
     """The documents of this id; of an alias over several indices there may be several.
 
     Raises:
-        MappingError: there is no such index or document, or it cannot have an override.
+        DocumentNotFound: there is no such document.
+        MappingError: there is no such index, or the document cannot have an override.
     """
     led_to = indices_of(client, index)
     if index not in led_to and "*" in index:
@@ -138,7 +139,7 @@ def find_documents(
     entries = client.mget(docs=docs)["docs"]
     found = [entry for entry in entries if entry.get("found")]
     if not found:
-        raise MappingError(
+        raise DocumentNotFound(
             f"index {index!r} has no document {id!r}; correct the id, or give its routing"
         )
     for entry in found:

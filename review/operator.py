@@ -1,20 +1,120 @@
-"""An operator's word about a document, said on the command line: in the log like a reviewer's."""
+"""An operator's or an application's word about a document: in the log like a reviewer's."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Literal
 
-from saferank.errors import SaferankError
+from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError, SaferankError
+from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents, override
 from saferank.mappings.record import Override
 from saferank.review.entries import DECIDING, Act, Entry, Item, live
-from saferank.review.log import Overtaken
+from saferank.review.log import Log, Overtaken
 from saferank.review.projection import Projection
 from saferank.review.subject import Subject
+from saferank.review.work import Work
+from saferank.settings import Settings, get_settings
 
 QUEUE = "command line"
 """Stands in the log in the place of a review queue."""
+APPLICATION = "application"
+"""Likewise, of what an application's moderators decide."""
 _ATTEMPTS = 20
+
+
+def override_document(
+    index: str,
+    id: str,
+    override: Literal["allow", "block"] | None,
+    *,
+    by: str,
+    reason: str | None = None,
+    routing: str | None = None,
+    settings: Settings | None = None,
+) -> None:
+    """Note what a person decided about a document: what an application's moderators call.
+
+    It does what ``saferank override`` does, the entry in the review log included, and returns at
+    once: searches obey it a second later. From asynchronous code call it in a thread.
+
+    Args:
+        index: the document's index, or the alias that the application uses.
+        id: of the document.
+        override: ``block`` hides it whatever its probability; ``allow`` shows it as long as it has
+            the images that it has now; None takes back all that was decided.
+        by: who decided.
+        reason: why, if it is said.
+        routing: the document's, if it has one.
+        settings: those of the environment unless given; ``overrides`` names where it is kept.
+
+    Raises:
+        DocumentNotFound: there is no such document.
+        MappingError: there is no such index, or no index of overrides.
+        ConfigurationError: the settings name no index of overrides, or the decision is none.
+        ServiceUnavailable: Elasticsearch cannot be reached.
+    """
+    if override not in ("allow", "block", None):
+        raise ConfigurationError(f"an override is 'allow', 'block' or None, and not {override!r}")
+    settings = settings or get_settings()
+    decision = None if override is None else Override(override)
+    decide(Item(index, id, routing), decision, by, APPLICATION, reason=reason, settings=settings)
+
+
+def decide(
+    item: Item,
+    decision: Override | None,
+    by: str,
+    queue: str,
+    *,
+    reason: str | None,
+    settings: Settings,
+) -> None:
+    """Connect, note a decision, and have it reach copies where the settings want that.
+
+    Raises:
+        SaferankError: as ``override_document``.
+    """
+    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
+        copies = None
+        if settings.known is not None:
+            # What fetches and compares pictures is of the extra 'indexer'.
+            from saferank.indexer.copies import Copies
+
+            copies = Copies.of(client, settings)
+        projection = Projection(
+            client,
+            SafetyFields.of(settings),
+            overrides_index_of(settings),
+            Log(client, settings.review.log_index),
+            Work(client, settings.review.work_index, settings.review.lease),
+            copies,
+        )
+        say(
+            projection,
+            item,
+            decision,
+            by,
+            image_field=settings.image_field,
+            queue=queue,
+            reason=reason,
+        )
+        projection.look_closer(item)
+
+
+def overrides_index_of(settings: Settings) -> str:
+    """The index that keeps overrides.
+
+    Raises:
+        ConfigurationError: none is named.
+    """
+    if settings.overrides is None:
+        raise ConfigurationError(
+            "no index of overrides is named; set SAFERANK_OVERRIDES, for example to "
+            "saferank-overrides, and 'overrides' in the policy"
+        )
+    return settings.overrides
 
 
 def say(
@@ -24,6 +124,7 @@ def say(
     by: str,
     *,
     image_field: str,
+    queue: str = QUEUE,
     reason: str | None = None,
 ) -> None:
     """Decide about a document, alone and at once; None takes back all that was decided.
@@ -34,6 +135,7 @@ def say(
         decision: what is to hold.
         by: who says so.
         image_field: source field with the image references.
+        queue: stands in the log in the place of a review queue.
         reason: why, if it is said.
 
     Raises:
@@ -53,7 +155,7 @@ def say(
                 act=Act.UNDO if decision is None else Act(decision.value),
                 by=by,
                 token=uuid.uuid4().hex,
-                queue=QUEUE,
+                queue=queue,
                 reason=reason,
                 undoes=undone,
                 probability=subject.probability,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from saferank.errors import (
         ConfigurationError,
         ContextError,
+        DocumentNotFound,
         ErrorCode,
         ImageError,
         JobError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from saferank.indexer.keys import DocumentKey
     from saferank.indexer.queue import queue_documents
     from saferank.mappings.fields import SafetyFields
+    from saferank.mappings.override_index import read_overrides
     from saferank.models.model import Model, load_model
     from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
     from saferank.ranker.client.dsl import protect
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from saferank.ranker.rewrite.limits import Limits
     from saferank.ranker.rewrite.neighbours import nearest_request
     from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search
+    from saferank.review.operator import override_document
 
 __version__ = "0.2.0"
 
@@ -70,12 +73,16 @@ __all__ = [  # noqa: RUF022  (grouped as readers look for them)
     "DocumentKey",
     "SafetyFields",
     "queue_documents",
+    # Note what people decide
+    "override_document",
+    "read_overrides",
     # Score images
     "Model",
     "load_model",
     # Errors
     "ConfigurationError",
     "ContextError",
+    "DocumentNotFound",
     "ErrorCode",
     "ImageError",
     "JobError",
@@ -91,12 +98,14 @@ __all__ = [  # noqa: RUF022  (grouped as readers look for them)
 # Where each name lives, as the imports above say it to type checkers; a test holds them equal.
 _HOMES = {
     "saferank.errors": (
-        "ConfigurationError ContextError ErrorCode ImageError JobError MappingError ModelError "
-        "PolicyError SaferankError SaferankWarning ServiceUnavailable UnsafeRequest"
+        "ConfigurationError ContextError DocumentNotFound ErrorCode ImageError JobError "
+        "MappingError ModelError PolicyError SaferankError SaferankWarning ServiceUnavailable "
+        "UnsafeRequest"
     ),
     "saferank.indexer.keys": "DocumentKey",
     "saferank.indexer.queue": "queue_documents",
     "saferank.mappings.fields": "SafetyFields",
+    "saferank.mappings.override_index": "read_overrides",
     "saferank.models.model": "Model load_model",
     "saferank.ranker.client.client": "AsyncSafeSearch SafeSearch",
     "saferank.ranker.client.dsl": "protect",
@@ -110,6 +119,7 @@ _HOMES = {
     "saferank.ranker.rewrite.limits": "Limits",
     "saferank.ranker.rewrite.neighbours": "nearest_request",
     "saferank.ranker.rewrite.search": "restore_response rewrite_count rewrite_search",
+    "saferank.review.operator": "override_document",
 }
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
 # What a web application may lack that came with no more than the policies and the search client.

@@ -11,6 +11,7 @@
     │   └── ContextError        a request's context does not fit the policy
     ├── UnsafeRequest           a request part that cannot be made safe; carries its key
     ├── MappingError            an index lacks the safety fields, or has them differently
+    │   └── DocumentNotFound    an index has no document of that id
     ├── ServiceUnavailable      Elasticsearch or the broker does not answer
     └── JobError                a backfill, a reindex or a training by several cannot go on
 
@@ -97,6 +98,10 @@ class UnsafeRequest(SaferankError):
 
 class MappingError(SaferankError):
     """An index lacks the safety fields, or maps them differently."""
+
+
+class DocumentNotFound(MappingError):
+    """An index has no document of that id, or not without its routing."""
 
 
 class ServiceUnavailable(SaferankError):

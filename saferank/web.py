@@ -18,9 +18,10 @@ from typing import Any, NoReturn
 
 from elastic_transport import TransportError
 
-from saferank.errors import ContextError, ServiceUnavailable, UnsafeRequest
+from saferank.errors import ContextError, DocumentNotFound, ServiceUnavailable, UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Rule
+from saferank.ranker.policy.file import PolicyFile, current_policy
 from saferank.ranker.policy.policy import REQUESTED, Policy
 
 __all__ = [
@@ -48,7 +49,7 @@ browser blurs: it has the whole picture, and so has whoever looks at the page's 
 
 
 def request_context(
-    policy: Policy, requested: str | None = None, **attributes: str | None
+    policy: Policy | PolicyFile, requested: str | None = None, **attributes: str | None
 ) -> dict[str, str]:
     """The context of a request, out of what an application has of it.
 
@@ -60,7 +61,7 @@ def request_context(
         attributes: what else is known; None is left out.
     """
     known = {name: value for name, value in attributes.items() if value is not None}
-    if requested is None or requested not in policy.levels:
+    if requested is None or requested not in current_policy(policy).levels:
         return known
     return {**known, REQUESTED: requested}
 
@@ -78,7 +79,7 @@ class LevelChoice:
     holds: bool
 
 
-def level_choices(policy: Policy, context: Mapping[str, str]) -> list[LevelChoice]:
+def level_choices(policy: Policy | PolicyFile, context: Mapping[str, str]) -> list[LevelChoice]:
     """The levels that a user may choose among, from loosest to strictest; one where it is locked.
 
     Args:
@@ -88,11 +89,12 @@ def level_choices(policy: Policy, context: Mapping[str, str]) -> list[LevelChoic
     Raises:
         ContextError: the context does not fit the policy.
     """
-    now = policy.resolve(context).level_name
+    current = current_policy(policy)
+    now = current.resolve(context).level_name
     return [
         LevelChoice(level, level == now)
-        for level in policy.levels
-        if policy.resolve({**context, REQUESTED: level}).level_name == level
+        for level in current.levels
+        if current.resolve({**context, REQUESTED: level}).level_name == level
     ]
 
 
@@ -148,7 +150,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-def without_safety(source: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+def without_safety(source: Mapping[str, Any], policy: Policy | PolicyFile) -> dict[str, Any]:
     """A copy of a document's source without what saferank stores, to be sent to users.
 
     The record has the references and digests of the images; a path of a server can be among them.
@@ -157,7 +159,8 @@ def without_safety(source: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
         source: ``_source`` of a hit or of a ``get``; it is not changed.
         policy: names the objects.
     """
-    objects = {name for one in policy.by_category().values() for name in one.fields.objects}
+    categories = current_policy(policy).by_category().values()
+    objects = {name for one in categories for name in one.fields.objects}
     return _without(source, objects)
 
 
@@ -183,7 +186,8 @@ def status_of(error: Exception) -> int:
     """The status of HTTP to answer with when a call of a safe client raised.
 
     ====  ==========================================================================
-    400   the context or a part of the request was refused, by saferank or the engine
+    400   the context or a part of the request was refused, by saferank or the engine; log
+          it: it may be the application's own fault, as a misspelt attribute is
     404   no such document, or a hidden one
     503   the engine or the broker is away or too busy
     500   anything else, a missing index too; it is for the log and not for users
@@ -194,6 +198,8 @@ def status_of(error: Exception) -> int:
     """
     if isinstance(error, ContextError | UnsafeRequest):
         return HTTPStatus.BAD_REQUEST
+    if isinstance(error, DocumentNotFound):
+        return HTTPStatus.NOT_FOUND
     if isinstance(error, ServiceUnavailable | TransportError):
         return HTTPStatus.SERVICE_UNAVAILABLE
     # Both clients call them so; where there was no answer, OpenSearch's status is a text.

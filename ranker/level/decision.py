@@ -201,8 +201,9 @@ class Decision:
         if needed and self.overrides is None:
             raise UnsafeRequest(
                 "overrides",
-                f"the policy has them in {self.overrides_index!r}; use a safe client, or read them "
-                "with 'read_overrides' and give them to 'decision.knowing'",
+                f"the policy has them in {self.overrides_index!r}; a search of a safe "
+                "client reads them; here read them with 'saferank.read_overrides' and give them "
+                "to 'decision.knowing'",
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,19 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import copies_of, table_console
+from saferank.cli.extras import needs_extra, table_console
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError
-from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import install_overrides, read_overrides
 from saferank.mappings.overrides import HOLDS
 from saferank.mappings.record import Override
 from saferank.review.entries import Item
-from saferank.review.log import Log
-from saferank.review.operator import say
-from saferank.review.projection import Projection
-from saferank.review.work import Work
-from saferank.settings import Settings, get_settings
+from saferank.review.operator import QUEUE, decide, overrides_index_of
+from saferank.settings import get_settings
 
 _override = typer.Typer(help="People's decisions about documents.", no_args_is_help=True)
 
@@ -43,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def install() -> None:
     """Make the index of the overrides, which the setting names."""
     settings = get_settings()
-    index = _overrides_index(settings)
+    index = overrides_index_of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         install_overrides(client, index)
     _print(f"index {index!r} keeps overrides; name it as 'overrides' in the policy, too")
@@ -85,7 +80,7 @@ def list_all() -> None:
     """Print all decisions."""
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        overrides = read_overrides(client, _overrides_index(settings))
+        overrides = read_overrides(client, overrides_index_of(settings))
     table = Table("index", "document", "override", "by", "at", "reason")
     for index, documents in overrides.of.items():
         for id, one in documents.items():
@@ -103,31 +98,11 @@ def _decide(
     routing: str | None,
 ) -> None:
     """Note a decision in the review log, and wait until every search obeys it."""
-    settings = get_settings()
-    fields = SafetyFields.of(settings)
-    review = settings.review
-    with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        projection = Projection(
-            client,
-            fields,
-            _overrides_index(settings),
-            Log(client, review.log_index),
-            Work(client, review.work_index, review.lease),
-            copies_of(client, settings),
+    with needs_extra("indexer"):
+        decide(
+            Item(index, id, routing), decision, by, QUEUE, reason=reason, settings=get_settings()
         )
-        item = Item(index, id, routing)
-        say(projection, item, decision, by, image_field=settings.image_field, reason=reason)
-        projection.look_closer(item)
     time.sleep(HOLDS)
-
-
-def _overrides_index(settings: Settings) -> str:
-    if settings.overrides is None:
-        raise ConfigurationError(
-            "no index of overrides is named; set SAFERANK_OVERRIDES, for example to "
-            "saferank-overrides, and 'overrides' in the policy"
-        )
-    return settings.overrides
 
 
 def _print(text: str) -> None:

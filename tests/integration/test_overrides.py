@@ -11,7 +11,13 @@ import pytest
 from brightness import brightness_pipeline, data_uri, png
 from elasticsearch import AsyncElasticsearch, Elasticsearch, NotFoundError
 
-from saferank.errors import MappingError, ServiceUnavailable, UnsafeRequest
+from saferank.errors import (
+    ConfigurationError,
+    DocumentNotFound,
+    MappingError,
+    ServiceUnavailable,
+    UnsafeRequest,
+)
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.scoring import score_documents
@@ -23,6 +29,11 @@ from saferank.mappings.record import Override
 from saferank.ranker.alias import install_aliases
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
 from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.review.entries import Item
+from saferank.review.log import Log
+from saferank.review.operator import override_document
+from saferank.settings import ReviewSettings, Settings
+from saferank.web import status_of
 
 FIELDS = SafetyFields()
 BLOCK = OverrideRecord(Override.BLOCK, "ann", reason="asked to")
@@ -160,6 +171,37 @@ def test_reranking_takes_out_what_is_blocked_under_any_name_of_its_index(
     assert len(safe.rerank(hits, {"requested": "all"})) == 2
     with pytest.raises(UnsafeRequest, match=r"'hits\.0\._id' was refused: it is missing"):
         safe.rerank([{"_index": index_name, "_score": 1.0}])
+
+
+def test_a_moderator_of_an_application_decides_and_takes_it_back(
+    client: Elasticsearch, kept: str, policy: Policy, alias: str, indexer_settings: Settings
+) -> None:
+    review = ReviewSettings(log_index=f"{kept}-log", work_index=f"{kept}-work")
+    settings = indexer_settings.model_copy(update={"overrides": kept, "review": review})
+    safe = SafeSearch(client, policy)
+    try:
+        override_document(alias, "1", "block", by="ann", reason="asked to", settings=settings)
+        time.sleep(HOLDS)
+        assert found(safe.search(index=alias)) == ["2"]
+        override_document(alias, "1", None, by="ben", settings=settings)
+        time.sleep(HOLDS)
+        assert found(safe.search(index=alias)) == ["1", "2"]
+        entries = Log(client, review.log_index).chain(Item(alias, "1"))
+        said = [(one.act.value, one.by, one.queue, one.reason) for one in entries]
+        assert said == [
+            ("block", "ann", "application", "asked to"),
+            ("undo", "ben", "application", None),
+        ]
+        with pytest.raises(DocumentNotFound, match="no document 'nix'") as caught:
+            override_document(alias, "nix", "allow", by="ann", settings=settings)
+        assert status_of(caught.value) == 404
+        with pytest.raises(ConfigurationError, match="is 'allow', 'block' or None, and not 'BLOCK"):
+            override_document(alias, "1", "BLOCK", by="ann", settings=settings)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="set SAFERANK_OVERRIDES"):
+            override_document(alias, "1", "block", by="ann", settings=indexer_settings)
+    finally:
+        names = [review.log_index, review.work_index]
+        client.indices.delete(index=names, ignore_unavailable=True)
 
 
 def test_the_asynchronous_client_does_not_rerank_by_what_it_has_not_read(

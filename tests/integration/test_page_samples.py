@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from elasticsearch.dsl import Search
 from pages import ROOT, blocks
 
 from saferank.mappings import template
+from saferank.mappings.override_index import install_overrides, read_overrides
+from saferank.settings import get_settings
 
 PROBABILITIES = {"plain": 0.0, "medium": 0.5, "high": 0.9}
 INDICES = ("images", "photos")
@@ -77,6 +80,39 @@ def test_the_policy_in_python(url: str, folder: Path) -> None:
     assert (made["decision"].level_name, made["decision"].context_rule) == ("strict", 1)
     hits = made["search"].search(index="images", context={"audience": "child"})["hits"]["hits"]
     assert [hit["_id"] for hit in hits] == ["plain"]
+
+
+def test_moderators_of_an_application(
+    elasticsearch_url: str, client: Elasticsearch, index_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {name: f"{index_name}-{name}" for name in ("overrides", "log", "work")}
+    client.indices.create(index=index_name, aliases={"products": {}})
+    template.add_to_index(client, index_name)
+    for id in ("4711", "4712"):
+        client.index(index=index_name, id=id, document={"image": "a"}, refresh=True)
+    install_overrides(client, own["overrides"])
+    monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", elasticsearch_url)
+    monkeypatch.setenv("SAFERANK_OVERRIDES", own["overrides"])
+    monkeypatch.setenv("SAFERANK_REVIEW__LOG_INDEX", own["log"])
+    monkeypatch.setenv("SAFERANK_REVIEW__WORK_INDEX", own["work"])
+    get_settings.cache_clear()
+    try:
+        run("docs/how-to/overrides.md", elasticsearch_url, "override_document(")
+        kept = read_overrides(client, own["overrides"]).of
+        assert {id: one.override.value for id, one in kept["products"].items()} == {"4712": "allow"}
+    finally:
+        get_settings.cache_clear()
+        client.indices.delete(index=list(own.values()), ignore_unavailable=True)
+
+
+def test_a_policy_that_changes(url: str, folder: Path) -> None:
+    async def shown(audience: str) -> list[str]:
+        async with made["application"]:
+            found = await made["client_for"]("off", audience).search(index="images")
+            return sorted(hit["_id"] for hit in found["hits"]["hits"])
+
+    made = run("docs/how-to/web.md", url, "PolicyFile(")
+    assert asyncio.run(shown("child")) == ["plain"]
 
 
 def test_putting_it_into_an_application(

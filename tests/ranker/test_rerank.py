@@ -148,7 +148,7 @@ def test_what_is_blocked_outside_of_its_document_is_taken_out() -> None:
 
 
 def test_nothing_is_taken_for_unblocked_that_is_not_known() -> None:
-    with pytest.raises(UnsafeRequest, match="use a safe client, or read them"):
+    with pytest.raises(UnsafeRequest, match="here read them with 'saferank"):
         rerank([of_index("photos", "3")], KEPT)
     with pytest.raises(UnsafeRequest, match=r"'hits\.1\._index' was refused: it is missing"):
         rerank([of_index("photos", "3"), hit("4", 1.0, probability=0.0)], BLOCKING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import elastic_transport
@@ -18,6 +19,7 @@ from saferank import (
     ContextError,
     MappingError,
     Policy,
+    PolicyFile,
     ServiceUnavailable,
     UnsafeRequest,
     load_policy,
@@ -97,6 +99,20 @@ def test_the_choices_are_the_levels_that_a_choice_leads_to(
 ) -> None:
     choices = level_choices(POLICY, context)
     assert choices == [LevelChoice(level, holds) for level, holds in expected.items()]
+
+
+def test_a_policy_in_a_file_is_taken_as_a_policy_is(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "version: 1\nlevels: {off: {}, strict: {hide_from: 0.2, unscored: hide}}\n"
+        "contexts: [{level: strict}]\n"
+    )
+    policies = PolicyFile(path)
+    assert request_context(policies, "off") == {"requested": "off"}
+    assert request_context(policies, "moderate") == {}
+    choices = level_choices(policies, {})
+    assert choices == [LevelChoice("off", holds=False), LevelChoice("strict", holds=True)]
+    assert without_safety({"title": "a", "safety": {}}, policies) == {"title": "a"}
 
 
 @given(SORTS)

@@ -55,6 +55,8 @@ class SafeSearchMiddleware:
         status = HTTPStatus(status_of(error))
         if status >= 500:
             log.error("%s failed", request.path, exc_info=error)
+        elif status == HTTPStatus.BAD_REQUEST:
+            log.warning("%s was refused: %s", request.path, error)
         return HttpResponse(status.phrase, status=status)
 
 

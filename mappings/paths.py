@@ -22,14 +22,14 @@ def places(
     if isinstance(source, list):
         for item in source if through_lists else ():
             yield from places(item, path)
-    elif isinstance(source, Mapping):
+    elif isinstance(source, dict):
         dot = path.find(".")
         while dot >= 0:
             if (key := path[:dot]) in source:
                 yield from places(source[key], path[dot + 1 :], through_lists=through_lists)
             dot = path.find(".", dot + 1)
         if path in source:
-            yield source, path  # type: ignore[misc]
+            yield source, path
 
 
 def values_at(source: object, path: str) -> Iterator[Any]:

@@ -341,25 +341,27 @@ class Pipeline:
             self._own(images, place, reference)
             for place, reference in enumerate(document.references)
         ]
-        every = [tuple(each.record_of(image) for image in own) for each in passes]
+        records = [
+            SafetyRecord(each.identity, scored_at, tuple(map(each.record_of, own)))
+            for each in passes
+        ]
         asked = [
             image.retry_after
-            for records in every
-            for image, record in zip(own, records, strict=True)
-            if record.error is not None and record.error.transient
+            for record in records
+            for image, found in zip(own, record.images, strict=True)
+            if found.error is not None and found.error.transient
         ]
-        first, *others = (
-            SafetyRecord(each.identity, scored_at, records)
-            for each, records in zip(passes, every, strict=True)
-        )
-        through = (
-            {record.sha256 for record in records} & each.digests
-            for each, records in zip(passes, every, strict=True)
-        )
+        through = {
+            image.sha256
+            for each, record in zip(passes, records, strict=True)
+            for image in record.images
+            if image.sha256 in each.digests
+        }
+        first, *others = records
         return Scored(
             document,
             first,
-            inferred=len(set[str | None]().union(*through)),
+            inferred=len(through),
             transient=bool(asked),
             retry_after=max((wait for wait in asked if wait is not None), default=None),
             others=dict(zip(self._other_fields, others, strict=True)),

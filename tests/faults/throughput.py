@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from harness import Node, Producer, Valkey, Workers, data_uri, environment, png,
 from saferank.indexer.jobs.records import Job, Jobs
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index
+from saferank.mappings.record import ImageRecord, SafetyRecord
 from saferank.settings import Settings
 
 INDEX = "pictures"
@@ -57,21 +59,16 @@ def documents(count: int) -> Iterator[dict[str, Any]]:
 
 
 def updates(count: int) -> Iterator[dict[str, Any]]:
+    """The very fields that scoring writes."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    records = [SafetyRecord(MODEL, at, (ImageRecord.from_document(one),)) for one in IMAGES]
+    stored = [record.to_document() for record in records]
     for n in range(count):
         yield {
             "_op_type": "update",
             "_index": INDEX,
             "_id": str(n),
-            "doc": {
-                "safety": {
-                    "probability": 0.25,
-                    "model": MODEL,
-                    "status": "scored",
-                    "error": None,
-                    "scored_at": "2026-01-01T00:00:00.000+00:00",
-                    "images": [IMAGES[n % 256]],
-                }
-            },
+            "doc": {"safety": stored[n % 256]},
         }
 
 

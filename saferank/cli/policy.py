@@ -184,18 +184,25 @@ def _text(value: Any) -> str:
 
 def _levels(policy: Policy) -> Table:
     kinds = ("unscored", "failed", "not_read", "no_image", "blocked")
-    starts = ("blurs from", "demotes from", "hides from")
-    columns = ("level", *starts, *(kind.replace("_", " ") for kind in kinds))
-    table = Table(*columns, title="levels, loosest first", title_justify="left")
-    of_categories = [
-        (name if category is None else f"{name}, {category}", one.levels[name])
-        for name in policy.levels
-        for category, one in policy.by_category().items()
-    ]
-    for name, level in of_categories:
-        thresholds = map(_number, (level.blur_from, level.demote_from, level.hide_from))
-        treatments = (str(Treatment(getattr(level, kind))) for kind in kinds)
-        table.add_row(name, *thresholds, *treatments)
+    table = Table(title="levels, loosest first", title_justify="left")
+    categories = policy.by_category()
+    is_named = None not in categories
+    table.add_column("level", no_wrap=True)
+    if is_named:
+        table.add_column("category", no_wrap=True)
+    for name in ("blurs from", "demotes from", "hides from"):
+        table.add_column(name)
+    for kind in kinds:
+        table.add_column(kind.replace("_", " "))
+    for name in policy.levels:
+        for category, one in categories.items():
+            level = one.levels[name]
+            thresholds = map(_number, (level.blur_from, level.demote_from, level.hide_from))
+            treatments = (str(Treatment(getattr(level, kind))) for kind in kinds)
+            whose = (name, str(category)) if is_named else (name,)
+            table.add_row(*whose, *thresholds, *treatments)
+        if is_named:
+            table.add_section()
     return table
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -85,26 +85,35 @@ def _print(response: Json, console: Console, fields: list[str]) -> None:
     total = response["hits"]["total"]["value"]
     hits = "hit" if total == 1 else "hits"
     table = Table(title=f"{total} {hits} at level {summary['level']!r}", title_justify="left")
+    found = [(hit, hit["saferank"]) for hit in response["hits"]["hits"]]
     narrow = console.width < _WIDE
-    columns = {name: side for name, side in _COLUMNS.items() if not (narrow and name in _REASONS)}
-    for name, side in columns.items():
+    by_category = not narrow and any("category" in told for _, told in found)
+    columns = [name for name in _COLUMNS if not (narrow and name in _REASONS)]
+    for name in columns:
         # The ids and the content give way, not the figures.
         bends = name in ("document", "content")
-        table.add_column(name, justify=side, no_wrap=not bends)  # type: ignore[arg-type]
-    for rank, hit in enumerate(response["hits"]["hits"], start=1):
-        told = hit["saferank"]
-        cells = {
-            "#": str(rank),
-            "document": _line(hit["_id"]),
-            "score": f"{hit['_score']:.4g}",
-            "probability": "-" if told["probability"] is None else f"{told['probability']:.3f}",
-            "factor": f"{told['factor']:.3g}",
-            "action": told["action"]
-            + (", blurred" if told["blur"] and told["action"] != "blurred" else ""),
-            "because of": told["rule"].replace("_", " "),
-            "content": _line(_summary_of(hit.get("_source", {}), fields)),
+        heads = found[0][1]["probabilities"] if by_category and name == "probability" else [name]
+        for head in heads:
+            table.add_column(head, justify=_COLUMNS[name], no_wrap=not bends)
+    for rank, (hit, told) in enumerate(found, start=1):
+        why = told["rule"].replace("_", " ")
+        if "category" in told and told["action"] != "shown":
+            why = f"{told['category']}: {why}"
+        values = told["probabilities"].values() if by_category else [told["probability"]]
+        cells: dict[str, list[Text | str]] = {
+            "#": [str(rank)],
+            "document": [_line(hit["_id"])],
+            "score": [f"{hit['_score']:.4g}"],
+            "probability": ["-" if value is None else f"{value:.3f}" for value in values],
+            "factor": [f"{told['factor']:.3g}"],
+            "action": [
+                told["action"]
+                + (", blurred" if told["blur"] and told["action"] != "blurred" else "")
+            ],
+            "because of": [why],
+            "content": [_line(_summary_of(hit.get("_source", {}), fields))],
         }
-        table.add_row(*(cells[name] for name in columns))
+        table.add_row(*(cell for name in columns for cell in cells[name]))
     console.print(table)
     if narrow:
         console.print(f"Why each is where it is: in a window of {_WIDE} columns, or with --json.")
@@ -119,7 +128,7 @@ _WIDE = 100
 _REASONS = ("factor", "because of")
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, JustifyMethod] = {
     "#": "right",
     "document": "left",
     "score": "right",

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from saferank.cli import app
 from saferank.errors import ConfigurationError, ContextError, MappingError, ServiceUnavailable
 from saferank.mappings import template
+from saferank.mappings.fields import SafetyFields
 from saferank.settings import get_settings
 
 POLICY = """\
@@ -94,6 +95,47 @@ def test_the_table_fits_a_small_window_and_shows_what_was_searched(
     wide = CliRunner().invoke(app, arguments, env={"COLUMNS": None}).output
     for text in ("seven-cats-of-a-kind", "demote from", "seven grey cats asleep"):
         assert text in wide
+
+
+OF_TWO = """\
+version: 2
+categories: {nudity: {field: safety}, violence: {field: safety_violence}}
+levels:
+  moderate:
+    nudity: {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+    violence: {blur_from: 0.3, unscored: show}
+contexts: [{level: moderate}]
+"""
+
+
+def test_of_several_categories_each_has_a_column_and_one_is_named(
+    filled: str, client: Elasticsearch, tmp_path: Path
+) -> None:
+    template.add_to_index(client, filled, fields=SafetyFields("safety_violence"))
+    for name, probability in {"medium": 0.35, "[b]far[/b]": 0.45}.items():
+        scores = {"safety": {"probability": 0.5}, "safety_violence": {"probability": probability}}
+        client.index(index=filled, id=name, document={"title": f"cat {name}", **scores})
+    client.indices.refresh(index=filled)
+    policy = tmp_path / "two.yaml"
+    policy.write_text(OF_TWO)
+    output = run("search", filled, "cat", "--policy", str(policy)).output
+    titles, plain, medium, far = (
+        next(line for line in output.splitlines() if text in line)
+        for text in ("document", " plain ", " medium ", " [b]far[/b] ")
+    )
+    assert titles.index("nudity") < titles.index("violence") < titles.index("factor")
+    assert "probability" not in titles
+    # Its number, id and score, nudity and violence, the factor, what was done and why.
+    assert [cell.strip() for cell in plain.split("│")][4:9] == [
+        "0.000",
+        "-",
+        "1",
+        "shown",
+        "below thresholds",
+    ]
+    for row, probability in ((medium, "0.350"), (far, "0.450")):
+        for text in ("0.500", probability, "0.316", "demoted, blurred", "nudity: demote from"):
+            assert text in row
 
 
 def test_known_failures_are_one_sentence(

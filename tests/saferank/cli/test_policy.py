@@ -72,6 +72,28 @@ def test_show_has_every_level_and_rule(policy: Path) -> None:
         assert text in output
 
 
+def test_show_has_every_category_of_every_level(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "version: 2\n"
+        "categories: {nudity: {field: safety}, violence: {field: other}}\n"
+        "levels:\n"
+        "  moderate: {nudity: {blur_from: 0.1, unscored: show}}\n"
+        "  strict:\n"
+        "    nudity: {hide_from: 0.1, unscored: show}\n"
+        "    violence: {hide_from: 0.3, unscored: hide}\n"
+        "contexts: [{level: moderate}]\n"
+    )
+    lines = run("show", path).output.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:6]] for line in lines if "│" in line]
+    assert rows[:4] == [
+        ["moderate", "nudity", "0.1", "-", "-"],
+        ["moderate", "violence", "-", "-", "-"],
+        ["strict", "nudity", "-", "-", "0.1"],
+        ["strict", "violence", "-", "-", "0.3"],
+    ]
+
+
 def test_explain_names_rule_level_and_clauses(policy: Path) -> None:
     result = run("explain", policy, "--context", "audience=child", "--context", "requested=off")
     assert "Entry 1 under contexts decides" in result.output

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from saferank.mappings.fields import SafetyFields
 from saferank.ranker.bodies import Json, Query
-from saferank.ranker.level.demotion import Band, demoted, functions, functions_for_few
+from saferank.ranker.level.demotion import Band, demoted, functions_for_few
 from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.level.states import StateQueries, States
@@ -117,10 +117,6 @@ class Category:
     def blurred(self) -> list[Query]:
         """Queries of which a document to be blurred matches one; a hidden one may, too."""
         return blurred(self.level, self.queries)
-
-    def functions(self, demotion: Demotion, *, few: bool = False) -> list[Json]:
-        """The demotion as functions of ``function_score``, of which the smallest holds."""
-        return functions(self.level, demotion, self.queries, few=few)
 
     def functions_for_few(self, demotion: Demotion) -> list[Json]:
         """The same factors for few visible documents, of which the first that applies holds."""

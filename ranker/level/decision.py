@@ -19,10 +19,10 @@ from saferank.mappings.fields import DecidingFields, SafetyFields
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.bodies import Json, Query
 from saferank.ranker.level.category import Category, Judgements, hardest, told
-from saferank.ranker.level.demotion import scoring
+from saferank.ranker.level.demotion import functions, scoring
 from saferank.ranker.level.explanation import Explanation
 from saferank.ranker.level.level import Demotion, Level, Treatment
-from saferank.ranker.level.states import States, any_of, blocked_in
+from saferank.ranker.level.states import StateQueries, States, any_of, blocked_in
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Decision:
     @cached_property
     def functions(self) -> list[dict[str, Any]]:
         """The demotion as functions of ``function_score``; not to be changed."""
-        return [one for category in self.categories for one in category.functions(self.demotion)]
+        return functions(self._levels, self.demotion)
 
     @cached_property
     def scoring(self) -> Query:
@@ -157,8 +157,11 @@ class Decision:
         if len(self.categories) == 1:
             few = self.categories[0].functions_for_few(self.demotion)
             return scoring(few, "first") if few else self.scoring
-        each = [one.functions(self.demotion, few=True) for one in self.categories]
-        return scoring([function for functions in each for function in functions], "min")
+        return scoring(functions(self._levels, self.demotion, few=True), "min")
+
+    @property
+    def _levels(self) -> list[tuple[Level, StateQueries]]:
+        return [(one.level, one.queries) for one in self.categories]
 
     @cached_property
     def demoted(self) -> Query:

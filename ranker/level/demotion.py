@@ -8,6 +8,7 @@ demoted band is t = (p - a) / (b - a), and the factor is what the policy's curve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,32 +62,35 @@ class Band:
 
 
 def functions(
-    level: Level, demotion: Demotion, queries: StateQueries, *, few: bool = False
+    categories: Sequence[tuple[Level, StateQueries]], demotion: Demotion, *, few: bool = False
 ) -> list[dict[str, Any]]:
-    """The same factor as ``functions`` of a ``function_score`` query.
+    """The same factor as ``functions`` of a ``function_score`` query; of several the smallest.
 
-    To be used with ``score_mode: min``. Empty when the level demotes nothing. Needs neither scripts
-    nor plugins.
+    To be used with ``score_mode: min``. Empty when nothing is demoted. Needs neither scripts nor
+    plugins.
 
     Args:
-        level: the level.
+        categories: of each its level, and queries for the states of documents.
         demotion: how far demoted documents fall.
-        queries: for the states of documents.
         few: for few visible documents. There setting up a filter by probability costs more than it
             spares, and most curves are 1 below the band by themselves.
     """
     if demotion.floor == 1:
         return []
     result: list[dict[str, Any]] = []
-    if (band := Band.of(level, demotion)) is not None:
-        curve = band.function(queries.fields.probability)
-        if few and not band.curve.is_constant:
-            others = [queries.decided, *_at_the_end(level, queries)]
-            judged: Query = {"bool": {"filter": [queries.scored], "must_not": others}}
-        else:
-            judged = queries.undecided(*queries.in_range(curve_range(level)))
-        result.append({"filter": judged, **curve})
-    if fallen := queries.treated(level, Treatment.DEMOTE, *_at_the_end(level, queries)):
+    fallen: list[Query] = []
+    for level, queries in categories:
+        if (band := Band.of(level, demotion)) is not None:
+            curve = band.function(queries.fields.probability)
+            if few and not band.curve.is_constant:
+                others = [queries.decided, *_at_the_end(level, queries)]
+                judged: Query = {"bool": {"filter": [queries.scored], "must_not": others}}
+            else:
+                judged = queries.undecided(*queries.in_range(curve_range(level)))
+            result.append({"filter": judged, **curve})
+        fallen += queries.treated(level, Treatment.DEMOTE, *_at_the_end(level, queries))
+    if fallen:
+        # All in one filter: the engine tries each function on each document.
         result.append({"filter": any_of(fallen), "weight": demotion.floor})
     return result
 

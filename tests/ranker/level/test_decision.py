@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from saferank.ranker import load_policy
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.level import Level
 
@@ -80,3 +81,33 @@ def test_the_dictionary_has_short_numbers() -> None:
         "hide_from": 0.8,
         "level": "moderate",
     }
+
+
+def test_what_falls_to_the_floor_because_of_any_category_is_one_function() -> None:
+    policy = load_policy(
+        "version: 2\n"
+        "categories: {a: {field: one}, b: {field: other}, c: {field: third}}\n"
+        "levels:\n"
+        "  moderate:\n"
+        "    a: {demote_from: 0.2, hide_from: 0.8, unscored: demote}\n"
+        "    b: {demote_from: 0.3, unscored: show, failed: demote}\n"
+        "    c: {hide_from: 0.5, unscored: show, blocked: demote}\n"
+        "contexts: [{level: moderate}]\n"
+    )
+    decision = policy.resolve()
+    for functions in (decision.scoring["functions"], decision.scoring_few["functions"]):
+        assert [next(iter(one.get("exp", one))) for one in functions] == [
+            "one.probability",
+            "other.probability",
+            "filter",
+        ]
+        clauses = functions[-1]["filter"]["bool"]["should"]
+        assert functions[-1]["weight"] == 0.1
+        # Unscored or failed by a, failed by b, and the three ways to be blocked by c.
+        assert [str(clause).count("third.") > 0 for clause in clauses] == [
+            False,
+            False,
+            True,
+            True,
+            True,
+        ]

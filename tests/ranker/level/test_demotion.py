@@ -75,7 +75,7 @@ def test_what_is_demoted_falls_by_its_probability_or_to_the_floor() -> None:
 
 
 def test_a_floor_of_one_needs_no_functions() -> None:
-    assert functions(MODERATE, Demotion(floor=1), StateQueries(SafetyFields())) == []
+    assert functions([(MODERATE, StateQueries(SafetyFields()))], Demotion(floor=1)) == []
 
 
 floats32 = st.floats(0, 1, width=32)

@@ -139,7 +139,7 @@ def test_only_scores_of_the_named_model_count() -> None:
 def test_a_decay_behind_a_filter(curve: str, function: str) -> None:
     rules = Level(demote_from=0.25, hide_from=0.75, unscored="show")
     shape = {"origin": 0, "offset": 0.25, "scale": 0.5, "decay": 0.1}
-    assert functions(rules, Demotion(curve=curve), QUERIES) == [
+    assert functions([(rules, QUERIES)], Demotion(curve=curve)) == [
         {
             "filter": undecided(probability(gte=0.25, lt=0.75)),
             function: {"safety.probability": shape, "multi_value_mode": "max"},
@@ -152,7 +152,7 @@ def test_a_step_and_everything_unusual() -> None:
         demote_from=0.25, unscored="demote", failed="demote", no_image="demote", blocked="demote"
     )
     unusual = [undecided(either(BEYOND, ANY, WITHOUT)), *BLOCKED]
-    assert functions(rules, Demotion(curve="step", floor=0.5), QUERIES) == [
+    assert functions([(rules, QUERIES)], Demotion(curve="step", floor=0.5)) == [
         {"filter": undecided(probability(gte=0.25, lt=1.0000001192092896)), "weight": 0.5},
         {"filter": either(*unusual), "weight": 0.5},
     ]
@@ -164,13 +164,13 @@ def test_a_step_and_everything_unusual() -> None:
 
 def test_a_level_that_demotes_nothing() -> None:
     rules = Level(hide_from=0.5, unscored="hide")
-    assert functions(rules, Demotion(), QUERIES) == []
+    assert functions([(rules, QUERIES)], Demotion()) == []
     assert demoted(rules, QUERIES) == []
 
 
 def test_the_unusual_alone_can_be_demoted() -> None:
     rules = Level(hide_from=0.5, unscored="show", failed="demote", not_read="show")
-    assert functions(rules, Demotion(floor=0.2), QUERIES) == [
+    assert functions([(rules, QUERIES)], Demotion(floor=0.2)) == [
         {"filter": undecided(FAILED), "weight": 0.2}
     ]
     assert demoted(rules, QUERIES) == [undecided(FAILED)]

@@ -18,7 +18,7 @@ from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import merged
 from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
-from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
+from saferank.indexer.score.parts import TOO_LARGE, by_bytes, document_to_json, in_halves, to_json
 from saferank.indexer.score.select import pages
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Copier:
                 image_field=self._image_field,
             )
             line = to_json({"index" if found else "create": action})
-            operations.append((hit, line, to_json(document)))
+            operations.append((hit, line, document_to_json(document)))
         again, refused = [], []
         for hit, result in self._send(operations):
             blocked = result.get("error", {}).get("type") == BLOCK

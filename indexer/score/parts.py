@@ -28,15 +28,23 @@ _SERIALIZER = JsonSerializer()
 
 
 def to_json(value: object) -> bytes:
-    """A value as JSON; the client sends bytes as they are, so nothing is serialised twice.
-
-    Half a surrogate pair is escaped, since UTF-8 has no form for it that every engine takes.
-    """
+    """A value of ours as JSON; the client sends bytes as they are, so it is serialised once."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # Such a half, or an integer of more than 64 bits; both are rare.
-        written = _SERIALIZER.dumps(value)
-        return written.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace")
+    except TypeError:  # Half a surrogate pair, or an integer of more than 64 bits; both are rare.
+        return document_to_json(value)
+
+
+def document_to_json(document: object) -> bytes:
+    """A whole document as JSON, to the last value.
+
+    Half a surrogate pair is escaped, since UTF-8 has no form for it that every engine takes. A
+    number beyond all bounds, like 1e999, stays one, which the engine refuses; orjson writes null.
+    """
+    written = _SERIALIZER.dumps(document)
+    if b"\xed" not in written:  # With which all halves begin.
+        return written
+    return written.decode("utf-8", "surrogatepass").encode("utf-8", "backslashreplace")
 
 
 def json_size(value: object) -> int:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.indexer.score import parts
-from saferank.indexer.score.parts import by_bytes, in_halves, to_json
+from saferank.indexer.score.parts import by_bytes, document_to_json, in_halves, to_json
 
 
 def refusal(status: int) -> ApiError:
@@ -52,11 +53,23 @@ def test_what_smaller_parts_do_not_help_is_raised_at_once(status: int, count: in
     assert calls == [count]
 
 
-@given(st.text(st.characters(exclude_categories=[])))
-def test_what_is_written_is_utf8_and_says_the_same(text: str) -> None:
-    """Also half a surrogate pair, which JSON can hold and UTF-8 cannot."""
-    assert json.loads(to_json({"a": text}).decode()) == {"a": text}
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.mark.parametrize("write", [to_json, document_to_json])
+@given(text=st.text(st.characters(exclude_categories=[])), number=NUMBERS)
+def test_what_is_written_is_utf8_and_says_the_same(
+    write: Callable[[object], bytes], text: str, number: float
+) -> None:
+    """Also half a surrogate pair, which JSON can hold and UTF-8 cannot, and any integer."""
+    assert json.loads(write({"a": text, "n": number}).decode()) == {"a": text, "n": number}
+
+
+def test_a_number_of_a_document_that_is_beyond_all_bounds_becomes_no_null() -> None:
+    document = json.loads('{"n":1e999}')
+    assert json.loads(document_to_json(document)) == document
 
 
 def test_half_a_surrogate_pair_is_escaped() -> None:
-    assert to_json(["\ud83d", "한"]) == '["\\ud83d","한"]'.encode()
+    for write in to_json, document_to_json:
+        assert write(["\ud83d", "한"]) == '["\\ud83d","한"]'.encode()

@@ -35,8 +35,8 @@ def queue_documents(
         index: the documents' index, or an alias of one.
         documents: an id or several; ``DocumentKey`` for those indexed with a custom routing.
         app: the Celery app to send with; one with ``task_always_eager`` scores them at once.
-            Without it, the application's current one; where that knows of no broker, one of
-            saferank's own for ``broker_url`` of the settings.
+            Without it, the application's current one; where that knows of no broker and runs
+            nothing itself, one of saferank's own for ``broker_url`` of the settings.
         settings: those of the environment unless given.
 
     Returns:
@@ -168,8 +168,9 @@ def _keys(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[Do
 
 def _default_app(settings: Settings) -> Celery:
     # Celery always has a current app. One that nobody configured has no broker, and would try a
-    # RabbitMQ on this machine.
-    return current_app if current_app.conf.broker_write_url else _own_app(settings)
+    # RabbitMQ on this machine. One that runs its tasks itself needs none.
+    conf = current_app.conf
+    return current_app if conf.broker_write_url or conf.task_always_eager else _own_app(settings)
 
 
 # The last one, and the settings that it is for; settings with a mapping in them are no keys.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,12 @@ _stack = typer.Typer(
 )
 
 
+_Name = Annotated[
+    str | None,
+    typer.Option(help="Of a stack beside the others, with data of its own: one for each project."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
     app.add_typer(_stack, name="stack")
@@ -29,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 @_stack.command()
 def up(
+    name: _Name = None,
     engine: Annotated[
         Engine | None, typer.Option(help="The one to start; by default elasticsearch.")
     ] = None,
@@ -40,14 +47,16 @@ def up(
 
     console = Console()
     with console.status("looking for a running stack") as progress:
-        stack = local.up(engine=engine, heap=heap, report=progress.update)
+        stack = local.up(name=name, engine=engine, heap=heap, report=progress.update)
     _show(stack.services, console)
-    console.print('\nUse it in this shell:  [bold]eval "$(saferank stack env)"[/bold]')
-    console.print("Stop it:               [bold]saferank stack down[/bold]")
+    env, end = local.command_of("env", name), local.command_of("down", name)
+    console.print(f'\nUse it in this shell:  [bold]eval "$({env})"[/bold]')
+    console.print(f"Stop it:               [bold]{end}[/bold]")
 
 
 @_stack.command()
 def down(
+    name: _Name = None,
     erase: Annotated[bool, typer.Option(help="Also delete the stack's indices and logs.")] = False,
 ) -> None:
     """Stop both services."""
@@ -56,17 +65,17 @@ def down(
 
     console = Console()
     with console.status("stopping the services"):
-        was_running = local.down(erase=erase)
+        was_running = local.down(name=name, erase=erase)
     console.print("The stack is stopped." if was_running else "No stack was running.")
 
 
 @_stack.command()
-def status(as_json: AsJson = False) -> None:
+def status(name: _Name = None, as_json: AsJson = False) -> None:
     """Show which services run, and where; exit code 1 unless both do."""
     with needs_extra("local"):
         from saferank import local
 
-    services = local.recorded_services()
+    services = local.recorded_services(name=name)
     whole = bool(services) and all(service.running for service in services)
     if as_json:
         states = {
@@ -81,26 +90,32 @@ def status(as_json: AsJson = False) -> None:
     elif services:
         _show(services, Console())
     if not whole:
-        Console(stderr=True).print("The stack does not run; start it with: saferank stack up")
-        raise typer.Exit(1)
+        _say_that_it_does_not_run(name)
 
 
 @_stack.command()
-def env() -> None:
+def env(name: _Name = None) -> None:
     """Print the environment variables that make every command use the stack."""
-    for name, value in _running_stack().environment.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
+    for variable, value in _running_stack(name).environment.items():
+        typer.echo(f"export {variable}={shlex.quote(value)}")
 
 
-def _running_stack() -> Stack:
+def _running_stack(name: str | None) -> Stack:
     with needs_extra("local"):
         from saferank import local
 
-    stack = local.status()
+    stack = local.status(name=name)
     if stack is None:
-        Console(stderr=True).print("The stack does not run; start it with: saferank stack up")
-        raise typer.Exit(1)
+        _say_that_it_does_not_run(name)
     return stack
+
+
+def _say_that_it_does_not_run(name: str | None) -> NoReturn:
+    from saferank import local
+
+    start = local.command_of("up", name)
+    Console(stderr=True).print(f"The stack does not run; start it with: {start}", soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def _show(services: Iterable[Service], console: Console) -> None:

@@ -5,6 +5,23 @@ were started.
 """
 
 from saferank.local.processes import Service
-from saferank.local.stack import Stack, down, recorded_services, status, temporary_stack, up
+from saferank.local.stack import (
+    Stack,
+    command_of,
+    down,
+    recorded_services,
+    status,
+    temporary_stack,
+    up,
+)
 
-__all__ = ["Service", "Stack", "down", "recorded_services", "status", "temporary_stack", "up"]
+__all__ = [
+    "Service",
+    "Stack",
+    "command_of",
+    "down",
+    "recorded_services",
+    "status",
+    "temporary_stack",
+    "up",
+]

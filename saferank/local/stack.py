@@ -1,8 +1,9 @@
-"""The two services together: one stack per user that outlives its shell, or a temporary one."""
+"""The two services together: a user's stacks, which outlive their shell, or a temporary one."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -61,65 +62,83 @@ class Stack:
             service.stop()
 
 
-def status() -> Stack | None:
-    """Return the user's stack when both its services run, else None."""
-    recorded = _read_state()
+def status(*, name: str | None = None) -> Stack | None:
+    """Return the user's stack when both its services run, else None.
+
+    Raises:
+        ConfigurationError: there can be no stack of that name.
+    """
+    recorded = _read_state(name)
     if recorded is None or not all(service.running for service in recorded.services):
         return None
     return recorded
 
 
-def recorded_services() -> tuple[Service, ...]:
-    """The services of the user's stack, whether they run or not; none where there was no stack."""
-    recorded = _read_state()
+def recorded_services(*, name: str | None = None) -> tuple[Service, ...]:
+    """The services of the user's stack, whether they run or not; none where there was no stack.
+
+    Raises:
+        ConfigurationError: there can be no stack of that name.
+    """
+    recorded = _read_state(name)
     return () if recorded is None else recorded.services
 
 
 def up(
-    *, engine: Engine | None = None, heap: str = DEFAULT_HEAP, report: Report = lambda _: None
+    *,
+    name: str | None = None,
+    engine: Engine | None = None,
+    heap: str = DEFAULT_HEAP,
+    report: Report = lambda _: None,
 ) -> Stack:
     """Return the user's stack, started when it does not run; its data are kept between starts.
 
     Args:
+        name: of a stack beside the others, with data and ports of its own; None for the usual one.
         engine: what the node is to be; None for the one that runs, or the first.
         heap: Java heap of the node, for example ``512m`` or ``1g``.
         report: called with what is being done, for progress display.
 
     Raises:
-        ConfigurationError: the stack runs with the other engine.
+        ConfigurationError: the stack runs with the other engine, or the name is none.
         ServiceUnavailable: a service cannot be started; says what to install or where to look.
     """
-    if running := status():
+    if running := status(name=name):
         if engine not in (None, running.engine):
             raise ConfigurationError(
-                f"the stack runs with {running.engine}; stop it first: saferank stack down"
+                f"the stack runs with {running.engine}; stop it first: "
+                f"{command_of('down', name)}, or start another beside it with --name"
             )
         return running
-    down()
-    folder = _folder()
+    down(name=name)
+    folder = _folder(name)
     stack = _start(folder, engine=engine or Engine.ELASTICSEARCH, heap=heap, report=report)
-    partial = _state_file().with_suffix(".new")
+    partial = _state_file(name).with_suffix(".new")
     partial.write_text(json.dumps(asdict(stack), indent=1))
-    partial.replace(_state_file())
+    partial.replace(_state_file(name))
     return stack
 
 
-def down(*, erase: bool = False) -> bool:
+def down(*, name: str | None = None, erase: bool = False) -> bool:
     """Stop the user's stack, whatever of it runs.
 
     Args:
+        name: as it was started with.
         erase: also delete its indices and logs.
 
     Returns:
         Whether anything ran.
+
+    Raises:
+        ConfigurationError: there can be no stack of that name.
     """
-    recorded = _read_state()
+    recorded = _read_state(name)
     was_running = recorded is not None and any(service.running for service in recorded.services)
     if recorded is not None:
         recorded.stop()
-        _state_file().unlink(missing_ok=True)
+        _state_file(name).unlink(missing_ok=True)
     if erase:
-        shutil.rmtree(_folder(), ignore_errors=True)
+        shutil.rmtree(_folder(name), ignore_errors=True)
     return was_running
 
 
@@ -154,18 +173,30 @@ def _start(folder: Path, *, engine: Engine, heap: str, report: Report) -> Stack:
         raise
 
 
-def _folder() -> Path:
-    return cache_folder() / "stack"
+def command_of(command: str, name: str | None) -> str:
+    """The command line for a stack."""
+    return f"saferank stack {command}" + ("" if name is None else f" --name {name}")
 
 
-def _state_file() -> Path:
-    return cache_folder() / "stack.json"
+def _folder(name: str | None) -> Path:
+    if name is None:
+        return cache_folder() / "stack"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+        raise ConfigurationError(
+            f"a stack's name has at most 40 letters from a to z, digits and hyphens: not {name!r}"
+        )
+    return cache_folder() / f"stack-{name}"
 
 
-def _read_state() -> Stack | None:
+def _state_file(name: str | None) -> Path:
+    return _folder(name).with_suffix(".json")
+
+
+def _read_state(name: str | None) -> Stack | None:
+    file = _state_file(name)
     # A file that cannot be read describes no process that could be stopped safely.
     with suppress(OSError, ValueError, TypeError, KeyError):
-        state = json.loads(_state_file().read_text())
+        state = json.loads(file.read_text())
         node, broker = Service(**state["elasticsearch"]), Service(**state["broker"])
         return Stack(node, broker, Engine(state["engine"]))
     return None

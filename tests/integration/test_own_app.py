@@ -122,6 +122,22 @@ def test_an_eager_app_scores_at_once(
     assert "cannot be reached" in failed.value.stderr.splitlines()[-1]
 
 
+def test_an_eager_app_that_is_the_current_one_needs_no_broker(
+    client: Elasticsearch, index_name: str, environment: dict[str, str]
+) -> None:
+    client.indices.create(index=index_name)
+    add_to_index(client, index_name)
+    client.index(index=index_name, id="a", document={"image": data_uri(png(1))})
+    code = (
+        "from celery import Celery\nfrom saferank import queue_documents\n"
+        "from saferank.indexer.worker.app import configure\n"
+        "app = Celery('tests')\napp.conf.task_always_eager = True\nconfigure(app)\n"
+        f"queue_documents({index_name!r}, 'a')"
+    )
+    run(code, {**environment, "SAFERANK_BROKER_URL": "redis://127.0.0.1:9/0"})
+    assert status(client, index_name) == "scored"
+
+
 def test_an_eager_app_without_the_task_is_refused(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

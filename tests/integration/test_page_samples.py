@@ -128,6 +128,16 @@ def test_putting_it_into_an_application(
         "Search": Search,
     }
     page = "docs/how-to/integrate.md"
-    made = run(page, url, "\nclient = ", '"child"', "bind(", "protect(", known=known)
+    made = run(
+        page,
+        url,
+        "\nclient = ",
+        'context={"audience": "child", "requested',
+        "bind(",
+        "protect(",
+        known=known,
+    )
     assert type(made["client"]) is type(made["safe"])
+    made = run(page, url, "def test_a_child", known=made)
+    made["test_a_child_sees_what_is_safe"]()
     assert capsys.readouterr().out == "beach plain shown\nbeach medium demoted\n"

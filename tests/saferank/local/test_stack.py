@@ -38,6 +38,7 @@ def _sleeping_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setattr(local_stack, "_start", start)
     yield
     down()
+    down(name="shop")
 
 
 def test_it_is_found_again_and_started_once() -> None:
@@ -71,6 +72,28 @@ def test_a_stack_has_one_engine_at_a_time() -> None:
     assert status() == up()
     with pytest.raises(ConfigurationError, match="runs with opensearch; stop it first"):
         up(engine=Engine.ELASTICSEARCH)
+
+
+def test_stacks_of_other_names_run_and_end_by_themselves(tmp_path: Path) -> None:
+    usual, shop = up(), up(name="shop")
+    assert {service.pid for service in usual.services}.isdisjoint(
+        service.pid for service in shop.services
+    )
+    assert (status(), status(name="shop"), status(name="other")) == (usual, shop, None)
+    down(name="shop", erase=True)
+    assert (status(), status(name="shop")) == (usual, None)
+    assert (tmp_path / "stack" / "data").exists()
+    assert not (tmp_path / "stack-shop").exists()
+    up(name="shop")
+    down(erase=True)
+    assert (tmp_path / "stack-shop" / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../up", "Shop", "a b", "-a", "a" * 41])
+def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
+    for call in (up, down, status):
+        with pytest.raises(ConfigurationError, match="a stack's name has"):
+            call(name=name)
 
 
 def test_a_half_dead_stack_is_replaced_whole() -> None:

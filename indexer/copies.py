@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from elasticsearch import Elasticsearch
 
@@ -13,13 +16,19 @@ from saferank.indexer.known_pictures import hashes_at
 from saferank.indexer.score.select import pages
 from saferank.indexer.score.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.known import DECISIONS, KnownPicture
+from saferank.mappings.known import DECISIONS, KnownPicture, turned
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import ImageRecord, Override, reference_name
 from saferank.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _PAGE = 1000
+_TRIES = 3
+"""Documents with a picture that it is fetched from, one after the other."""
+_SOONEST = timedelta(hours=1)
+"""Until a picture that could not be had is fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Copies:
         index: str,
         name: str,
         record: OverrideRecord | None,
-        hashes: Sequence[str] = (),
+        alone: ImageRecord | None = None,
     ) -> int:
         """Have copies obey a decision about a document, now and when they come later.
 
@@ -65,17 +74,18 @@ class Copies:
                 scored the next time, or by ``match_all``.
             name: of the document, the same whenever something is decided about it.
             record: what holds for it, with the digests of its images; None for nothing.
-            hashes: PDQ hashes by which copies are found, if the document has one image alone;
-                those that were noted for the same image before are kept.
+            alone: what is stored of the image that it was decided about, if the document has no
+                other; by its PDQ hash altered copies are found, and once it was looked at
+                (``look_closer``) those that are cropped, too.
 
         Returns:
             How many documents were changed.
         """
-        digests = self.remember(name, record, hashes)
+        digests = self.remember(name, record, alone)
         return self.match(index, self.sharing(digests)) if digests else 0
 
     def remember(
-        self, name: str, record: OverrideRecord | None, hashes: Sequence[str] = ()
+        self, name: str, record: OverrideRecord | None, alone: ImageRecord | None = None
     ) -> set[str]:
         """Note a decision for copies that come later; the arguments are those of ``decide``.
 
@@ -89,39 +99,81 @@ class Copies:
         if record is None or not record.digests:
             self.known.remove([id] if before else [])
             return digests
-        blocks = record.override is Override.BLOCK
-        kept = _noted(before, record)
         picture = KnownPicture(
-            id,
-            record.override,
-            record.digests,
-            tuple(dict.fromkeys((*kept, *hashes))) if blocks else (),
-            by=record.by,
-            at=record.at,
-            reason=record.reason,
+            id, record.override, record.digests, by=record.by, at=record.at, reason=record.reason
         )
+        if record.override is Override.BLOCK:
+            picture = _with_looks(picture, before, alone)
         if [one.to_document() for one in before] != [picture.to_document()]:
             self.known.put([picture])
         return digests.union(record.digests)
 
-    def noted(self, name: str, record: OverrideRecord) -> tuple[str, ...]:
-        """The hashes that were noted for a decision about the same images; see ``decide``."""
-        return _noted(self.known.get([f"{DECISIONS}:{name}"]), record)
+    def look_closer(self, index: str, name: str | None = None) -> int:
+        """Have blocks reach cropped copies, too, for which their pictures have to be fetched.
 
-    def look(self, index: str, key: DocumentKey, image: ImageRecord) -> tuple[str, ...]:
-        """The hashes by which altered copies of a document's image are found; see ``hashes_at``.
+        Whoever decides does this right afterwards, and a sweep for all that was left then, because
+        a process ended or a picture could not be had. Such a picture waits for an hour, and then
+        each time for as long as it has waited so far.
 
         Args:
-            index: index or alias of the document.
-            key: of the document.
-            image: what is stored of it.
+            index: index or alias whose documents have the pictures.
+            name: of a decision, see ``decide``; unless given, all whose time has come, as many as
+                there is time for in a task.
+
+        Returns:
+            How many pictures were looked at.
         """
-        documents, _ = self.store.read(index, [key])
-        references = (one for document in documents for one in document.references)
-        for reference in references:
-            if isinstance(reference, str) and reference_name(reference) == image.reference:
-                return hashes_at(reference, image.sha256 or "", self.settings)
-        return ()
+        started, looked = time.monotonic(), 0
+        found = (
+            self.known.waiting(datetime.now(UTC))
+            if name is None
+            else self.known.get([f"{DECISIONS}:{name}"])
+        )
+        for picture in found:
+            if time.monotonic() - started > self.settings.seconds_to_start:
+                break
+            if picture.look_after is not None:
+                looked += self._look(index, picture)
+        return looked
+
+    def _look(self, index: str, picture: KnownPicture) -> bool:
+        """Look at a picture, and note what was seen, or when to look again."""
+        (digest,) = picture.digests
+        references = self._references(index, digest)
+        if not references:
+            return False  # The documents of another index have it.
+        looks = (hashes_at(one, digest, self.settings) for one in references)
+        hashes = next((one for one in looks if one is not None), None)
+        now = datetime.now(UTC)
+        later = now + max(_SOONEST, now - picture.at) if hashes is None else None
+
+        def seen(stored: KnownPicture) -> KnownPicture | None:
+            if stored.digests != picture.digests or stored.look_after is None:
+                return None  # Something else was decided, or another process has looked.
+            both = tuple(dict.fromkeys((*stored.hashes, *(hashes or ()))))
+            return replace(stored, hashes=both, look_after=later)
+
+        self.known.change(picture.id, seen)
+        return hashes is not None
+
+    def _references(self, index: str, digest: str) -> list[str]:
+        """What names the image with these bytes in some of the documents that have it."""
+        hits = self.client.search(
+            index=index,
+            query=self.sharing([digest]),
+            source=False,
+            size=_TRIES,
+            track_total_hits=False,
+        )["hits"]["hits"]
+        keys = [DocumentKey(hit["_id"], hit.get("_routing")) for hit in hits]
+        documents, _ = self.store.read(index, keys)
+        return [
+            reference
+            for document in documents
+            for names in [{one.reference for one in document.record.images if one.sha256 == digest}]
+            for reference in document.references
+            if isinstance(reference, str) and reference_name(reference) in names
+        ]
 
     def sharing(self, digests: Iterable[str]) -> Json:
         """A query for the documents that have an image with one of these digests."""
@@ -148,5 +200,14 @@ class Copies:
         return self.match(index, {"exists": {"field": self.fields.status}})
 
 
-def _noted(found: Sequence[KnownPicture], record: OverrideRecord) -> tuple[str, ...]:
-    return found[0].hashes if found and found[0].digests == record.digests else ()
+def _with_looks(
+    picture: KnownPicture, before: list[KnownPicture], alone: ImageRecord | None
+) -> KnownPicture:
+    """A picture to block, with the hashes that are known of it so far."""
+    own = turned(alone.pdq) if alone is not None and alone.pdq else ()
+    if before and before[0].digests == picture.digests and before[0].hashes:
+        hashes = tuple(dict.fromkeys((*before[0].hashes, *own)))
+        return replace(picture, hashes=hashes, look_after=before[0].look_after)
+    # An empty hash says that there is too little in it for a closer look.
+    worth_it = alone is not None and alone.pdq != ""
+    return replace(picture, hashes=own, look_after=picture.at if worth_it else None)

@@ -48,10 +48,11 @@ def picture_in(
     return KnownPicture(f"{origin}:{digest}", decision, (digest,), looks, origin, by, reason=reason)
 
 
-def hashes_at(reference: str, sha256: str, settings: Settings) -> tuple[str, ...]:
+def hashes_at(reference: str, sha256: str, settings: Settings) -> tuple[str, ...] | None:
     """The hashes by which altered copies of a document's image are found; see ``pdqs_of_known``.
 
-    None when the image has too little in it, cannot be had any more, or is another one by now.
+    Empty for an image with too little in it; None, and a line in the log, for one that cannot be
+    had at the moment, or is another one by now.
 
     Args:
         reference: what names the image in the document.
@@ -67,7 +68,7 @@ def hashes_at(reference: str, sha256: str, settings: Settings) -> tuple[str, ...
     except ImageError as error:
         problem = str(error)
     log.warning("cropped copies of %s are not found: %s", reference_name(reference), problem)
-    return ()
+    return None
 
 
 def _hashes(data: bytes, limits: DecodeSettings) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ class KnownPicture:
         by: who said so.
         at: when, with a time zone.
         reason: why, if it was said.
+        look_after: when its picture is to be fetched and looked at, with a time zone, so that
+            cropped copies are found as well; None when it was, or need not be.
     """
 
     id: str
@@ -63,6 +65,7 @@ class KnownPicture:
     by: str = "unknown"
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     reason: str | None = None
+    look_after: datetime | None = None
 
     @cached_property
     def bits(self) -> NDArray[np.uint8]:
@@ -79,13 +82,15 @@ class KnownPicture:
             "words": sorted({word for one in self.hashes for word in words_of(one)}),
             "origin": self.origin,
             "by": self.by,
-            "at": self.at.isoformat(timespec="milliseconds"),
+            "at": _text_of(self.at),
             "reason": self.reason,
+            "look_after": _text_of(self.look_after),
         }
 
     @classmethod
     def from_document(cls, values: dict[str, Any]) -> KnownPicture:
         """Read a stored document back."""
+        later = values.get("look_after")
         return cls(
             id=values["key"],
             decision=Override(values["decision"]),
@@ -95,7 +100,12 @@ class KnownPicture:
             by=values["by"],
             at=datetime.fromisoformat(values["at"]),
             reason=values["reason"],
+            look_after=None if later is None else datetime.fromisoformat(later),
         )
+
+
+def _text_of(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="milliseconds")
 
 
 def split(hashes: str) -> tuple[str, ...]:

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from saferank.connection import make_index, sources
 from saferank.errors import MappingError
-from saferank.mappings.known import FARTHEST, KnownPicture, Near, distances, words_near
+from saferank.mappings.known import (
+    DECISIONS,
+    FARTHEST,
+    KnownPicture,
+    Near,
+    distances,
+    turned,
+    words_near,
+)
+from saferank.mappings.record import Override
 
 if TYPE_CHECKING:
     from saferank.settings import Settings
 
+_VERSION = 2
 _KEYWORD = {"type": "keyword"}
 _MAPPING: dict[str, Any] = {
     "dynamic": "strict",
-    "_meta": {"saferank": {"version": 1, "own": True}},
+    "_meta": {"saferank": {"version": _VERSION, "own": True}},
     "properties": {
         **dict.fromkeys(("key", "decision", "digests", "words", "origin", "by"), _KEYWORD),
         "hashes": {"type": "binary", "doc_values": True},
         "at": {"type": "date"},
         "reason": {"type": "text"},
+        "look_after": {"type": "date"},
+        "version": {"type": "integer"},
     },
 }
 _CHANGES = "changes"
-"""Id of a document that is written anew after each change, so that its version counts them."""
+"""Id of a document that is written anew after each change, so that its version counts them.
+
+It says in which version of the mapping the pictures are stored, too.
+"""
+_CHANGED = {"version": _VERSION}
 _PAGE = 1000
 _MOST = 10_000  # hits that the engine gives at once
 _BYTES = 32  # of a hash
@@ -62,25 +81,34 @@ class KnownIndex:
         return cls(client, settings.known, settings.known_distance)
 
     def install(self) -> None:
-        """Make the index unless it is there."""
+        """Make the index unless it is there, and have one of an earlier version be like it."""
         make_index(self._client, self.index, _MAPPING)
-        self._client.options(ignore_status=409).create(
-            index=self.index, id=_CHANGES, document={}, refresh=True
-        )
+        with suppress(NotFoundError):
+            if _version_in(self._client.get(index=self.index, id=_CHANGES).body) == _VERSION:
+                return
+        self._client.indices.put_mapping(index=self.index, **_MAPPING)
+        self.put(map(_upgraded, self.of_origin()))
+        self._count_change()
 
     def changes(self) -> int:
         """A number that is another one after each change; what was read under the same one holds.
 
         Raises:
-            MappingError: there is no such index.
+            MappingError: there is no such index, or it is of an earlier version.
         """
         try:
-            return int(self._client.get(index=self.index, id=_CHANGES, source=False)["_version"])
+            found = self._client.get(index=self.index, id=_CHANGES)
         except NotFoundError as error:
             raise MappingError(
                 f"there are no known pictures in index {self.index!r}, so which copies are blocked "
                 "is not known; make it with 'saferank known install', or restore it"
             ) from error
+        if _version_in(found.body) != _VERSION:
+            raise MappingError(
+                f"the known pictures in index {self.index!r} were stored by another version; "
+                "run 'saferank known install', which keeps them"
+            )
+        return int(found["_version"])
 
     def put(self, pictures: Iterable[KnownPicture]) -> int:
         """Store pictures, in the place of those with the same ids; how many."""
@@ -107,6 +135,38 @@ class KnownIndex:
             {"exists": {"field": "key"}} if origin is None else {"term": {"origin": origin}}
         )
         yield from map(_read, self._sources(query))
+
+    def waiting(self, now: datetime) -> Iterator[KnownPicture]:
+        """The pictures whose time has come to be looked at, those that waited longest first."""
+        due = {"range": {"look_after": {"lte": now.isoformat()}}}
+        yield from map(_read, self._sources(due, [{"look_after": "asc"}, {"key": "asc"}]))
+
+    def change(self, id: str, how: Callable[[KnownPicture], KnownPicture | None]) -> None:
+        """Change a picture as it is at this moment; one that was taken out stays out.
+
+        Args:
+            id: of the picture.
+            how: gives the picture in its place, or None to leave it as it is.
+        """
+        while True:
+            try:
+                found = self._client.get(index=self.index, id=id)
+                changed = how(_read(found["_source"]))
+                if changed is None:
+                    return
+                self._client.index(
+                    index=self.index,
+                    id=id,
+                    document=_to_store(changed.to_document()),
+                    if_seq_no=found["_seq_no"],
+                    if_primary_term=found["_primary_term"],
+                )
+            except NotFoundError:
+                return
+            except ConflictError:
+                continue
+            self._count_change()
+            return
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many pictures each origin has with each decision."""
@@ -195,11 +255,18 @@ class KnownIndex:
         )["aggregations"]
         return answer["digests"]["doc_count"] > 0, answer["hashes"]["doc_count"] > 0
 
-    def _sources(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        yield from sources(self._client, self.index, query, [{"key": "asc"}], page=_PAGE)
+    def _sources(
+        self, query: Mapping[str, Any], order: Sequence[Mapping[str, str]] = ({"key": "asc"},)
+    ) -> Iterator[dict[str, Any]]:
+        yield from sources(self._client, self.index, query, order, page=_PAGE)
+
+    def _count_change(self) -> None:
+        """Let a change be seen, and count it."""
+        self._client.indices.refresh(index=self.index)
+        self._client.index(index=self.index, id=_CHANGES, document=_CHANGED)
 
     def _bulk(self, lines: Iterable[Mapping[str, Any]]) -> int:
-        """Send lines of a bulk, some at a time; then let the change be seen, and count it."""
+        """Send lines of a bulk, some at a time; then let the change be seen."""
         done, part = 0, list[Mapping[str, Any]]()
         for line in lines:
             part.append(line)
@@ -208,8 +275,7 @@ class KnownIndex:
                 part = []
         done += self._send(part)
         if done:
-            self._client.indices.refresh(index=self.index)
-            self._client.index(index=self.index, id=_CHANGES, document={})
+            self._count_change()
         return done
 
     def _send(self, part: Sequence[Mapping[str, Any]]) -> int:
@@ -245,6 +311,21 @@ def _to_store(document: dict[str, Any]) -> dict[str, Any]:
     """The same with its hashes as the engine keeps bytes."""
     hashes = base64.b64encode(bytes.fromhex(document["hashes"])).decode()
     return {**document, "hashes": hashes or None}
+
+
+def _version_in(changes: Mapping[str, Any]) -> int:
+    return int(changes["_source"].get("version", 1))
+
+
+def _upgraded(picture: KnownPicture) -> KnownPicture:
+    """A picture that was stored in version 1, which did not say what is still to be looked at."""
+    waits = (
+        picture.origin == DECISIONS
+        and picture.decision is Override.BLOCK
+        and len(picture.digests) == 1
+        and 0 < len(picture.hashes) <= len(turned(picture.hashes[0]))
+    )
+    return replace(picture, look_after=picture.at) if waits else picture
 
 
 def _read(source: dict[str, Any]) -> KnownPicture:

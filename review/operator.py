@@ -100,7 +100,7 @@ def decide(
             queue=queue,
             reason=reason,
         )
-        projection.look_closer(item)
+        projection.look_closer(item.index, item)
 
 
 def overrides_index_of(settings: Settings) -> str:

@@ -6,7 +6,7 @@ The log is the truth. An override in a document, or in the index of overrides, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 from elasticsearch import Elasticsearch
 
 from saferank.errors import MappingError
-from saferank.indexer.keys import DocumentKey
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.known import turned
 from saferank.mappings.override_index import (
     find_documents,
     images_of,
@@ -24,7 +22,7 @@ from saferank.mappings.override_index import (
     read_overrides,
 )
 from saferank.mappings.overrides import OverrideRecord, override_in
-from saferank.mappings.record import ImageRecord, Override
+from saferank.mappings.record import ImageRecord
 from saferank.review.entries import Entry, Item, Standing
 from saferank.review.log import Log
 from saferank.review.work import Work
@@ -70,15 +68,12 @@ class Projection:
     work: Work
     copies: Copies | None = None
 
-    def apply(
-        self, item: Item, *, done_by: str | None = None, hashes: Sequence[str] = ()
-    ) -> tuple[Standing, bool]:
+    def apply(self, item: Item, *, done_by: str | None = None) -> tuple[Standing, bool]:
         """Make the override of an item what the log says, and note what is open about it.
 
         Args:
             item: the item.
             done_by: whose lease ends with it.
-            hashes: by which altered copies are found, beside the one that is stored.
 
         Returns:
             What the log says, and whether a later override of others was left as it is.
@@ -88,7 +83,7 @@ class Projection:
         """
         standing, kept = Standing.of(self.log.chain(item)), False
         while True:
-            kept = not self._write(item, standing, hashes)
+            kept = not self._write(item, standing)
             # Another process may have written less than the log says by now; the last one to look
             # sees all of it.
             newer = Standing.of(self.log.chain(item))
@@ -98,23 +93,17 @@ class Projection:
         self.work.settle(item, standing, done_by=done_by)
         return standing, kept
 
-    def look_closer(self, item: Item) -> None:
-        """Have a block reach cropped copies, too, for which its picture has to be fetched.
+    def look_closer(self, index: str, item: Item | None = None) -> None:
+        """Have blocks reach cropped copies, too, for which their pictures have to be fetched.
 
-        Only of a document with one image; its other copies are reached by ``apply``, at once.
+        Only of documents with one image; other copies of it are reached by ``apply``, at once.
 
-        Raises:
-            MappingError: there is no such document.
+        Args:
+            index: whose documents have the pictures.
+            item: whose picture to look at; unless given, all that wait for it.
         """
-        standing = Standing.of(self.log.chain(item))
-        wanted = standing.override
-        if self.copies is None or wanted is None or wanted.override is not Override.BLOCK:
-            return
-        alone = self._alone(item, wanted)
-        if alone is None or set(self.copies.noted(item.key, wanted)) > set(_own_hashes(alone)):
-            return  # the second: it was looked at before
-        if hashes := self.copies.look(item.index, DocumentKey(item.id, item.routing), alone):
-            self.apply(item, hashes=hashes)
+        if self.copies is not None:
+            self.copies.look_closer(index, None if item is None else item.key)
 
     def settle_unsettled(self) -> int:
         """Finish what processes had in hand when they ended; how many items that were."""
@@ -135,7 +124,7 @@ class Projection:
         for item, _ in groupby(self.log.entries(index=index), key=_item_of):
             try:
                 standing, kept = self.apply(item)
-                self.look_closer(item)
+                self.look_closer(item.index, item)
             except MappingError as error:
                 if self.copies is not None:  # the document is gone, and its copies need not be
                     standing = Standing.of(self.log.chain(item))
@@ -159,7 +148,7 @@ class Projection:
         in_documents = (override_in(entry["_source"], path) for entry in found)
         return next((one for one in in_documents if one is not None), None)
 
-    def _write(self, item: Item, standing: Standing, hashes: Sequence[str]) -> bool:
+    def _write(self, item: Item, standing: Standing) -> bool:
         """Write an override; False when others have said something since reviewers did."""
         if standing.spoken_at is None:
             return True
@@ -176,18 +165,9 @@ class Projection:
             routing=item.routing,
             seen=None if wanted is None else wanted.digests,
         )
-        self._reach_copies(item, wanted, hashes)
+        if self.copies is not None:
+            self.copies.decide(item.index, item.key, wanted, self._alone(item, wanted))
         return True
-
-    def _reach_copies(
-        self, item: Item, wanted: OverrideRecord | None, hashes: Sequence[str]
-    ) -> None:
-        """Have the documents with the same images obey, too."""
-        if self.copies is None:
-            return
-        alone = self._alone(item, wanted)
-        own = () if alone is None else _own_hashes(alone)
-        self.copies.decide(item.index, item.key, wanted, (*own, *hashes))
 
     def _alone(self, item: Item, wanted: OverrideRecord | None) -> ImageRecord | None:
         """The image of a document that has no other, if it is what was decided about."""
@@ -196,11 +176,6 @@ class Projection:
         alone = next(iter(images.values())) if len(images) == 1 else None
         seen = wanted is not None and alone is not None and wanted.digests == (alone.sha256,)
         return alone if seen else None
-
-
-def _own_hashes(image: ImageRecord) -> tuple[str, ...]:
-    """The hashes by which copies are found that are not cropped, from what is stored."""
-    return turned(image.pdq) if image.pdq else ()
 
 
 def _item_of(entry: Entry) -> Item:

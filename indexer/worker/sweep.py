@@ -12,6 +12,7 @@ from elasticsearch import Elasticsearch
 
 from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
+from saferank.indexer.copies import Copies
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
@@ -42,7 +43,8 @@ def sweep(
 
     Called again and again (see ``indexer.sweep`` in the settings), it gets through any number.
     A job of the same kind that a person runs or paused is left alone. An index that cannot take
-    scores does not keep the others of the same alias or data stream from theirs.
+    scores does not keep the others of the same alias or data stream from theirs. Pictures of
+    blocked documents that are still to be looked at, for cropped copies, are looked at as well.
 
     Args:
         self: the task.
@@ -79,6 +81,8 @@ def sweep(
             if job is not None:
                 job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
                 log.info("sweep of %s: %s is %s", index, job.id, job.state)
+        if copies := Copies.of(client, settings):
+            copies.look_closer(index)
 
 
 def _not_ready(client: Elasticsearch, settings: Settings, name: str) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -149,15 +148,19 @@ class ReviewApp:
         if person is None:
             return RedirectResponse("/login", 303)
         self._guard.check(request, Role.VIEW)
+        then = None
         if time.monotonic() - self._finished_at > _FINISH_EVERY:
             self._finished_at = time.monotonic()
             self._desk.projection.settle_unsettled()
+            then = BackgroundTask(self._desk.projection.look_closer, self._desk.index)
         counts = {
             queue.name: self._desk.work.count(self._desk.index, queue.work)
             for queue in self._desk.queues.values()
             if queue.work is not None
         }
-        return self._page(request, person, "home.html", counts=counts)
+        page = self._page(request, person, "home.html", counts=counts)
+        page.background = then
+        return page
 
     def next_item(self, request: Request) -> Response:
         """Lead to the next item of a queue."""
@@ -316,8 +319,7 @@ class ReviewApp:
         def look_closer() -> None:
             for one in chosen if act is Act.BLOCK else ():
                 item = Item(self._desk.index, one["id"], one["routing"])
-                with suppress(MappingError):  # the document is gone
-                    self._desk.projection.look_closer(item)
+                self._desk.projection.look_closer(item.index, item)
 
         problems = await run_in_threadpool(store)
         if problems:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,11 @@ import pytest
 from brightness import Brightness, brightness_pipeline, data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from forms import decide, signed_in
+from pictures import running_pictures
 from PIL import Image
 from reviewed import make_desk, policy_of, review_settings
 from typer.testing import CliRunner
+from workers import wait_until
 
 from saferank.cli import app
 from saferank.errors import ServiceUnavailable
@@ -33,8 +39,9 @@ from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
+from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.mappings import add_to_index
-from saferank.mappings.known import KnownPicture
+from saferank.mappings.known import KnownPicture, words_of
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch
@@ -66,11 +73,19 @@ class Place:
         )
         helpers.bulk(self.client, lines, refresh=True)
 
-    def score(self, *ids: str, model: str = "brightness-1", **more: Any) -> int:
+    def score(
+        self,
+        *ids: str,
+        model: str = "brightness-1",
+        fetch: FetchSettings | None = None,
+        **more: Any,
+    ) -> int:
         """Score documents; how many pictures the model looked at."""
         classifier = Brightness(model)
         pipeline = brightness_pipeline(classifier)
         pipeline._pdq_of = pdq_of
+        if fetch is not None:
+            pipeline._fetch = Fetcher(fetch).fetch
         for start in range(0, len(ids), 500):
             keys = [DocumentKey(id) for id in ids[start : start + 500]]
             score_documents(pipeline, self.copies.store, self.index, keys, **more)
@@ -110,6 +125,19 @@ def place(
         client.indices.delete(index=known, ignore_unavailable=True)
         get_settings.cache_clear()
 
+
+KEYWORD = {"type": "keyword"}
+VERSION_1: dict[str, Any] = {
+    "dynamic": "strict",
+    "_meta": {"saferank": {"version": 1, "own": True}},
+    "properties": {
+        **dict.fromkeys(("key", "decision", "digests", "words", "origin", "by"), KEYWORD),
+        "hashes": {"type": "binary", "doc_values": True},
+        "at": {"type": "date"},
+        "reason": {"type": "text"},
+    },
+}
+"""The index of known pictures as it was before it said what is still to be looked at."""
 
 SAME, OTHER = data_uri(png(20)), data_uri(png(30))
 
@@ -223,10 +251,14 @@ def landscape(seed: int = 0) -> Image.Image:
     return Image.fromarray((whole * 255).astype(np.uint8), "RGB")
 
 
-def jpeg(image: Image.Image, quality: int = 60) -> str:
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def jpeg(image: Image.Image, quality: int = 60) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(as_jpeg(image, quality)).decode()
 
 
 def test_pictures_from_the_command_line(place: Place, tmp_path: Path) -> None:
@@ -284,7 +316,7 @@ def test_a_block_reaches_cropped_copies_once_its_picture_was_looked_at(place: Pl
     place.score(*later)
     assert "crop15" not in place.matched()
     for id in ("1", "two"):
-        place.desk.projection.look_closer(Item(place.index, id))
+        place.desk.projection.look_closer(place.index, Item(place.index, id))
     place.copies.match_all(place.index)
     # A part of what was blocked together with other pictures is not blocked by itself.
     assert place.matched() == {"1", "two", *crops, "turned"}
@@ -293,7 +325,7 @@ def test_a_block_reaches_cropped_copies_once_its_picture_was_looked_at(place: Pl
     place.score(*later, force=True)
     assert place.matched() == {"1", "two", *crops, "turned"}
     place.decide("1", Act.ALLOW)
-    place.desk.projection.look_closer(Item(place.index, "1"))
+    place.desk.projection.look_closer(place.index, Item(place.index, "1"))
     place.score(*later, force=True)
     assert place.matched() == {"two"}
 
@@ -322,18 +354,117 @@ def test_a_picture_is_looked_at_once(
     for seed, file in enumerate(pictures.values()):
         landscape(seed).save(file)
     place.put({name: f"file:{file}" for name, file in pictures.items()})
-    documents, _ = place.copies.store.read(place.index, [DocumentKey(name) for name in pictures])
-    pipeline = brightness_pipeline()
-    pipeline._fetch, pipeline._pdq_of = Fetcher(limits).fetch, pdq_of
-    place.copies.store.write(place.index, pipeline.score(documents))
+    place.score(*pictures, fetch=limits)
     for name in pictures:
         place.decide(name, Act.BLOCK)
-    place.desk.projection.look_closer(Item(place.index, "looked-at"))
+    place.desk.projection.look_closer(place.index, Item(place.index, "looked-at"))
     for file in pictures.values():
         file.unlink()
     list(place.desk.projection.rebuild(place.index))
     assert "not-yet.png" in caplog.text
     assert "looked-at.png" not in caplog.text
+
+
+def test_a_sweep_looks_where_a_process_was_killed_before_it_had_looked(
+    place: Place, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place.settings.overrides is None:
+        return
+    review = place.settings.review
+    with running_pictures() as pictures:
+        pictures.bodies[1] = as_jpeg(landscape(), 90)
+        environment = {
+            "SAFERANK_ELASTICSEARCH_URL": place.settings.elasticsearch_url,
+            "SAFERANK_BROKER_URL": broker_url,
+            "SAFERANK_KNOWN": str(place.settings.known),
+            "SAFERANK_OVERRIDES": place.settings.overrides,
+            "SAFERANK_REVIEW__LOG_INDEX": review.log_index,
+            "SAFERANK_REVIEW__WORK_INDEX": review.work_index,
+            "SAFERANK_FETCH__ALLOW_PRIVATE_ADDRESSES": "true",
+            "SAFERANK_INDEXER__JOBS_INDEX": f"{place.index}-jobs",
+        }
+        place.put({"1": pictures.url("127.0.0.1", 1)})
+        place.score("1", fetch=FetchSettings(allow_private_addresses=True))
+        pictures.silent.add("127.0.0.1")
+        asked = pictures.requests["127.0.0.1"]
+        command = [sys.executable, "-m", "saferank.cli", "override", "block", place.index, "1"]
+        process = subprocess.Popen([*command, "--by", "ann"], env={**os.environ, **environment})
+        wait_until(lambda: pictures.requests["127.0.0.1"] > asked, "the look at the picture")
+        process.kill()
+        process.wait()
+        pictures.silent.clear()
+        place.put({"2": jpeg(cropped(landscape(), 15))})
+        place.score("2")
+        assert place.matched() == {"1"}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+        create_app(get_settings()).tasks[SWEEP_TASK].apply(args=[place.index]).get()
+        place.client.indices.delete(index=f"{place.index}-jobs", ignore_unavailable=True)
+    place.score("2", force=True)
+    assert place.matched() == {"1", "2"}
+
+
+def test_a_picture_that_cannot_be_had_is_asked_for_again_later(
+    place: Place, tmp_path: Path
+) -> None:
+    landscape().save(file := tmp_path / "picture.png")
+    limits = FetchSettings(file_roots=(tmp_path,))
+    place.settings = place.settings.model_copy(update={"fetch": limits})
+    place.desk = make_desk(place.client, place.index, place.settings)
+    place.put({"1": f"file:{file}"})
+    place.score("1", fetch=limits)
+    data = file.read_bytes()
+    file.unlink()
+    place.decide("1", Act.BLOCK)
+    began = datetime.now(UTC)
+    assert [one.look_after for one in place.copies.known.waiting(began)] == [
+        place.copies.known.get([f"decisions:{Item(place.index, '1').key}"])[0].at
+    ]
+    assert place.copies.look_closer(place.index) == 0
+    assert list(place.copies.known.waiting(began + timedelta(minutes=59))) == []
+    assert len(list(place.copies.known.waiting(began + timedelta(minutes=61)))) == 1
+    # Whoever asks for this one picture does not wait.
+    file.write_bytes(data)
+    assert place.copies.look_closer(place.index, Item(place.index, "1").key) == 1
+    assert list(place.copies.known.waiting(began + timedelta(days=1))) == []
+
+
+def test_what_is_taken_back_during_a_look_stays_taken_back(place: Place) -> None:
+    place.put({"1": jpeg(landscape(), 90)})
+    place.score("1")
+    place.decide("1", Act.BLOCK)
+    copies = place.copies
+    (before,) = copies.known.waiting(datetime.now(UTC))
+    place.decide("1", Act.ALLOW)
+    copies._look(place.index, before)
+    (after,) = copies.known.get([before.id])
+    assert (after.decision, after.hashes, after.look_after) == (Override.ALLOW, (), None)
+
+
+def test_known_pictures_of_the_first_version_are_kept(place: Place) -> None:
+    place.put({"1": jpeg(landscape(), 90)})
+    place.score("1")
+    place.decide("1", Act.BLOCK)
+    known, client = place.copies.known, place.client
+    (picture,) = known.of_origin()
+    client.indices.delete(index=known.index)
+    client.indices.create(index=known.index, mappings=VERSION_1)
+    document = picture.to_document()
+    stored = {
+        **{name: document[name] for name in VERSION_1["properties"] if name in document},
+        "words": sorted({word for one in picture.hashes for word in words_of(one)}),
+        "hashes": base64.b64encode(bytes.fromhex(document["hashes"])).decode(),
+    }
+    client.index(index=known.index, id=picture.id, document=stored)
+    client.index(index=known.index, id="changes", document={}, refresh=True)
+    with pytest.raises(ServiceUnavailable, match="saferank known install"):
+        place.score("1", force=True)
+    known.install()
+    assert list(known.of_origin()) == [replace(picture, look_after=picture.at)]
+    place.put({"2": jpeg(landscape(), 50)})
+    place.score("2")
+    assert place.matched() == {"2"}
 
 
 def test_a_picture_that_is_another_one_by_now_is_not_looked_at(
@@ -344,12 +475,13 @@ def test_a_picture_that_is_another_one_by_now_is_not_looked_at(
     settings = place.settings.model_copy(update={"fetch": limits})
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     landscape().save(file)
-    assert hashes_at(f"file:{file}", digest, settings) == ()
+    assert hashes_at(f"file:{file}", digest, settings) is None
     assert "another image by now" in caplog.text
     found = hashes_at(f"file:{file}", hashlib.sha256(file.read_bytes()).hexdigest(), settings)
+    assert found is not None
     assert pdq_of(landscape()) in found
     file.unlink()
-    assert hashes_at(f"file:{file}", digest, settings) == ()
+    assert hashes_at(f"file:{file}", digest, settings) is None
 
 
 def test_a_block_and_its_copies_come_along_into_a_new_index(place: Place, broker_url: str) -> None:

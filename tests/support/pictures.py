@@ -22,6 +22,7 @@ class PictureServer:
         status: by host, what is answered instead of a picture.
         retry_after: sent with such a status, if any.
         requests: by host.
+        bodies: by number, what is answered instead of a flat picture.
     """
 
     port: int = 0
@@ -30,6 +31,7 @@ class PictureServer:
     status: dict[str, int] = field(default_factory=dict)
     retry_after: str | None = None
     requests: Counter[str] = field(default_factory=Counter)
+    bodies: dict[int, bytes] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def url(self, host: str, number: int) -> str:
@@ -51,7 +53,8 @@ def running_pictures() -> Iterator[PictureServer]:
             time.sleep(pictures.seconds.get(host, 0))
             number = int(self.path.strip("/").partition(".")[0])
             status = pictures.status.get(host, 200)
-            body = png(number % 256, (8 + number // 256, 8)) if status == 200 else b""
+            flat = png(number % 256, (8 + number // 256, 8))
+            body = pictures.bodies.get(number, flat) if status == 200 else b""
             self.send_response(status)
             if status != 200 and pictures.retry_after:
                 self.send_header("Retry-After", pictures.retry_after)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from saferank.errors import PolicyError
+from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import shortest
 from saferank.ranker.policy.policy import OneCategoryPolicy, Policy, load_policy
 
@@ -16,67 +17,107 @@ _MARK = "# calibrated: "
 
 
 def patched(
-    text: str, level: str, thresholds: Mapping[str, float | None], remarks: Sequence[str]
+    text: str,
+    level: str,
+    thresholds: Mapping[str, float | None],
+    remarks: Sequence[str],
+    fields: SafetyFields | None = None,
 ) -> str:
-    """Give a level other thresholds.
+    """Give a level other thresholds; of several categories, for one.
 
     Args:
         text: a policy that loads.
         level: name of the level.
         thresholds: for each of ``KEYS`` a float32 value, or None: the level shall have none.
-        remarks: where they come from, one line each, put above the level as comments.
+        remarks: where they come from, one line each, put above what they are about as comments, in
+            the place of those of an earlier time.
+        fields: names of those of the category whose thresholds they are; ``safety`` unless given,
+            and of no meaning for a policy of version 1.
 
     Raises:
-        PolicyError: there is no such level, it is written in a way that cannot be edited, or the
-            policy would not be consistent.
+        PolicyError: there is no such level, it says nothing of the category, it is written in a
+            way that cannot be edited, or the policy would not be consistent.
+        ConfigurationError: the policy has no category in these fields.
     """
     before = load_policy(text)
-    if not isinstance(before, OneCategoryPolicy):
-        raise PolicyError(
-            "thresholds are written into policies of version 1 only; calibrate one category after "
-            "the other without --policy, and put the thresholds under their categories"
-        )
     if level not in before.levels:
         raise PolicyError(f"there is no level {level!r}; there are {', '.join(before.levels)}")
-    text = "".join(
-        line for line in text.splitlines(keepends=True) if not line.lstrip().startswith(_MARK)
-    )
+    place = ["levels", level]
+    if not isinstance(before, OneCategoryPolicy):
+        place += filter(None, [before.category_of(fields or SafetyFields())])
+    text = _without_remarks(text, place)
     for name in reversed(KEYS):
-        start, end, new = _edit(text, _level(text, level)[1], name, thresholds[name])
+        start, end, new = _edit(text, _at(text, place)[1], name, thresholds[name])
         text = text[:start] + new + text[end:]
-    start = text.rfind("\n", 0, _level(text, level)[0].start_mark.index) + 1
+    start = _line_of(text, place)
     indent = text[start : len(text) - len(text[start:].lstrip())]
     text = text[:start] + "".join(f"{indent}{_MARK}{one}\n" for one in remarks) + text[start:]
-    _check(before, load_policy(text), level, thresholds)
+    _check(before, load_policy(text), place, thresholds)
     return text
 
 
-def new_policy(level: str, thresholds: Mapping[str, float | None], remarks: Sequence[str]) -> str:
+def new_policy(
+    level: str,
+    thresholds: Mapping[str, float | None],
+    remarks: Sequence[str],
+    fields: SafetyFields | None = None,
+) -> str:
     """A policy with this level for all requests, and a loosest one that hides nothing.
+
+    Args:
+        level: name of the level.
+        thresholds: as ``patched`` takes them.
+        remarks: where they come from.
+        fields: names of the safety fields, where they are not the usual ones.
 
     Raises:
         PolicyError: the level's name is none, or its thresholds contradict each other.
     """
     name = level if level != "off" else "strict"
+    read = ""
+    if fields is not None and fields.objects != SafetyFields().objects:
+        read = f"field: {fields.root}\noverride_field: {fields.override_object}\n"
     text = (
-        "version: 1\nlevels:                       # from loosest to strictest\n  off: {}\n"
-        f"  {name}: {{unscored: hide}}\ncontexts:                     # the first that matches "
-        f"decides\n  - {{level: {name}}}\n"
+        f"version: 1\n{read}levels:                       # from loosest to strictest\n"
+        f"  off: {{}}\n  {name}: {{unscored: hide}}\n"
+        f"contexts:                     # the first that matches decides\n  - {{level: {name}}}\n"
     )
     return patched(text, name, thresholds, remarks)
 
 
-def _level(text: str, level: str) -> tuple[yaml.ScalarNode, yaml.MappingNode]:
-    """The nodes of a level's name and of what it says."""
-    top = yaml.compose(text, Loader=yaml.BaseLoader)
-    assert top is not None  # It has loaded as a policy.
-    levels = next(value for key, value in top.value if key.value == "levels")
-    key, node = next((key, value) for key, value in levels.value if key.value == level)
-    if not isinstance(node, yaml.MappingNode) or node.start_mark.index < key.end_mark.index:
-        raise PolicyError(
-            f"level {level!r} is not written out where it stands; write its keys there"
-        )
-    return key, node
+def _at(text: str, place: Sequence[str]) -> tuple[yaml.ScalarNode, yaml.MappingNode]:
+    """The nodes of a key, by the keys that lead there from the top, and of what stands under it."""
+    found: tuple[yaml.ScalarNode, yaml.MappingNode] | None = None
+    node = yaml.compose(text, Loader=yaml.BaseLoader)
+    for name in place:
+        assert isinstance(node, yaml.MappingNode)  # It has loaded as a policy.
+        found = next(((key, under) for key, under in node.value if key.value == name), None)
+        if found is None:
+            raise PolicyError(
+                f"level {place[1]!r} says nothing about the category {name!r}; write "
+                f"'{name}: {{}}' there"
+            )
+        key, node = found
+        if not isinstance(node, yaml.MappingNode) or node.start_mark.index < key.end_mark.index:
+            raise PolicyError(
+                f"level {place[1]!r} is not written out where it stands; write its keys there"
+            )
+    assert found is not None
+    return found
+
+
+def _line_of(text: str, place: Sequence[str]) -> int:
+    """Where the line begins that a key stands in."""
+    return text.rfind("\n", 0, _at(text, place)[0].start_mark.index) + 1
+
+
+def _without_remarks(text: str, place: Sequence[str]) -> str:
+    """The text without the remarks right above a key."""
+    start = _line_of(text, place)
+    above = text[:start].splitlines(keepends=True)
+    while above and above[-1].lstrip().startswith(_MARK):
+        above.pop()
+    return "".join(above) + text[start:]
 
 
 def _edit(
@@ -110,13 +151,17 @@ def _added(node: yaml.MappingNode, name: str, value: float | None) -> tuple[int,
 
 
 def _check(
-    before: Policy, after: Policy, level: str, thresholds: Mapping[str, float | None]
+    before: Policy, after: Policy, place: Sequence[str], thresholds: Mapping[str, float | None]
 ) -> None:
     """See that the text was edited in one place, and to what was wanted."""
-    wanted = {**before.model_dump(), "levels": {**before.model_dump()["levels"]}}
-    wanted["levels"][level] = {**wanted["levels"][level], **thresholds}
+    wanted = before.model_dump()
+    under = wanted
+    for name in place:
+        under[name] = {**under[name]}
+        under = under[name]
+    under.update(thresholds)
     if after.model_dump() != wanted:
         raise PolicyError(
-            f"level {level!r} is written in a way that cannot be edited; set "
+            f"level {place[1]!r} is written in a way that cannot be edited; set "
             + ", ".join(f"{key} to {value}" for key, value in thresholds.items())
         )

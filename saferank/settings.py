@@ -514,6 +514,9 @@ class Settings(BaseSettings):
     def of_category(self, name: str) -> Settings:
         """The settings for one category alone.
 
+        Overrides that are kept outside of the documents are left out where they say nothing about
+        it: they are about the first category, or with ``override_field`` about all.
+
         Raises:
             ConfigurationError: there is none of that name.
         """
@@ -523,7 +526,12 @@ class Settings(BaseSettings):
                 f"there is no category {name!r} in the settings ({named}); see SAFERANK_CATEGORIES"
             )
         alone = {"field": found.field, "model": found.model, "categories": {name: found}}
-        return self.model_copy(update=alone)
+        overrides = self.overrides if self.decides_about(name) else None
+        return self.model_copy(update={**alone, "overrides": overrides})
+
+    def decides_about(self, category: str) -> bool:
+        """Whether what people decide about a document says anything about this category."""
+        return self.override_field is not None or category == next(iter(self.categories), None)
 
     @property
     def seconds_to_start(self) -> float:

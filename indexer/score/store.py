@@ -40,7 +40,7 @@ from saferank.mappings.fields import SafetyFields
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.overrides import NO_FIELDS
 from saferank.mappings.paths import list_on_the_way, nested, put_at, value_at, values_at
-from saferank.mappings.record import ImageRecord, Match, copies_fields
+from saferank.mappings.record import ImageRecord, Match, Override, copies_fields
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,8 @@ class DocumentStore:
             documents alone have them.
         others: names of the fields of further categories.
         matches: what known pictures say of images; None when decisions do not reach copies.
+        decided_in: the object that holds people's decisions, as ``fields`` says unless given. An
+            allow says nothing about categories with another one; a block is about the document.
     """
 
     def __init__(
@@ -129,12 +131,17 @@ class DocumentStore:
         overrides: KeptOverrides | None = None,
         others: Sequence[SafetyFields] = (),
         matches: Matches | None = None,
+        decided_in: str | None = None,
     ) -> None:
         self._client = client
         self._fields = fields
         self._others = [each.root for each in others]
         every = [name for each in (fields, *others) for name in each.objects]
         self._objects = tuple(dict.fromkeys(every))
+        decided_in = decided_in or fields.override_object
+        self._allowing = {
+            each.root for each in (fields, *others) if each.override_object == decided_in
+        }
         self._image_field = image_field
         self._patience = patience
         self._blocked: set[str] = set()
@@ -156,9 +163,9 @@ class DocumentStore:
         names = tuple(settings.model_by_field if fields is None else fields)
         first, *others = (SafetyFields(name, settings.override_field) for name in names)
         # People decide about the first category, where the overrides that are kept are copied to.
-        own = SafetyFields.of(settings).override_object == first.override_object
+        decided_in = SafetyFields.of(settings).override_object
         kept = None
-        if own and settings.overrides is not None:
+        if first.override_object == decided_in and settings.overrides is not None:
             kept = KeptOverrides(client, settings.overrides)
         known = KnownIndex.of(client, settings)
         return cls(
@@ -169,6 +176,7 @@ class DocumentStore:
             overrides=kept,
             others=others,
             matches=None if known is None else Matches(known),
+            decided_in=decided_in,
         )
 
     def read(
@@ -291,7 +299,7 @@ class DocumentStore:
         content: dict[str, Any] = {}
         records = {self._fields.root: document.record, **document.other_records}
         for root, record in records.items():
-            wanted = copies_fields(record.images, match)
+            wanted = copies_fields(record.images, self._match_for(root, match))
             if record.images and any(record.values.get(key) != wanted[key] for key in wanted):
                 put_at(content, root, wanted)
         return content
@@ -311,13 +319,19 @@ class DocumentStore:
         return changes, [
             replace(
                 scored,
-                record=replace(scored.record, match=match),
+                record=replace(scored.record, match=self._match_for(self._fields.root, match)),
                 others={
-                    root: replace(record, match=match) for root, record in scored.others.items()
+                    root: replace(record, match=self._match_for(root, match))
+                    for root, record in scored.others.items()
                 },
             )
             for scored, match in zip(records, said, strict=True)
         ]
+
+    def _match_for(self, root: str, match: Match | None) -> Match | None:
+        """What of a match is about a category: an allow only where its people's decisions are."""
+        allows = match is not None and match.decision is Override.ALLOW
+        return None if allows and root not in self._allowing else match
 
     def _store(
         self,

@@ -225,7 +225,16 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: none has.
         """
-        found = [one for one in self.by_category().values() if one.fields.objects == fields.objects]
+        return self.by_category()[self.category_of(fields)]
+
+    def category_of(self, fields: SafetyFields) -> str | None:
+        """The name of the category that is in these fields; None in a policy of version 1.
+
+        Raises:
+            ConfigurationError: none is.
+        """
+        each = self.by_category().items()
+        found = [name for name, one in each if one.fields.objects == fields.objects]
         if not found:
             read = ", ".join(repr(one.fields.override) for one in self.by_category().values())
             raise ConfigurationError(

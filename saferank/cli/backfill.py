@@ -9,11 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, check_ready, needs_extra, parse_query, print_json
+from saferank.cli.extras import (
+    AsJson,
+    check_ready,
+    needs_extra,
+    parse_query,
+    print_json,
+    settings_about,
+)
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, Waiting, make_pace
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
-from saferank.settings import Settings, get_settings
+from saferank.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -68,9 +75,7 @@ def backfill(
         from saferank.indexer.score.select import Only, Selection
         from saferank.indexer.worker.resources import job_of
 
-    settings = get_settings()
-    if category is not None:
-        settings = settings.of_category(category)
+    settings = settings_about(category)
     pace = make_pace(settings, slices=slices, rate=rate, in_flight=in_flight, chunk=chunk)
     wanted = job_of(settings, index, Selection(Only(only), parsed), pace)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:

@@ -11,12 +11,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from saferank.cli.extras import index_named, needs_extra, warn
+from saferank.cli.extras import (
+    CategoryOption,
+    index_named,
+    needs_extra,
+    settings_about,
+    warn,
+)
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, ImageError, SaferankError
 from saferank.mappings import SafetyFields, check_index
 from saferank.mappings.float32 import shortest
-from saferank.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from saferank.calibration.calibrate import Result
     from saferank.calibration.labels import Labels
     from saferank.calibration.live import Reached
+    from saferank.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -87,6 +93,7 @@ def calibrate(
         Path | None,
         typer.Option(help="Policy file to change a copy of.", show_default="a new policy"),
     ] = None,
+    category: CategoryOption = None,
     model: Annotated[
         str | None,
         typer.Option(help="Scores images where the labels have no probability; SAFERANK_MODEL."),
@@ -122,16 +129,18 @@ def calibrate(
         for limit in limits or ()
     ]
     asked = Asked(wanted, confidence, seed, None if map_by is None else Method(map_by))
+    settings = settings_about(category)
+    fields = SafetyFields.of(settings)
     if labels is not None:
-        read = _read(labels, group or (), model)
+        read = _read(settings, labels, group or (), model)
     else:
-        read = _decided(str(from_index), audit, group or ())
+        read = _decided(settings, str(from_index), audit, group or ())
     result = run(
         read,
         asked,
         source=labels.name if labels else f"overrides of {from_index}",
-        count=None if index is None else lambda bounds: _count(index, bounds),
-        before=None if before is None else _read(before, (), model),
+        count=None if index is None else lambda bounds: _count(settings, index, bounds),
+        before=None if before is None else _read(settings, before, (), model),
     )
     text = None
     if level is not None:
@@ -139,9 +148,9 @@ def calibrate(
 
         thresholds = level_thresholds(result.supported)
         if policy is None:
-            text = new_policy(level, thresholds, remarks(result))
+            text = new_policy(level, thresholds, remarks(result), fields)
         else:
-            text = patched(_text(policy), level, thresholds, remarks(result))
+            text = patched(_text(policy), level, thresholds, remarks(result), fields)
     console = Console()
     _print(console, result)
     if out is not None:
@@ -152,23 +161,22 @@ def calibrate(
         _write(as_json, json.dumps(to_json(result), indent=1) + "\n", console)
 
 
-def _read(path: Path, groups: Sequence[str], model: str | None) -> Labels:
+def _read(settings: Settings, path: Path, groups: Sequence[str], model: str | None) -> Labels:
     from saferank.calibration.labels import read_table, to_labels
 
     table = read_table(path)
     probabilities = None
     if "probability" not in table.columns and "image" in table.columns:
-        probabilities = _scored(path, table.columns["image"], model)
+        probabilities = _scored(settings, path, table.columns["image"], model)
     return to_labels(table, groups, probabilities)
 
 
-def _decided(index: str, audit: Path | None, groups: Sequence[str]) -> Labels:
+def _decided(settings: Settings, index: str, audit: Path | None, groups: Sequence[str]) -> Labels:
     """What people allowed and blocked, as labels."""
     from saferank.calibration.index import of_sample, table_of
     from saferank.calibration.labels import read_table, to_labels
     from saferank.mappings.decisions import decided_documents
 
-    settings = get_settings()
     fields = SafetyFields.of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         documents = decided_documents(
@@ -185,7 +193,7 @@ def _decided(index: str, audit: Path | None, groups: Sequence[str]) -> Labels:
     return to_labels(table, groups)
 
 
-def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
+def _scored(settings: Settings, path: Path, images: Sequence[str], name: str | None) -> list[float]:
     """Probabilities of image files, named relative to the folder of their table."""
     import numpy as np
 
@@ -194,7 +202,6 @@ def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
         from saferank.models import load_model
         from saferank.models.frames import of_pictures
 
-    settings = get_settings()
     model = load_model(name or settings.model, threads=0)
     found = []
     for image in track(images, "scoring", console=Console(stderr=True)):
@@ -213,12 +220,11 @@ def _scored(path: Path, images: Sequence[str], name: str | None) -> list[float]:
     return found
 
 
-def _count(index: str, bounds: Sequence[float]) -> Reached:
+def _count(settings: Settings, index: str, bounds: Sequence[float]) -> Reached:
     from saferank.calibration.index import Population
     from saferank.calibration.live import Reached
     from saferank.ranker.level.states import StateQueries
 
-    settings = get_settings()
     fields = SafetyFields.of(settings)
     with (
         clear_errors(settings.elasticsearch_url),

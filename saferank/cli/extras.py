@@ -15,12 +15,21 @@ from rich.console import Console
 from saferank.errors import ConfigurationError
 from saferank.mappings import check_index, lacking
 from saferank.mappings.fields import SafetyFields
+from saferank.settings import get_settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from saferank.indexer.copies import Copies
     from saferank.settings import Settings
+
+CategoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--category", help="The category that is meant, of several.", show_default="the first"
+    ),
+]
+"""The option of commands that are about one category alone."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option of commands that print for people or for programs."""
@@ -35,6 +44,16 @@ def table_console() -> Console:
     """Where tables are printed: in a file or a pipe, which have no width, as wide as they are."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=1_000)
+
+
+def settings_about(category: str | None) -> Settings:
+    """The settings for the category that somebody named; all of them unless one is.
+
+    Raises:
+        ConfigurationError: there is no such category.
+    """
+    settings = get_settings()
+    return settings if category is None else settings.of_category(category)
 
 
 def copies_of(client: Elasticsearch, settings: Settings) -> Copies | None:

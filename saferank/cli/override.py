@@ -48,7 +48,7 @@ def install() -> None:
 def block(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
-    """Hide a document, whatever its probability and whoever writes it."""
+    """Hide a document, whatever its probabilities and whoever writes it."""
     _decide(index, id, Override.BLOCK, by, reason, routing)
     _print(f"document {id!r} is blocked")
 
@@ -57,7 +57,10 @@ def block(
 def allow(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
-    """Show a document, whatever its probability, as long as it has the images that it has now."""
+    """Show a document, whatever its probability, as long as it has the images that it has now.
+
+    Of several categories it is about the first, or with 'override_field' about all.
+    """
     _decide(index, id, Override.ALLOW, by, reason, routing)
     _print(f"document {id!r} is allowed with the images that it has now")
 

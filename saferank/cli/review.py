@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.cli.extras import needs_extra, warn
+from saferank.cli.extras import CategoryOption, needs_extra, settings_about, warn
 from saferank.connection import clear_errors, connect
+from saferank.errors import ConfigurationError
 from saferank.ranker import load_policy
 from saferank.settings import get_settings
 
@@ -43,6 +44,7 @@ def review(
         Path | None,
         typer.Option(help="File of 'saferank sample', whose documents become a queue."),
     ] = None,
+    category: CategoryOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; others than this machine's need TLS before.")
     ] = "127.0.0.1",
@@ -51,9 +53,16 @@ def review(
     """Let people decide about the documents of an index, in a browser.
 
     It answers at http://127.0.0.1:8600 unless told otherwise. Make the reviewers first, with
-    'saferank reviewers add'.
+    'saferank reviewers add'. Of several categories the thresholds of one make the queues. That of
+    another than the first takes 'override_field', since a decision is about the whole document.
     """
-    settings = get_settings()
+    if category is not None and not get_settings().decides_about(category):
+        raise ConfigurationError(
+            f"decisions say nothing about the category {category!r}, as each has decisions of its "
+            "own; set SAFERANK_OVERRIDE_FIELD, and override_field of each category in the "
+            "policy, so that a decision is about the whole document"
+        )
+    settings = settings_about(category)
     rules = load_policy(policy or settings.policy)
     with needs_extra("review"):
         from saferank.review.sample import read_sample

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from saferank.cli.extras import index_named
+from saferank.cli.extras import CategoryOption, index_named, settings_about
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, SaferankError
 from saferank.mappings import SafetyFields, check_index
 from saferank.mappings.float32 import shortest
 from saferank.ranker import load_policy
-from saferank.settings import Settings, get_settings
+from saferank.settings import Settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -47,6 +47,7 @@ def sample(
         Path | None,
         typer.Option(help="Policy file with the thresholds; SAFERANK_POLICY if none is given."),
     ] = None,
+    category: CategoryOption = None,
     seed: Annotated[int, typer.Option(min=0, help="The same one draws the same.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write.", show_default="standard output")
@@ -59,7 +60,7 @@ def sample(
     given = [size for size in (at_random, stratified, near_threshold) if size is not None]
     if len(given) != 1:
         raise typer.BadParameter("give one of --random, --stratified and --near-threshold")
-    settings = get_settings()
+    settings = settings_about(category)
     with (
         clear_errors(settings.elasticsearch_url),
         connect(settings) as client,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.calibration.patch import new_policy, patched
-from saferank.errors import PolicyError
+from saferank.errors import PolicyError, SaferankError
+from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_float32
 from saferank.ranker import load_policy
 
@@ -115,3 +118,55 @@ def test_a_new_policy_loads_and_says_why() -> None:
     assert policy.resolve({}).level_name == "moderate"
     assert policy.levels["moderate"].hide_from == HIGH
     assert "  # calibrated: why\n" in text
+
+
+SEVERAL = """\
+version: 2
+categories: {nudity: {field: safety}, violence: {field: safety_violence}}
+levels:
+  off: {}
+  moderate:
+    # calibrated: earlier
+    nudity:   {demote_from: 0.2, hide_from: 0.8, unscored: demote}
+    # calibrated: earlier, too
+    violence: {blur_from: 0.3, hide_from: 0.9, unscored: show}   # the board said so
+  strict: {nudity: {hide_from: 0.2, unscored: hide}, violence: {hide_from: 0.3, unscored: hide}}
+contexts: [{level: moderate}]
+"""
+VIOLENCE = SafetyFields("safety_violence")
+
+
+def test_of_several_categories_one_gets_the_thresholds() -> None:
+    found = patched(
+        SEVERAL, "moderate", {"demote_from": None, "hide_from": HIGH}, ["now"], VIOLENCE
+    )
+    assert found == SEVERAL.replace("hide_from: 0.9", "hide_from: 0.7654321").replace(
+        "calibrated: earlier, too", "calibrated: now"
+    )
+    found = patched(
+        SEVERAL, "strict", {"demote_from": None, "hide_from": as_float32(0.25)}, [], VIOLENCE
+    )
+    assert found == SEVERAL.replace(
+        "violence: {hide_from: 0.3, unscored: hide}", "violence: {hide_from: 0.25, unscored: hide}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "fields", "said"),
+    [
+        ("off", VIOLENCE, "'off' says nothing about the category 'violence'"),
+        ("moderate", SafetyFields("drawing"), "reads 'safety.override', 'safety_violence.override"),
+        ("strict", VIOLENCE, "looser level"),
+    ],
+)
+def test_a_category_that_cannot_have_the_thresholds(
+    level: str, fields: SafetyFields, said: str
+) -> None:
+    with pytest.raises(SaferankError, match=re.escape(said)):
+        patched(SEVERAL, level, {"demote_from": None, "hide_from": as_float32(0.95)}, [], fields)
+
+
+def test_a_new_policy_reads_the_fields_that_were_calibrated() -> None:
+    fields = SafetyFields("safety_violence", "safety")
+    policy = load_policy(new_policy("some", {"demote_from": LOW, "hide_from": HIGH}, [], fields))
+    assert policy.about(fields).levels["some"].hide_from == HIGH

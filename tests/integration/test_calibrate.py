@@ -16,7 +16,8 @@ from labelled import drawn
 from typer.testing import CliRunner, Result
 
 from saferank.cli import app
-from saferank.mappings import template
+from saferank.errors import ConfigurationError
+from saferank.mappings import SafetyFields, template
 from saferank.mappings.float32 import as_float32
 from saferank.ranker import load_policy
 from saferank.settings import get_settings
@@ -105,6 +106,85 @@ def test_an_audit_sample_that_people_decided_about_is_a_sample_of_the_index(
     assert low <= TRUTH.truth.mean() <= high
     result = run("calibrate", "--from-index", filled)
     assert "these figures say nothing of others" in result.output
+
+
+CATEGORIES = json.dumps(
+    {name: {"field": name, "model": "m"} for name in ("safety", "safety_violence")}
+)
+OF_BOTH = """\
+version: 2
+categories: {nudity: {field: safety}, violence: {field: safety_violence}}
+levels:
+  off: {}
+  strict:
+    nudity: {hide_from: 0.5, unscored: hide}
+    violence: {hide_from: 0.5, unscored: hide}
+contexts: [{level: strict}]
+"""
+
+
+def test_a_category_is_calibrated_by_its_own_probabilities_and_decisions(
+    client: Elasticsearch, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFERANK_CATEGORIES", CATEGORIES)
+    get_settings.cache_clear()
+    template.add_to_index(client, filled, SafetyFields("safety_violence"))
+    ids = range(0, DOCUMENTS, 10)
+    actions = (
+        {
+            "_op_type": "update",
+            "_index": filled,
+            "_id": str(id),
+            "doc": {
+                # What is decided about the first category says the opposite.
+                "safety": {"override": "allow" if TRUTH.truth[id] else "block"},
+                "safety_violence": {
+                    "probability": float(TRUTH.probabilities[id]) / 2,
+                    "status": "scored",
+                    "model": "m",
+                    "override": "block" if TRUTH.truth[id] else "allow",
+                },
+            },
+        }
+        for id in ids
+    )
+    helpers.bulk(client, actions, refresh=True)
+    (policy := tmp_path / "policy.yaml").write_text(OF_BOTH)
+    told = tmp_path / "figures.json"
+    run(
+        "calibrate", "--from-index", filled, "--category", "safety_violence", "--json", told,
+        "--max-miss", 0.2, "--level", "strict", "--policy", policy, "--out", tmp_path / "out",
+    )  # fmt: skip
+    found = json.loads(told.read_text())
+    assert (found["labels"]["count"], found["labels"]["positives"]) == (
+        len(ids),
+        int(TRUTH.truth[::10].sum()),
+    )
+    made = load_policy(tmp_path / "out" / "policy.yaml").by_category()
+    assert made["nudity"].levels["strict"].hide_from == 0.5
+    threshold = made["violence"].levels["strict"].hide_from
+    assert threshold is not None
+    positives = TRUTH.probabilities[::10][TRUTH.truth[::10]] / 2
+    assert (positives < threshold).mean() <= 0.2 < threshold * 2
+    # Nobody has decided about these, and so they may be drawn; their probability is the other one.
+    client.update(
+        index=filled, id="1", refresh=True,
+        doc={"safety_violence": {"probability": 0.25, "status": "scored", "model": "m"}},
+    )  # fmt: skip
+    drawn_here = run("sample", filled, "--random", 5, "--category", "safety_violence").stdout
+    assert [row.split(",")[1::2] for row in drawn_here.splitlines()[1:]] == [["1", "0.25"]]
+
+
+def test_a_category_with_decisions_of_its_own_is_not_reviewed_by_those_of_the_first(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFERANK_CATEGORIES", CATEGORIES)
+    get_settings.cache_clear()
+    (policy := tmp_path / "policy.yaml").write_text(OF_BOTH)
+    arguments = ["review", filled, "--policy", str(policy), "--category", "safety_violence"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "SAFERANK_OVERRIDE_FIELD" in str(result.exception)
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "thresholds.md").read_text()

@@ -40,7 +40,7 @@ from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.sweep import SWEEP_TASK
-from saferank.mappings import add_to_index
+from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.known import KnownPicture, words_of
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import Override
@@ -49,7 +49,7 @@ from saferank.review.desk import Desk, Form
 from saferank.review.entries import Act, Entry, Item
 from saferank.review.people import Role, add_person
 from saferank.review.web.serve import make_app
-from saferank.settings import FetchSettings, Settings, get_settings
+from saferank.settings import CategorySettings, FetchSettings, Settings, get_settings
 
 
 @dataclass
@@ -200,6 +200,36 @@ def test_an_allow_reaches_what_has_no_other_picture(place: Place) -> None:
     assert place.shown() == set()
     place.decide("1", Act.ALLOW)
     assert place.matched("allow") == place.shown() == {"1", "2"}
+
+
+@pytest.mark.parametrize("shared", [None, "decided"])
+def test_an_allow_is_about_its_own_category_and_a_block_about_all(
+    place: Place, shared: str | None
+) -> None:
+    categories = {name: CategorySettings(field=name, model="m") for name in ("safety", "violence")}
+    settings = place.settings.model_copy(
+        update={"categories": categories, "override_field": shared, "overrides": None}
+    )
+    add_to_index(place.client, place.index, SafetyFields("violence"))
+    place.put({"1": SAME})
+    place.score("1")
+    stored = place.client.get(index=place.index, id="1")["_source"]
+    place.client.index(
+        index=place.index, id="1", document={**stored, "violence": stored["safety"]}, refresh=True
+    )
+    (digest,) = stored["safety"]["digests"]
+    copies = Copies.of(place.client, settings)
+    assert copies is not None
+
+    def matched(decision: Override) -> list[str | None]:
+        copies.known.put([KnownPicture("list:1", decision, (digest,))])
+        copies.match_all(place.index)
+        source = place.client.get(index=place.index, id="1")["_source"]
+        return [source[name].get("matched") for name in categories]
+
+    assert matched(Override.ALLOW) == ["allow", "allow" if shared else None]
+    assert matched(Override.BLOCK) == ["block", "block"]
+    assert matched(Override.ALLOW) == ["allow", "allow" if shared else None]
 
 
 def test_documents_of_an_earlier_version_follow_without_a_model(place: Place) -> None:

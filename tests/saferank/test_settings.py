@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from saferank.connection import connect
 from saferank.errors import ConfigurationError
-from saferank.settings import Settings, get_settings, shown
+from saferank.settings import CategorySettings, Settings, get_settings, shown
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +161,16 @@ def test_what_knows_one_category_works_on_the_first(monkeypatch: pytest.MonkeyPa
     alone = settings.of_category("nudity")
     assert (alone.field, alone.model) == ("safety", "open_nsfw")
     assert alone.model_by_field == {"safety": "open_nsfw"}
+
+
+@pytest.mark.parametrize("shared", [None, "decided"])
+def test_overrides_outside_of_the_documents_are_about_the_first_category_or_all(
+    shared: str | None,
+) -> None:
+    several = {name: CategorySettings(field=name, model="m") for name in ("first", "second")}
+    settings = Settings(categories=several, overrides="kept", override_field=shared)
+    assert settings.of_category("first").overrides == "kept"
+    assert settings.of_category("second").overrides == (None if shared is None else "kept")
 
 
 def test_one_category_needs_no_name() -> None:

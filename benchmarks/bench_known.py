@@ -2,10 +2,13 @@
 
     python benchmarks/bench_known.py lookup --url http://127.0.0.1:9200 --hashes 1000000
     python benchmarks/bench_known.py recall --url http://127.0.0.1:9200 --documents 100000
+    python benchmarks/bench_known.py cost
 
 ``lookup`` times one hash among many against a ``term`` query on the same index, interleaved.
-``recall`` makes 200 harmless pictures known, hides altered copies of them among as many hashes of
-other documents, and counts what is found of each change, and what is found of anything else.
+``recall`` makes 200 harmless pictures known, hides altered copies of them among as many other
+pictures, and counts what is found of each change, what is found of anything else, and where
+comparing with every known hash finds otherwise. 100,000 documents take some ten minutes.
+``cost`` scores photographs of several sizes with and without hashes, interleaved; without a node.
 """
 
 from __future__ import annotations
@@ -14,21 +17,31 @@ import argparse
 import io
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from elasticsearch import Elasticsearch
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
+from saferank.indexer.documents import Document
+from saferank.indexer.fetch import Fetched
+from saferank.indexer.keys import DocumentKey
 from saferank.indexer.pdq import pdq_of, pdqs_of_known
-from saferank.mappings.known import FARTHEST, KnownPicture, as_bits, distances
+from saferank.indexer.worker.resources import make_pipeline
+from saferank.mappings.known import FARTHEST, KnownPicture, Near, as_bits, distances
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import Override
+from saferank.settings import IndexerSettings, Settings
 
 INDEX = "bench-known"
 ROUNDS = 200
+AT_ONCE = 64  # documents, as in a worker's chunk
+FILLER = 96  # pixels
 CHANGES = (
     *("jpeg, quality 30", "jpeg, quality 70", "0.8 of the size", "0.4 of the size", "a quarter"),
     *("twice the size",),
@@ -108,10 +121,14 @@ def photographs(count: int) -> tuple[list[Image.Image], list[int]]:
     return found[:count], places[:count]
 
 
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=quality)
-    return Image.open(file)
+    return file.getvalue()
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    return Image.open(io.BytesIO(as_jpeg(image, quality)))
 
 
 def cropped(image: Image.Image, cut: float, place: tuple[float, float]) -> Image.Image:
@@ -140,10 +157,38 @@ def changed(image: Image.Image, dice: np.random.Generator) -> list[Image.Image]:
     ]
 
 
+def synthetic(count: int) -> Iterator[Image.Image]:
+    """Harmless pictures, no two the same: noise of several sizes, laid over each other."""
+    for number in range(count):
+        dice = np.random.default_rng([11, number])
+        layers = (
+            Image.fromarray(dice.integers(0, 256, (cells, cells, 3), np.uint8)).resize(
+                (FILLER, FILLER), Image.Resampling.BICUBIC
+            )
+            for cells in (3, 5, 9, 17)
+        )
+        whole = next(layers)
+        for share, layer in zip((0.5, 0.4, 0.3), layers, strict=True):
+            whole = Image.blend(whole, layer, share)
+        yield whole
+
+
+def nearest_known(
+    hashes: Sequence[str], bits: NDArray[np.uint8], owners: NDArray[np.int64]
+) -> list[set[int]]:
+    """By comparing with each: the known pictures within ``FARTHEST`` of each hash."""
+    words = np.ascontiguousarray(bits).view(np.uint64)
+    found = []
+    for one in as_bits(hashes).view(np.uint64):
+        apart = np.bitwise_count(words ^ one).sum(axis=1)
+        found.append(set(owners[apart <= FARTHEST].tolist()))
+    return found
+
+
 def recall(client: Elasticsearch, documents: int, pictures: int) -> Table:
     known, dice = KnownIndex(client, INDEX), np.random.default_rng(7)
     originals, places = photographs(pictures)
-    own = [pdqs_of_known(one) for one in originals]
+    own = [pdqs_of_known(one) for one in track(originals, "known pictures")]
     store(
         known,
         (
@@ -151,34 +196,45 @@ def recall(client: Elasticsearch, documents: int, pictures: int) -> Table:
             for n, one in enumerate(own)
         ),
     )
-    found = dict.fromkeys(CHANGES, 0)
-    missed = 0
-    for number, image in enumerate(originals):
-        hashes = [pdq_of(one) for one in changed(image, dice)]
-        answer = known.near([one for one in hashes if one])
-        for name, one in zip(CHANGES, hashes, strict=True):
-            ids = {near.known for near in answer.get(one, [])}
-            found[name] += f"x:{number}" in ids
-            if one:
-                # All that comparing with each finds, and no more.
-                everyone = {
-                    f"x:{n}"
-                    for n, kept in enumerate(own)
-                    if (distances(one, as_bits(kept)) <= FARTHEST).any()
-                }
-                missed += len(everyone ^ ids)
+    planted = [
+        (name, number, pdq_of(copy))
+        for number, image in enumerate(track(originals, "copies"))
+        for name, copy in zip(CHANGES, changed(image, dice), strict=True)
+    ]
+    others = documents - len(planted)
+    fillers = [pdq_of(one) for one in track(synthetic(others), "others", total=others)]
+    bits = np.concatenate([as_bits(one) for one in own])
+    owners = np.repeat(np.arange(pictures), [len(one) for one in own])
+    found, wrong, missed = dict.fromkeys(CHANGES, 0), 0, 0
+    asked = [*planted, *(("", -1, one) for one in fillers)]
+    taken: list[float] = []
+    for start in track(range(0, len(asked), AT_ONCE), "documents"):
+        some = [one for one in asked[start : start + AT_ONCE] if one[2]]
+        answer: dict[str, list[Near]] = {}
+        hashes = [one for _, _, one in some]
+        taken.append(
+            milliseconds(lambda hashes=hashes, answer=answer: answer.update(known.near(hashes)))
+        )
+        everyone = nearest_known(hashes, bits, owners)
+        for (name, number, one), by_each in zip(some, everyone, strict=True):
+            ids = {int(near.known[2:]) for near in answer.get(one, [])}
+            missed += ids != by_each
+            if name:
+                found[name] += number in ids
+            wrong += any(not name or places[id] != places[number] for id in ids)
     table = Table("change", "found", title=f"{pictures} known pictures", box=None)
     for name, count in found.items():
         table.add_row(name, f"{count / pictures:.1%}")
-    others = random_hashes(documents, 9)
-    wrong = 0
-    for start in range(0, documents, 1000):
-        wrong += sum(map(len, known.near(others[start : start + 1000]).values()))
-    table.add_row(f"of {documents:,} others, found", str(wrong))
-    table.add_row("differs from comparing with each", str(missed))
+    usable = sum(map(bool, fillers))
+    table.add_row("other documents, and those with enough in them", f"{others:,}, {usable:,}")
+    table.add_row(
+        f"of {usable * pictures:,} pairs with these, and copies, found wrongly", str(wrong)
+    )
+    table.add_row("documents where comparing with each finds others", str(missed))
+    table.add_row("look-up of a chunk, ms a document", f"{sum(taken) / len(asked):.2f}")
     different = photograph_pairs(own, [pdq_of(one) for one in originals], places)
     table.add_row(
-        f"of {different[0]:,} pairs of different photographs, within 31", str(different[1])
+        f"of {different[0]:,} pairs of different photographs, within {FARTHEST}", str(different[1])
     )
     return table
 
@@ -197,14 +253,48 @@ def photograph_pairs(
     return pairs, near
 
 
+def cost(rounds: int) -> Table:
+    """What hashes add to decoding and scoring of JPEGs, on one core."""
+    from sklearn.datasets import load_sample_images
+
+    whole = [Image.fromarray(one) for one in load_sample_images().images]
+    settings = Settings(model="open_nsfw", indexer=IndexerSettings(digests=0, threads=1))
+    data: list[bytes] = []
+    ways = {
+        known: make_pipeline(
+            settings.model_copy(update={"known": known}),
+            fetch=lambda name: Fetched(data[int(name)]),
+        )
+        for known in (None, "known")
+    }
+    table = Table("pixels", "without, ms", "with, ms", "ratio", box=None)
+    for size in ((640, 480), (1600, 1200), (4000, 3000)):
+        data[:] = [as_jpeg(one.resize(size), 85 + n) for n in range(4) for one in whole]
+        documents = [Document(DocumentKey(str(n)), references=(str(n),)) for n in range(len(data))]
+        taken: dict[str | None, list[float]] = {known: [] for known in ways}
+        for _ in range(rounds):
+            for known, pipeline in ways.items():
+                took = milliseconds(partial(pipeline.score, documents))
+                taken[known].append(took / len(data))
+        without, with_hashes = map(statistics.median, taken.values())
+        ratio = statistics.median(b / a for a, b in zip(*taken.values(), strict=True))
+        pixels = f"{size[0]} × {size[1]}"
+        table.add_row(pixels, f"{without:.1f}", f"{with_hashes:.1f}", f"{ratio:.3f}")
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("lookup", "recall"))
+    parser.add_argument("what", choices=("lookup", "recall", "cost"))
     parser.add_argument("--url", default="http://127.0.0.1:9200")
     parser.add_argument("--hashes", type=int, default=1_000_000)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=15)
     asked = parser.parse_args()
+    if asked.what == "cost":
+        Console().print(cost(asked.rounds))
+        return
     with Elasticsearch(asked.url, request_timeout=120) as client:
         client.indices.delete(index=INDEX, ignore_unavailable=True)
         try:

@@ -11,8 +11,9 @@ of altered copies are near. Its decision reaches a document as the document's ma
 
 ``block`` comes first. Hashes within ``FARTHEST`` are found exactly, by whole words: of the 16 parts
 of 16 bits of two such hashes, one part at least differs by one bit or none, or the hashes would
-differ in 32 bits. So a hash is kept as its 16 parts, and looked for by the 17 words near each of
-its own.
+differ in 32 bits. So a hash is kept as its parts, and looked for by the 17 words near each of its
+own. That holds however the bits are parted. They stand in a square, and it is parted into its rows
+and into its columns: by rows alone, 4 of 1,000 other hashes look near, by both 2 of 100,000.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from saferank.mappings.record import Match, Override
 
 BITS = 256
 """Of a PDQ hash."""
-PARTS = 16
-"""In which a hash is kept, 16 bits each."""
+_SIDE = 16  # of the square in which they stand
 FARTHEST = 31
 """The greatest distance, in bits, at which a hash is found."""
 LOWEST_QUALITY = 50
@@ -79,7 +79,7 @@ class KnownPicture:
             "decision": self.decision.value,
             "digests": list(self.digests),
             "hashes": "".join(self.hashes),
-            "words": sorted({word for one in self.hashes for word in words_of(one)}),
+            "looks": [{"words": words_of(one)} for one in self.hashes],
             "origin": self.origin,
             "by": self.by,
             "at": _text_of(self.at),
@@ -135,20 +135,37 @@ _ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
 
 
 def words_of(hash: str) -> list[str]:
-    """The words under which a hash is kept: each of its parts, with the part's place."""
-    digits = BITS // 4 // PARTS
-    return [f"{n:x}{hash[n * digits : (n + 1) * digits]}" for n in range(PARTS)]
+    """The words under which a hash is kept: each row and each column, with its place."""
+    return [
+        f"{name}{place:x}{part:04x}"
+        for name, parts in _parts(hash).items()
+        for place, part in enumerate(parts)
+    ]
 
 
-def words_near(hash: str) -> list[str]:
-    """The words of which every hash within ``FARTHEST`` of this one has at least one."""
-    found = []
-    width = BITS // PARTS
-    for word in words_of(hash):
-        place, part = word[0], int(word[1:], 16)
-        near = [part, *(part ^ (1 << bit) for bit in range(width))]
-        found += [f"{place}{value:0{width // 4}x}" for value in near]
-    return found
+def words_near(hash: str) -> tuple[list[str], list[str]]:
+    """Words of rows, and words of columns; see ``words_of``.
+
+    Every hash within ``FARTHEST`` of this one has at least one of the first and one of the second.
+    """
+    rows, columns = (
+        [
+            f"{name}{place:x}{value:04x}"
+            for place, part in enumerate(parts)
+            for value in (part, *(part ^ (1 << bit) for bit in range(_SIDE)))
+        ]
+        for name, parts in _parts(hash).items()
+    )
+    return rows, columns
+
+
+def _parts(hash: str) -> dict[str, list[int]]:
+    """The rows of a hash and its columns, as numbers of 16 bits."""
+    square = _frequencies(hash)
+    return {
+        name: np.frombuffer(np.packbits(one).tobytes(), ">u2").tolist()
+        for name, one in (("r", square), ("c", square.T))
+    }
 
 
 def mirrored_of(hash: str) -> str:
@@ -173,7 +190,6 @@ def turned(hash: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-_SIDE = 16
 _ODD = np.arange(_SIDE, dtype=np.uint8) % 2
 
 

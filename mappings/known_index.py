@@ -34,8 +34,13 @@ _MAPPING: dict[str, Any] = {
     "dynamic": "strict",
     "_meta": {"saferank": {"version": _VERSION, "own": True}},
     "properties": {
-        **dict.fromkeys(("key", "decision", "digests", "words", "origin", "by"), _KEYWORD),
+        **dict.fromkeys(("key", "decision", "digests", "origin", "by"), _KEYWORD),
         "hashes": {"type": "binary", "doc_values": True},
+        # Of each hash apart, so that a row and a column that match are those of one hash.
+        "looks": {
+            "type": "nested",
+            "properties": {"words": {"type": "keyword", "doc_values": False}},
+        },
         "at": {"type": "date"},
         "reason": {"type": "text"},
         "look_after": {"type": "date"},
@@ -51,10 +56,10 @@ _CHANGED = {"version": _VERSION}
 _PAGE = 1000
 _MOST = 10_000  # hits that the engine gives at once
 _BYTES = 32  # of a hash
+_HASHES = 20_000  # about as many as go into one request
 _NEEDED = [
     "responses.status",  # of each, so that one without hits is an answer, too
     "responses.error",
-    "responses.hits.hits._id",
     "responses.hits.hits.fields",
 ]
 
@@ -224,7 +229,7 @@ class KnownIndex:
         """The candidates of a hash that has more of them than come at once."""
         query = _candidates(hash)["query"]
         return [
-            {"_id": source["key"], "fields": {"hashes": [source["hashes"]]}}
+            {"fields": {"key": [source["key"]], "hashes": [source["hashes"]]}}
             for source in self._sources(query)
         ]
 
@@ -240,7 +245,9 @@ class KnownIndex:
         for place in np.flatnonzero(apart <= self._farthest):
             owner = int(owners[place])
             nearest[owner] = min(int(apart[place]), nearest.get(owner, _BYTES * 8))
-        return [Near(hits[owner]["_id"], distance) for owner, distance in nearest.items()]
+        return [
+            Near(hits[owner]["fields"]["key"][0], distance) for owner, distance in nearest.items()
+        ]
 
     def has(self) -> tuple[bool, bool]:
         """Whether any picture has a digest, and whether any has a hash."""
@@ -250,7 +257,7 @@ class KnownIndex:
             track_total_hits=False,
             aggs={
                 "digests": {"filter": {"exists": {"field": "digests"}}},
-                "hashes": {"filter": {"exists": {"field": "words"}}},
+                "hashes": {"filter": {"exists": {"field": "hashes"}}},
             },
         )["aggregations"]
         return answer["digests"]["doc_count"] > 0, answer["hashes"]["doc_count"] > 0
@@ -267,12 +274,13 @@ class KnownIndex:
 
     def _bulk(self, lines: Iterable[Mapping[str, Any]]) -> int:
         """Send lines of a bulk, some at a time; then let the change be seen."""
-        done, part = 0, list[Mapping[str, Any]]()
+        done, hashes, part = 0, 0, list[Mapping[str, Any]]()
         for line in lines:
             part.append(line)
-            if len(part) >= 2 * _PAGE:
+            hashes += len(line.get("looks", ()))
+            if len(part) >= 2 * _PAGE or hashes >= _HASHES:
                 done += self._send(part)
-                part = []
+                hashes, part = 0, []
         done += self._send(part)
         if done:
             self._count_change()
@@ -297,11 +305,13 @@ _AT_ONCE = 64  # look-ups in one request
 
 def _candidates(hash: str) -> dict[str, Any]:
     """A search for all pictures that may be near to a hash."""
+    of_one_hash = [{"terms": {"looks.words": words}} for words in words_near(hash)]
+    query = {"nested": {"path": "looks", "query": {"bool": {"filter": of_one_hash}}}}
     return {
-        "query": {"constant_score": {"filter": {"terms": {"words": words_near(hash)}}}},
+        "query": {"constant_score": {"filter": query}},
         "size": _MOST,
-        "_source": False,
-        "docvalue_fields": ["hashes"],
+        "stored_fields": "_none_",  # Reading them takes longer than all else.
+        "docvalue_fields": ["key", "hashes"],
         "sort": ["_doc"],
         "track_total_hits": False,
     }

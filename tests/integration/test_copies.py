@@ -41,7 +41,7 @@ from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.mappings import SafetyFields, add_to_index
-from saferank.mappings.known import KnownPicture, words_of
+from saferank.mappings.known import KnownPicture
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch
@@ -483,7 +483,7 @@ def test_known_pictures_of_the_first_version_are_kept(place: Place) -> None:
     document = picture.to_document()
     stored = {
         **{name: document[name] for name in VERSION_1["properties"] if name in document},
-        "words": sorted({word for one in picture.hashes for word in words_of(one)}),
+        "words": ["0abcd"],
         "hashes": base64.b64encode(bytes.fromhex(document["hashes"])).decode(),
     }
     client.index(index=known.index, id=picture.id, document=stored)
@@ -494,7 +494,7 @@ def test_known_pictures_of_the_first_version_are_kept(place: Place) -> None:
     assert list(known.of_origin()) == [replace(picture, look_after=picture.at)]
     place.put({"2": jpeg(landscape(), 50)})
     place.score("2")
-    assert place.matched() == {"2"}
+    assert place.matched() == {"1", "2"}
 
 
 def test_a_picture_that_is_another_one_by_now_is_not_looked_at(

@@ -37,13 +37,23 @@ def test_every_hash_that_is_near_has_one_of_the_words(hash: str, flipped: set[in
     bits[list(flipped)] ^= 1
     other = np.packbits(bits).tobytes().hex()
     assert distances(hash, as_bits([other])).tolist() == [len(flipped)]
-    assert set(words_near(hash)) & set(words_of(other))
+    for words in words_near(hash):
+        assert set(words) & set(words_of(other))
 
 
 def test_one_bit_farther_a_hash_may_have_none_of_the_words() -> None:
-    other = "0003" * 16  # two bits in each part
+    other = "0003" * 16  # two bits in each row, sixteen in each of two columns
     assert distances("0" * 64, as_bits([other])).tolist() == [FARTHEST + 1]
-    assert not set(words_near("0" * 64)) & set(words_of(other))
+    rows, columns = words_near("0" * 64)
+    assert not set(rows) & set(words_of(other))
+    assert set(columns) & set(words_of(other))
+
+
+def test_a_hash_is_kept_as_its_rows_and_columns() -> None:
+    words = words_of("8001" + "0" * 56 + "000f")
+    assert [words[0], words[14], words[15]] == ["r08001", "re0000", "rf000f"]
+    assert [words[16], words[28], words[31]] == ["c08000", "cc0001", "cf8001"]
+    assert words_near("0" * 64)[0][:3] == ["r00000", "r00001", "r00002"]
 
 
 @given(HASHES)

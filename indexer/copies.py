@@ -150,8 +150,8 @@ class Copies:
         def seen(stored: KnownPicture) -> KnownPicture | None:
             if stored.digests != picture.digests or stored.look_after is None:
                 return None  # Something else was decided, or another process has looked.
-            both = tuple(dict.fromkeys((*stored.hashes, *(hashes or ()))))
-            return replace(stored, hashes=both, look_after=later)
+            known = stored.hashes if hashes is None else hashes
+            return replace(stored, hashes=known, look_after=later)
 
         self.known.change(picture.id, seen)
         return hashes is not None

@@ -35,7 +35,7 @@ _SIDE = 16  # of the square in which they stand
 FARTHEST = 31
 """The greatest distance, in bits, at which a hash is found."""
 LOWEST_QUALITY = 50
-"""Of 0..100, the quality that PDQ gives; below it, a picture is never compared."""
+"""Of 0..100, the quality that PDQ gives; below it, the hash of a list is never compared."""
 DECISIONS = "decisions"
 """The origin of what was decided about documents; others are the names of lists."""
 

@@ -32,6 +32,16 @@ def test_the_hash_is_that_of_the_reference() -> None:
     assert apart(pdq_of(PICTURE), np.packbits(bits.astype(np.uint8)).tobytes().hex()) <= 10
 
 
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_copies_of_other_sizes_have_nearly_the_same_hash(name: str) -> None:
+    whole = Image.fromarray(getattr(data, name)())
+    hash = pdq_of(whole)
+    for share in (0.125, 0.25, 0.4, 0.8, 2, 4):
+        size = (round(whole.width * share), round(whole.height * share))
+        copy = jpeg(whole.resize(size, Image.Resampling.BILINEAR), 85)
+        assert apart(hash, pdq_of(copy)) <= 20, share
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK"])
 def test_any_mode_has_a_hash(mode: str) -> None:
     assert len(pdq_of(PICTURE.convert(mode))) == 64

@@ -97,7 +97,10 @@ def lookup(client: Elasticsearch, count: int) -> Table:
 
 
 def photographs(count: int) -> tuple[list[Image.Image], list[int]]:
-    """Photographs that come with packages, and large windows of them; of which each is."""
+    """Photographs that come with packages, and large windows of them; of which each is.
+
+    Only such as have enough in them to be known ones.
+    """
     from skimage import data
     from sklearn.datasets import load_sample_images
 
@@ -105,7 +108,7 @@ def photographs(count: int) -> tuple[list[Image.Image], list[int]]:
     whole = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in names]
     whole += [Image.fromarray(one) for one in load_sample_images().images]
     dice = np.random.default_rng(5)
-    whole = [one for one in whole if pdq_of(one)]
+    whole = [one for one in whole if pdqs_of_known(one)]
     found, places = list(whole), list(range(len(whole)))
     while len(found) < count:
         place = int(dice.integers(len(whole)))
@@ -115,7 +118,7 @@ def photographs(count: int) -> tuple[list[Image.Image], list[int]]:
         left = int(dice.integers(one.width - width))
         top = int(dice.integers(one.height - height))
         window = one.crop((left, top, left + width, top + height))
-        if pdq_of(window):
+        if pdqs_of_known(window):
             found.append(window)
             places.append(place)
     return found[:count], places[:count]

@@ -80,14 +80,16 @@ def functions(
     result: list[dict[str, Any]] = []
     fallen: list[Query] = []
     for level, queries in categories:
-        if (band := Band.of(level, demotion)) is not None:
-            curve = band.function(queries.fields.probability)
-            if few and not band.curve.is_constant:
-                others = [queries.decided, *_at_the_end(level, queries)]
-                judged: Query = {"bool": {"filter": [queries.scored], "must_not": others}}
-            else:
-                judged = queries.undecided(*queries.in_range(curve_range(level)))
-            result.append({"filter": judged, **curve})
+        band = Band.of(level, demotion)
+        if band is None or band.curve.is_constant:
+            fallen += demoted(level, queries)
+            continue
+        if few:
+            others = [queries.decided, *_at_the_end(level, queries)]
+            judged: Query = {"bool": {"filter": [queries.scored], "must_not": others}}
+        else:
+            judged = queries.undecided(*queries.in_range(curve_range(level)))
+        result.append({"filter": judged, **band.function(queries.fields.probability)})
         fallen += queries.treated(level, Treatment.DEMOTE, *_at_the_end(level, queries))
     if fallen:
         # All in one filter: the engine tries each function on each document.

@@ -151,13 +151,12 @@ def test_a_step_and_everything_unusual() -> None:
     rules = Level(
         demote_from=0.25, unscored="demote", failed="demote", no_image="demote", blocked="demote"
     )
-    unusual = [undecided(either(BEYOND, ANY, WITHOUT)), *BLOCKED]
-    assert functions([(rules, QUERIES)], Demotion(curve="step", floor=0.5)) == [
-        {"filter": undecided(probability(gte=0.25, lt=1.0000001192092896)), "weight": 0.5},
-        {"filter": either(*unusual), "weight": 0.5},
-    ]
     everything = either(probability(gte=0.25), NEGATIVE, ANY, WITHOUT)
     assert demoted(rules, QUERIES) == [undecided(everything), *BLOCKED]
+    # All that is in the band has the factor of all that falls to its end.
+    assert functions([(rules, QUERIES)], Demotion(curve="step", floor=0.5)) == [
+        {"filter": either(undecided(everything), *BLOCKED), "weight": 0.5}
+    ]
     decision = Decision.of(level_name="x", level=rules)
     assert decision.demoted == either(undecided(everything), *BLOCKED)
 

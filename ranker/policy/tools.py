@@ -138,24 +138,35 @@ class PolicyDiff:
 def diff(before: Policy, after: Policy) -> PolicyDiff:
     """Compare two policies by what they do, not by how they are written.
 
+    The category of a policy of version 1 is compared with the one that has its fields in the other.
+
     Raises:
         PolicyError: more combinations of attribute values than can be looked at.
     """
     return PolicyDiff(
-        settings=_differences(_settings(before), _settings(after)),
+        settings=_differences(_settings(before, after), _settings(after, before)),
         levels={
             name: changes
             for name in {**before.levels, **after.levels}
-            if (changes := _differences(_rules(before, name), _rules(after, name)))
+            if (changes := _differences(_rules(before, name, after), _rules(after, name, before)))
         },
         contexts=_context_changes(before, after),
     )
 
 
-def _settings(policy: Policy) -> dict[str, Any]:
+def _by_category(policy: Policy, other: Policy) -> Mapping[str | None, OneCategoryPolicy]:
+    """What the policy says by category; one without a name has it from the other policy."""
+    found = policy.by_category()
+    if None not in found:
+        return found
+    of_objects = {one.fields.objects: name for name, one in other.by_category().items()}
+    return {of_objects.get(found[None].fields.objects): found[None]}
+
+
+def _settings(policy: Policy, other: Policy) -> dict[str, Any]:
     found = {
         _named(category, key): value
-        for category, one in policy.by_category().items()
+        for category, one in _by_category(policy, other).items()
         for key, value in (
             ("field", one.field),
             ("override_field", one.override_field or one.field),
@@ -165,15 +176,16 @@ def _settings(policy: Policy) -> dict[str, Any]:
     return {
         **found,
         "overrides": policy.overrides,
+        "matched": policy.matched,
         **{f"demotion.{name}": value for name, value in _flat(policy.demotion).items()},
     }
 
 
-def _rules(policy: Policy, level: str) -> dict[str, Any]:
+def _rules(policy: Policy, level: str, other: Policy) -> dict[str, Any]:
     """What a level says, by category and key; nothing where there is no such level."""
     return {
         _named(category, key): value
-        for category, one in policy.by_category().items()
+        for category, one in _by_category(policy, other).items()
         for key, value in _flat(one.levels.get(level)).items()
     }
 
@@ -190,7 +202,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tup
     return {
         name: (before.get(name), after.get(name))
         for name in {**before, **after}
-        if before.get(name) != after.get(name) or (name in before) != (name in after)
+        if before.get(name) != after.get(name)
     }
 
 

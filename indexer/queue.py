@@ -44,7 +44,8 @@ def queue_documents(
 
     Raises:
         ServiceUnavailable: the broker cannot be reached.
-        ConfigurationError: the app's settings or the broker's address cannot be used.
+        ConfigurationError: the app's settings or the broker's address cannot be used, or an id is
+            no text.
     """
     settings = settings or get_settings()
     size = settings.indexer.chunk_size
@@ -161,9 +162,19 @@ def _run_here(app: Celery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
 
 def _keys(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[DocumentKey]:
     """The keys, each once."""
-    several = [documents] if isinstance(documents, str | DocumentKey) else documents
-    keys = (DocumentKey(one) if isinstance(one, str) else one for one in several)
-    return list(dict.fromkeys(keys))
+    if isinstance(documents, str) or not isinstance(documents, Iterable):
+        return [_key(documents)]
+    return list(dict.fromkeys(map(_key, documents)))
+
+
+def _key(one: object) -> DocumentKey:
+    if isinstance(one, DocumentKey):
+        return one
+    if isinstance(one, str):
+        return DocumentKey(one)
+    raise ConfigurationError(
+        f"a document is named by its id, which is a text, or by a DocumentKey; {one!r} is neither"
+    )
 
 
 def _default_app(settings: Settings) -> Celery:

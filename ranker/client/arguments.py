@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,8 @@ from saferank.ranker.client.keywords import (
     SearchBody,
     SearchParameters,
 )
+
+_LONGEST = 40  # characters of a keyword
 
 # How the client spells keys of a body that Python or its other keywords have taken.
 _ALIASES = {"from_": "from", "source": "_source"}
@@ -108,6 +111,14 @@ def _body_of(body: Any) -> Mapping[str, Any]:
     return body
 
 
+def _meant(key: str) -> str:
+    """What a misspelt keyword may have been meant to be, to end a sentence; mostly nothing."""
+    # Looking takes the square of the length, and anybody can write a long one to a gateway.
+    known = sorted({*_BODY_KEYS, *_PARAMETERS, "context"}) if len(key) <= _LONGEST else []
+    close = get_close_matches(key, known, n=1, cutoff=0.8)
+    return f"; perhaps {close[0]!r} was meant" if close else ""
+
+
 def parse_request(arguments: Mapping[str, Any]) -> Request:
     """Split the keyword arguments of ``client.search`` or ``client.count``.
 
@@ -136,7 +147,7 @@ def parse_request(arguments: Mapping[str, Any]) -> Request:
         elif key in _PARAMETERS:
             parameters[key] = value
         else:
-            raise UnsafeRequest(key, "this parameter is not known to be safe")
+            raise UnsafeRequest(key, f"this parameter is not known to be safe{_meant(key)}")
     if "query" in query_string:
         result["query"] = {"query_string": query_string}
     if source:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from saferank.errors import ServiceUnavailable
+from saferank.errors import ConfigurationError, ServiceUnavailable
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents, stated_settings
 from saferank.settings import IndexerSettings, Settings
@@ -40,6 +40,12 @@ def queued(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[A
 )
 def test_ids_and_keys_go_in_chunks_and_each_once(documents: Any, tasks: list[Any]) -> None:
     assert queued(documents) == tasks
+
+
+@pytest.mark.parametrize("documents", [42, ["41", 42], None])
+def test_an_id_that_is_no_text_is_refused_before_anything_is_sent(documents: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"named by its id, which is a text.* is neither"):
+        queue_documents("images", documents, settings=Settings(broker_url=f"{NOBODY}/2"))
 
 
 def test_the_application_s_own_celery_app_sends(monkeypatch: pytest.MonkeyPatch) -> None:

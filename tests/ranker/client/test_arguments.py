@@ -51,6 +51,22 @@ def test_an_unknown_parameter_is_refused(key: str) -> None:
         parse_request({key: "x"})
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("contxt", "context"),
+        ("qery", "query"),
+        ("pre_filter_shardsize", "pre_filter_shard_size"),
+    ],
+)
+def test_a_misspelt_parameter_is_told_what_it_may_be(key: str, meant: str) -> None:
+    with pytest.raises(UnsafeRequest) as caught:
+        parse_request({key: "x"})
+    assert str(caught.value).endswith(f"; perhaps {meant!r} was meant")
+    with pytest.raises(UnsafeRequest, match=r"is not known to be safe$"):
+        parse_request({key * 1_000: "x"})
+
+
 def test_a_body_as_text_is_refused() -> None:
     with pytest.raises(UnsafeRequest, match="body"):
         parse_request({"body": '{"query": {}}'})

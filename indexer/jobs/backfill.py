@@ -326,7 +326,8 @@ class Backfill:
         if held.silent and quiet < self._settings.indexer.time_limit:
             return  # they may be at work on them
         self._lost = self._ledger.forget(self._job.id, open_only=True)
-        log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, self._lost)
+        if self._lost:
+            log.warning("job %s: the broker lost %d tasks; looking again", self._job.id, self._lost)
         self._tally = replace(self._tally, in_flight=0)
 
     def _beat(self, **changes: object) -> None:
@@ -371,9 +372,10 @@ class Backfill:
         if state is JobState.DONE and tally.failures:
             tally = self._with_failures_that_lasted(tally)
         notes = [note] if note else []
-        notes += [
-            f"{id}: {reason}" for id, reason in self._ledger.reasons(self._job.id, since).items()
-        ]
+        by_reason: dict[str, list[str]] = {}
+        for id, reason in self._ledger.reasons(self._job.id, since).items():
+            by_reason.setdefault(reason, []).append(id)
+        notes += [f"{', '.join(ids)}: {reason}" for reason, ids in by_reason.items()]
         job = self._lease.finish(
             state, "; ".join(notes), counts=tally.counts, failures=tally.failures, left=left
         )

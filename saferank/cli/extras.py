@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from elasticsearch import NotFoundError
 from rich.console import Console
+from rich.table import Column, Table
 
 from saferank.errors import ConfigurationError
 from saferank.mappings import check_index, lacking
@@ -33,6 +34,15 @@ CategoryOption = Annotated[
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option of commands that print for people or for programs."""
+
+
+def whole_table(*headers: str, title: str | None = None) -> Table:
+    """A table that leaves nothing out: in a narrow terminal long words go on in the next line.
+
+    Ids are copied from it.
+    """
+    columns = (Column(header, overflow="fold") for header in headers)
+    return Table(*columns, title=title, title_justify="left")
 
 
 def print_json(value: object) -> None:

@@ -10,7 +10,13 @@ from elasticsearch import Elasticsearch
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import check_ready, copies_of, needs_extra, table_console
+from saferank.cli.extras import (
+    check_ready,
+    copies_of,
+    needs_extra,
+    table_console,
+    whole_table,
+)
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.mappings.known import DECISIONS
@@ -123,7 +129,7 @@ def list_all(
             for (origin, decision), count in sorted(known.counts().items()):
                 table.add_row(origin, decision, f"{count:,}")
         else:
-            table = Table("id", "decision", "by", "at", "reason")
+            table = whole_table("id", "decision", "by", "at", "reason")
             for one in known.of_origin(list_name):
                 at = one.at.isoformat(timespec="seconds")
                 table.add_row(one.id, one.decision.value, one.by, at, one.reason)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from saferank.cli.extras import needs_extra, table_console
+from saferank.cli.extras import needs_extra, table_console, whole_table
 from saferank.connection import clear_errors, connect
 from saferank.mappings.override_index import install_overrides, read_overrides
 from saferank.mappings.overrides import HOLDS
@@ -84,7 +83,7 @@ def list_all() -> None:
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         overrides = read_overrides(client, overrides_index_of(settings))
-    table = Table("index", "document", "override", "by", "at", "reason")
+    table = whole_table("index", "document", "override", "by", "at", "reason")
     for index, documents in overrides.of.items():
         for id, one in documents.items():
             at = one.at.isoformat(timespec="seconds")

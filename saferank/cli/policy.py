@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, print_json
+from saferank.cli.extras import AsJson, print_json, whole_table
 from saferank.cli.search import parse_context
 from saferank.cli.what_if import what_if
 from saferank.errors import ModelNotFound, PolicyError
@@ -154,14 +154,14 @@ def diff(
         return
     console = Console()
     if changes.settings or changes.levels:
-        table = Table("level", "rule", "before", "after")
+        table = whole_table("level", "rule", "before", "after")
         rows = {"(all)": changes.settings, **changes.levels}
         for level, rules in rows.items():
             for rule, values in rules.items():
                 table.add_row(level, rule, *(_text(value) for value in values))
         console.print(table)
     if changes.contexts:
-        table = Table("request", "level before", "level after")
+        table = whole_table("request", "level before", "level after")
         for change in changes.contexts:
             request = ", ".join(f"{name}={value}" for name, value in change.context.items())
             levels = (change.before or "refused", change.after or "refused")
@@ -208,7 +208,7 @@ def _levels(policy: Policy) -> Table:
 
 def _contexts(policy: Policy) -> Table:
     columns = ("#", "when", "level", "at least", "user's choice")
-    table = Table(*columns, title="contexts, the first that matches decides", title_justify="left")
+    table = whole_table(*columns, title="contexts, the first that matches decides")
     for number, rule in enumerate(policy.contexts, start=1):
         when = ", ".join(f"{name} = {' or '.join(values)}" for name, values in rule.when.items())
         choice = "ignored" if rule.locked else "counts"

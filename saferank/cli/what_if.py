@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import index_named, table_console
+from saferank.cli.extras import index_named, table_console, whole_table
 from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
@@ -65,6 +65,8 @@ def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
         of = "" if name is None else f", by {name}"
         _say(console, f"{found.documents:,} documents in {index!r}{of}: {states}")
     console.print(_outcomes(found))
+    for outcome in found.outcomes if found.compared else []:
+        _say(console, f"changes of request {outcome.rule}: {_changes(outcome)}")
     for name, counts in found.categories.items():
         of = "" if name is None else f", by {name}"
         _say(console, f"Probabilities of documents that no person decided about{of}:")
@@ -83,16 +85,14 @@ def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
 
 
 def _outcomes(found: WhatIf) -> Table:
-    table = Table("#", "request", "level", title="what becomes of them", title_justify="left")
+    table = whole_table("#", "request", "level", title="what becomes of them")
     for name in (*_ACTIONS, *(["change"] if found.compared else [])):
         table.add_column(name, justify="right")
-    if found.compared:
-        table.add_column("changes")
     for one in found.outcomes:
-        request = ", ".join(f"{name}={value}" for name, value in one.context.items())
+        request = ", ".join(f"{name} = {value}" for name, value in one.context.items())
         row = [str(one.rule), request or "any other", one.level, *_numbers(one)]
         if found.compared:
-            row += [f"{sum(one.changed.values()):,}", _changes(one)]
+            row.append(f"{sum(one.changed.values()):,}")
         table.add_row(*row)
     return table
 
@@ -114,7 +114,7 @@ def _changes(one: Outcome) -> str:
         if one.blurred == one.blurred_before
         else [f"to be blurred: {one.blurred_before:,} → {one.blurred:,}"]
     )
-    return "\n".join([*level, *changes, *blur]) or "none"
+    return "; ".join([*level, *changes, *blur]) or "none"
 
 
 def _histogram(found: Counts, policy: OneCategoryPolicy) -> Iterator[str]:

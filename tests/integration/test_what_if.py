@@ -219,7 +219,7 @@ def test_the_command_says_what_would_change(
     found = what_if(client, filled, load_policy(policy_file), load_policy(old))
     hidden = outcome_of(found, "strict").now[Action.HIDDEN]
     assert f"{hidden:,}" in result.output
-    assert "audience=child" in result.output
+    assert "audience = child" in result.output
     assert "hide_from of strict" in result.output
 
 

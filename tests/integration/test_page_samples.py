@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from elasticsearch import Elasticsearch
 from elasticsearch.dsl import Search
 from pages import ROOT, blocks
 
+from saferank import SafeSearch, load_policy
 from saferank.mappings import template
 from saferank.mappings.override_index import install_overrides, read_overrides
 from saferank.settings import get_settings
@@ -113,6 +115,35 @@ def test_a_policy_that_changes(url: str, folder: Path) -> None:
 
     made = run("docs/how-to/web.md", url, "PolicyFile(")
     assert asyncio.run(shown("child")) == ["plain"]
+
+
+def test_a_picture_that_is_replaced_is_not_judged_by_the_old_one(
+    url: str, folder: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def treated(audience: str) -> list[tuple[str, str]]:
+        found = client.search(index="photos", query=it, context={"audience": audience})["hits"]
+        return [(hit["saferank"]["action"], hit["saferank"]["rule"]) for hit in found["hits"]]
+
+    monkeypatch.setenv("SAFERANK_BROKER_URL", broker_url)
+    monkeypatch.setenv("SAFERANK_INDEXER__FRESH_QUEUE", f"fresh-{uuid.uuid4().hex[:8]}")
+    get_settings.cache_clear()
+    it = {"ids": {"values": ["swapped"]}}
+    with Elasticsearch(url, request_timeout=60) as plain:
+        client = SafeSearch(plain, load_policy("policy.yaml"))
+        safety = {"probability": 0.0, "status": "scored", "override_by": "ann"}
+        client.index(index="photos", id="swapped", document={"safety": safety}, refresh=True)
+        try:
+            assert treated("child") == [("shown", "below_thresholds")]
+            made = run("docs/how-to/web.md", url, "def replace_picture")
+            made["replace_picture"](client, "swapped", "https://example.com/new.jpg")
+            plain.indices.refresh(index="photos")
+            assert treated("child") == []
+            assert treated("adult") == [("demoted", "unscored")]
+            kept = plain.get(index="photos", id="swapped")["_source"]["safety"]
+            assert kept["override_by"] == "ann"
+        finally:
+            plain.delete(index="photos", id="swapped", refresh=True)
+            get_settings.cache_clear()
 
 
 def test_putting_it_into_an_application(

@@ -182,12 +182,12 @@ class Watch(threading.Thread):
 
     def _processor_time(self) -> dict[str, float]:
         """Seconds of the processor so far, by who took them."""
-        others = [self._worker, psutil.Process(), self._services["broker"]]
+        engine = self._services["engine"]  # which starts the node itself
         return {
-            "children": sum(map(_seconds, self._worker.children())),
-            "engine": _seconds(self._services["engine"]),
+            "children": _seconds(*self._worker.children()),
+            "engine": _seconds(engine, *engine.children(recursive=True)),
             "server": _seconds(self._services["server"]),
-            "rest": sum(map(_seconds, others)),
+            "rest": _seconds(self._worker, psutil.Process(), self._services["broker"]),
         }
 
     def _look(self, done: int) -> None:
@@ -203,9 +203,9 @@ class Watch(threading.Thread):
             self._told = tenths
 
 
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _seconds(*processes: psutil.Process) -> float:
+    times = [process.cpu_times() for process in processes]
+    return float(sum(each.user + each.system for each in times))
 
 
 @dataclass(frozen=True)

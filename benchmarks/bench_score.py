@@ -305,7 +305,8 @@ def measure(
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(rounds + 1):
             for name, each in running.items():
-                results[name].append(each.score(which))
+                results[name].append(result := each.score(which))
+                print(which, name, f"{result['rate']:.1f} a second", flush=True)
         exact = results[EXACT][0]["probabilities"]
         others = [one for name, one in results.items() if not name.startswith("saferank")]
         best = max(statistics.median(one["rate"] for one in each[1:]) for each in others)

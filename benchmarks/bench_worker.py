@@ -405,7 +405,8 @@ def main() -> None:
                     turns[0][1]()  # A cold engine is nobody's fault.
                 for _ in range(options.rounds):
                     for name, call in turns:
-                        results[name].append(call())
+                        results[name].append(result := call())
+                        print(which, name, f"{result.rate:.1f} a second", flush=True)
                     turns.reverse()
             add_rows(table, which, results)
     Console(width=130).print(table)

@@ -16,9 +16,12 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,7 @@ from saferank.settings import IndexerSettings, Settings
 Json = dict[str, Any]
 
 MODEL = model_identity("open_nsfw")
+_AT_ONCE = 6
 STEPS = ("install", "check", "index", "upload", "backfill", "reindex", "rollback", "search")
 # Ids and their pictures' brightness: below both thresholds, between them, above both.
 PICTURES = {"dark": 25, "middle": 100, "bright": 230}
@@ -365,7 +369,7 @@ def pruned(value: Any) -> Any:
     return {name: item for name, item in inside.items() if item != {}}
 
 
-def through(run: Run, major: int) -> tuple[dict[str, str], list[str]]:
+def through(major: int, run: Run) -> tuple[dict[str, str], list[str]]:
     """All steps of one shape: what each cell says, and the sentences of the refusals."""
     cells: dict[str, str] = {}
     sentences: list[str] = []
@@ -486,20 +490,29 @@ def run_all(
     version = next(iter(nodes.values()))["version"]
     table = Table("shape", *STEPS, title=f"Elasticsearch {version}")
     faults, sentences = [], []
-    for place, shape in enumerate(shapes):
-        cells, refusals = through(Run(client, of(shape), shape, place), int(version.split(".")[0]))
-        sentences += refusals
-        found = {step: cell for step, cell in cells.items() if is_fault(cell)}
-        faults += [f"{shape.name}, {step}: {cell}" for step, cell in found.items()]
-        table.add_row(shape.name, *(in_short(shape, step, cells.get(step, "")) for step in STEPS))
-        print(f"{shape.name}: {cells}", file=sys.stderr, flush=True)
-        for name in (f"shape-{place}-1", f"shape-{place}-2"):
-            client.indices.delete(index=name, ignore_unavailable=True)
+    kinds = Counter[str]()
+    major = int(version.split(".")[0])
+    # Most of a shape's time is waiting: for a worker, for a job's next look.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        runs = [Run(client, of(shape), shape, place) for place, shape in enumerate(shapes)]
+        for run, (cells, refusals) in zip(
+            runs, pool.map(partial(through, major), runs), strict=True
+        ):
+            shape = run.shape
+            sentences += refusals
+            found = {step: cell for step, cell in cells.items() if is_fault(cell)}
+            faults += [f"{shape.name}, {step}: {cell}" for step, cell in found.items()]
+            row = [in_short(shape, step, cells.get(step, "")) for step in STEPS]
+            table.add_row(shape.name, *row)
+            kinds.update(filter(None, row))
+            print(f"{shape.name}: {cells}", file=sys.stderr, flush=True)
+            client.indices.delete(index=[run.old, run.new], ignore_unavailable=True)
     console = Console(width=150)
     console.print(table)
     for sentence in (*sentences, *faults):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(shapes)} shapes, {len(faults)} faults")
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    console.print(f"{len(shapes)} shapes, {len(faults)} faults; cells: {counts}")
     client.indices.delete(index="shape-jobs", ignore_unavailable=True)
     return faults
 

@@ -15,8 +15,8 @@ adds.
 ``memory``: what the gateway holds over many requests of all kinds, wrong ones among them.
 ``harm``: what one client sees while others read slowly, or send a gigabyte.
 
-Needs an Elasticsearch node (``saferank stack up``); the corpus is kept. ``--beside`` is another
-checkout, whose gateway has turns with this one's.
+Needs an Elasticsearch node (``saferank stack up``); the corpus is kept. ``--beside`` names
+other checkouts, whose gateways have turns with this one's.
 
     python benchmarks/bench_gateway.py [--documents 1000000] [--parts alone together rate]
 """
@@ -152,7 +152,9 @@ def percentile(times: Sequence[float], share: float) -> float:
     return sorted(times)[min(len(times) - 1, int(share * len(times)))]
 
 
-def as_sent(url: str, index: str, queries: Sequence[Any]) -> dict[str, list[bytes]]:
+def as_sent(
+    url: str, index: str, queries: Sequence[Any], levels: Sequence[str]
+) -> dict[str, list[bytes]]:
     """By level, the bodies that a safe client makes of searches; of several it is the last."""
     last = b""
 
@@ -165,7 +167,7 @@ def as_sent(url: str, index: str, queries: Sequence[Any]) -> dict[str, list[byte
     found: dict[str, list[bytes]] = {}
     with Elasticsearch(url, node_class=Noting) as client:
         safe = SafeSearch(client, load_policy(POLICY))
-        for level in LEVELS:
+        for level in levels:
             for query in queries:
                 safe.at_level(level).search(index=index, query=query)
                 found.setdefault(level, []).append(last)
@@ -196,7 +198,8 @@ def all_ways(
 
     ways = {"direct": way(url, bodies)}
     ways |= {
-        f"direct, {level}": way(url, sent) for level, sent in as_sent(url, index, queries).items()
+        f"direct, {level}": way(url, sent)
+        for level, sent in as_sent(url, index, queries, options.levels).items()
     }
     with ExitStack() as stack:
         for name, script in (("relay", "bytes_relay.py"), ("bare proxy", "bare_proxy.py")):
@@ -204,11 +207,14 @@ def all_ways(
             command = [sys.executable, str(Path(__file__).with_name(script)), url, str(port)]
             process = stack.enter_context(running(command, port, folder / script))
             ways[name] = way(f"http://127.0.0.1:{port}", bodies, process)
-        checkouts = {"gateway": ROOT} | ({"beside": options.beside} if options.beside else {})
-        for name, checkout in checkouts.items():
+        for name, checkout in {
+            "gateway": ROOT,
+            **{one.name: one for one in options.beside},
+        }.items():
             made = gateway(url, folder / name, checkout)
             address, process, keys = stack.enter_context(made)
-            for level, key in keys.items():
+            for level in options.levels:
+                key = keys[level]
                 ways[f"{name}, {level}"] = way(address, bodies, process, key)
         yield ways
 
@@ -237,7 +243,7 @@ async def alone(ways: dict[str, Way], console: Console, options: argparse.Namesp
     console.print(table)
 
 
-_TO_WARM_UP = 100
+_TO_WARM_UP = 50
 
 
 async def together(ways: dict[str, Way], console: Console, options: argparse.Namespace) -> None:
@@ -318,8 +324,7 @@ async def _at_random_moments(way: Way, rate: int, first: int, source: random.Ran
 def mixed(ways: dict[str, Way], path: str) -> list[bytes]:
     """Requests of all kinds to the gateway, a third of them wrong in some way."""
     found: list[bytes] = []
-    for level in LEVELS:
-        way = ways[f"gateway, {level}"]
+    for way in [way for name, way in ways.items() if name.startswith("gateway, ")]:
         (authorization,) = (
             line.removeprefix(b"Authorization: ").decode()
             for line in way.requests[0].split(b"\r\n")
@@ -361,7 +366,7 @@ def mixed(ways: dict[str, Way], path: str) -> list[bytes]:
 
 async def memory(ways: dict[str, Way], console: Console, options: argparse.Namespace) -> None:
     """What the process holds over many requests."""
-    way = ways["gateway, strict"]
+    way = next(way for name, way in ways.items() if name.startswith("gateway, "))
     assert way.between is not None
     target = way.requests[0].split(b" ")[1].decode().removesuffix("/_search")
     requests = mixed(ways, target)
@@ -390,7 +395,7 @@ _LOOK_EVERY = 10_000
 
 async def harm(ways: dict[str, Way], console: Console, options: argparse.Namespace) -> None:
     """One client's searches, while nobody, slow readers, or senders of a gigabyte are there too."""
-    way = ways["gateway, strict"]
+    way = next(way for name, way in ways.items() if name.startswith("gateway, "))
     assert way.between is not None
     table = Table("beside it", "median ms", "p99 ms", "resident MB", "what became of them")
     for name, others in (("nobody", _nobody), *_OTHERS.items()):
@@ -508,7 +513,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--searches", type=int, default=1_000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--beside", type=Path, help="another checkout, whose gateway has turns")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="other checkouts")
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=[*LEVELS])
     parser.add_argument("--rates", type=int, nargs="+", default=[100, 200])
     parser.add_argument("--seconds", type=int, default=10, help="at each rate, for each way")
     parser.add_argument("--memory", type=int, default=100_000, help="requests for this part")

@@ -44,6 +44,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._answered
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the server takes another request here, by what it said last."""
+        return self._parser.should_keep_alive()
+
     def close(self) -> None:
         """Hang up."""
         assert self._transport is not None
@@ -71,10 +76,15 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections, each for one request at a time."""
+    """Connections to one server, each for one request at a time.
 
-    def __init__(self, connections: Sequence[Connection]) -> None:
-        self._connections = connections
+    Args:
+        url: where to connect to.
+        connections: that are open.
+    """
+
+    def __init__(self, url: str, connections: Sequence[Connection]) -> None:
+        self._url = url
         self._free: asyncio.Queue[Connection] = asyncio.Queue()
         for connection in connections:
             self._free.put_nowait(connection)
@@ -82,7 +92,7 @@ class Pool:
     @classmethod
     async def to(cls, url: str, size: int) -> Self:
         """Open so many."""
-        return cls([await Connection.to(url) for _ in range(size)])
+        return cls(url, [await Connection.to(url) for _ in range(size)])
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request on the connection that is free the longest, or the first that will be."""
@@ -90,9 +100,11 @@ class Pool:
         try:
             return await connection.ask(request)
         finally:
+            if not connection.keeps:
+                connection = await Connection.to(self._url)
             self._free.put_nowait(connection)
 
     def close(self) -> None:
-        """Hang up all."""
-        for connection in self._connections:
-            connection.close()
+        """Hang up all that are free."""
+        while not self._free.empty():
+            self._free.get_nowait().close()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import orjson
+import msgspec
 from starlette.responses import Response
 
 from saferank.ranker.bodies import Json
@@ -91,9 +91,9 @@ def encoded(body: Any, *, pretty: bool = False) -> bytes:
     try:
         if pretty:
             return json.dumps(body, ensure_ascii=False, indent=2).encode()
-        return orjson.dumps(body)
+        return msgspec.json.encode(body)
     except (TypeError, UnicodeEncodeError):
-        # A number beyond 64 bits, or half of a surrogate pair, which only an escape can say.
+        # Half of a surrogate pair, which only an escape can say.
         return json.dumps(body, indent=2 if pretty else None).encode()
 
 

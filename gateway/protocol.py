@@ -7,7 +7,7 @@ connection would keep its memory, and one of the places that ``connections`` all
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -29,7 +29,7 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
         _head = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(cast(asyncio.Transport, JoiningTransport(transport)))
             self._expect_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +66,36 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
             self._reading = self.loop.call_later(read_seconds, self.transport.abort)
 
     return Protocol
+
+
+class JoiningTransport:
+    """A transport that sends together what is written in one go: a head and its short body.
+
+    Else each would be a packet, for each of which the client wakes up.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, once what comes with it is written, too."""
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts = []
 
 
 def _stopped(timer: asyncio.TimerHandle | None) -> Any:

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 from saferank.connection import connect_async
 from saferank.gateway.app import LEVEL_HEADER, Gateway
 from saferank.gateway.callers import CONTEXT_HEADER, Callers
-from saferank.gateway.node import HttpNode
 from saferank.gateway.protocol import protocol_with_limits
+from saferank.gateway.upstream import FastJson, HttpNode, OneTry
 from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy
 from saferank.settings import GatewaySettings, Settings
@@ -26,7 +26,13 @@ def make_gateway(settings: Settings, policy: Policy | PolicyFile) -> Gateway:
     """
     own = settings.gateway
     callers = Callers(own.callers, policy, required=own.require_caller)
-    client = connect_async(settings, timeout=own.timeout, node_class=HttpNode)
+    client = connect_async(
+        settings,
+        timeout=own.timeout,
+        node_class=HttpNode,
+        transport_class=OneTry,
+        serializer=FastJson(),
+    )
     return Gateway(client, policy, callers, own)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -12,11 +13,18 @@ from typing import Any, TypeVar
 import pytest
 import trustme
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, HttpHeaders, NodeConfig, TlsError
+from elastic_transport import (
+    ConnectionTimeout,
+    HttpHeaders,
+    NodeConfig,
+    SerializationError,
+    TlsError,
+)
+from elasticsearch.serializer import JsonSerializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saferank.gateway.node import HttpNode
+from saferank.gateway.upstream import FastJson, HttpNode
 
 T = TypeVar("T")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -304,3 +312,31 @@ def test_a_certificate_is_verified(tmp_path: Any) -> None:
     assert trusted[0].body == b"{}"
     (error,) = run(asked(Server(OK), ("GET", "/a"), authority=authority, verify_certs=True))
     assert isinstance(error, TlsError)
+
+
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=5)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
+VALUES = st.recursive(
+    LEAVES, lambda part: st.lists(part) | st.dictionaries(TEXTS, part), max_leaves=8
+)
+
+
+@given(VALUES)
+def test_bodies_are_written_and_read_as_the_client_does_it(value: Any) -> None:
+    """Numbers of any length and infinite ones, and halves of surrogate pairs, among them."""
+    own, clients = FastJson(), JsonSerializer()
+    written = clients.loads(own.dumps({"a": value}))
+    assert repr(written) == repr(clients.loads(clients.dumps({"a": value})))
+    text = json.dumps({"a": value}).encode()
+    assert repr(own.loads(text)) == repr(clients.loads(text))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_an_infinite_number_is_not_written_as_none(value: float) -> None:
+    assert b"null" not in FastJson().dumps({"gte": value})
+
+
+@pytest.mark.parametrize("text", [b"{", b'{"a": 1} x', b"\xff", b'"\\ud800', b"nul"])
+def test_what_is_no_json_is_an_error(text: bytes) -> None:
+    with pytest.raises(SerializationError):
+        FastJson().loads(text)

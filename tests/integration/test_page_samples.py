@@ -117,6 +117,22 @@ def test_a_policy_that_changes(url: str, folder: Path) -> None:
     assert asyncio.run(shown("child")) == ["plain"]
 
 
+def test_a_choice_counts_where_the_policy_lets_it() -> None:
+    (policy,) = blocks("yaml", page=ROOT / "docs/how-to/web.md")
+    loaded = load_policy(policy.text)
+    context_for = run("docs/how-to/web.md", "", "def context_for")["context_for"]
+
+    def level(choice: str | None, address: str, *, adult: bool) -> str:
+        return loaded.resolve(context_for(loaded, choice, address, adult)).level_name
+
+    home, school = "192.0.2.7", "10.77.3.4"
+    assert level("off", home, adult=True) == "off"
+    assert level(None, home, adult=True) == "moderate"
+    assert level("off", home, adult=False) == "moderate"
+    assert level("strict", home, adult=False) == "strict"
+    assert level("off", school, adult=True) == "strict"
+
+
 def test_a_picture_that_is_replaced_is_not_judged_by_the_old_one(
     url: str, folder: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,8 @@ def _configure(folder: Path) -> None:
         made.mkdir(parents=True, exist_ok=True)
     settings: dict[str, object] = {
         "network.host": "127.0.0.1",
+        # Else version 2 asks other nodes of this machine whether it may join them.
+        "discovery.type": "single-node",
         # A nearly full disk of a developer must not turn indices read-only.
         "cluster.routing.allocation.disk.threshold_enabled": False,
     }

@@ -188,11 +188,12 @@ def test_what_else_hidden_documents_begin_with_takes_no_place(
     """The engine counts inputs that fit, and gives a document once."""
     node = strict.client
     template.add_to_index(node, _created(node, index_name))
+    operations: list[Json] = []
     for number in range(50):
         decided = "block" if number >= 10 else "allow"
         value = {"input": ["cat", "cats", f"cat {number}"], "weight": number}
-        node.index(index=index_name, document={"c": value, "safety": {"override": decided}})
-    node.indices.refresh(index=index_name)
+        operations += [{"index": {}}, {"c": value, "safety": {"override": decided}}]
+    node.bulk(index=index_name, operations=operations, refresh=True)
     found = [
         score for _, score in told(strict.search(index=index_name, suggest=completion(size=size)))
     ]

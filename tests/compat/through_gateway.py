@@ -31,7 +31,7 @@ def through_gateway(url: str, key: str) -> type[Transport]:
     class GatewayTransport(Transport):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.gateway = Transport([url_to_node_config(url)])
+            self.gateway = Transport([url_to_node_config(url)], **options)
 
         def perform_request(
             self, method: str, target: str, *, headers: Any = DEFAULT, **options: Any
@@ -51,7 +51,7 @@ def asynchronous_through_gateway(url: str, key: str) -> type[AsyncTransport]:
     class AsyncGatewayTransport(AsyncTransport):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.gateway = AsyncTransport([url_to_node_config(url)])
+            self.gateway = AsyncTransport([url_to_node_config(url)], **options)
 
         async def perform_request(  # type: ignore[override]
             self, method: str, target: str, *, headers: Any = DEFAULT, **options: Any

@@ -269,6 +269,14 @@ def test_a_point_in_time_by_opensearchs_names(safe: SafeSearch) -> None:
     assert closed["pits"][0]["successful"] is True
 
 
+def test_in_version_2_sorted_pages_of_a_point_in_time_are_refused(safe: SafeSearch) -> None:
+    pit = {"id": safe.create_pit(index=INDEX, keep_alive="1m")["pit_id"]}
+    assert set(ids(safe.search(body={"pit": pit, "size": COUNT}))) == visible(safe)
+    with pytest.raises(ServiceUnavailable, match="need version 3"):
+        safe.search(body={"pit": pit, "sort": ["price"]})
+    safe.delete_pit(body={"pit_id": [pit["id"]]})
+
+
 def test_a_scroll_and_its_helper(safe: SafeSearch) -> None:
     found = [hit["_id"] for hit in scan(safe, index=INDEX, query={"query": QUERY}, size=3)]
     assert sorted(found) == sorted(visible(safe))

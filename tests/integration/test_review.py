@@ -14,15 +14,16 @@ from typer.testing import CliRunner
 
 from saferank.cli import app
 from saferank.errors import ConfigurationError, MappingError
+from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.override_index import override, read_overrides
 from saferank.mappings.overrides import OverrideRecord, override_in
 from saferank.mappings.record import Override
-from saferank.ranker import SafeSearch
+from saferank.ranker import SafeSearch, load_policy
 from saferank.review.desk import Desk, Form, Refused
 from saferank.review.entries import Act, Entry, Item
 from saferank.review.queues import policy_version
 from saferank.review.sample import find_items, read_sample
-from saferank.settings import Settings
+from saferank.settings import CategorySettings, Settings
 
 
 @pytest.fixture(params=[False, True], ids=["in-documents", "in-an-index"])
@@ -87,6 +88,43 @@ def test_a_drawn_sample_is_a_queue_in_the_order_of_its_file(
         desk.decide(item, "ann", Act.BLOCK, form(desk, item, queue="sample"))
     assert desk.take(queue, "ann", 9) == [items[2]]
     assert desk.take(queue, "lea", 9) == []
+
+
+OF_BOTH = """version: 2
+categories:
+  nudity: {field: safety, override_field: decided}
+  violence: {field: violence, override_field: decided}
+levels:
+  off: {}
+  some:
+    nudity: {hide_from: 0.9, unscored: show}
+    violence: {hide_from: 0.4, unscored: show}
+contexts: [{level: some}]
+"""
+
+
+def test_a_review_of_a_category_decides_about_the_document(
+    client: Elasticsearch, index_name: str, elasticsearch_url: str
+) -> None:
+    with review_settings(elasticsearch_url) as (made, _):
+        several = {name: CategorySettings(field=name, model="m") for name in ("safety", "violence")}
+        settings = made.model_copy(update={"categories": several, "override_field": "decided"})
+        fill(client, index_name, [0.1, 0.2, 0.3])
+        for field in several:
+            add_to_index(client, index_name, SafetyFields(field, "decided"))
+        for id, probability in (("0", 0.6), ("1", 0.41), ("2", 0.39)):
+            record = {"probability": probability, "status": "scored", "model": "m"}
+            client.update(index=index_name, id=id, doc={"violence": record}, refresh=True)
+        policy, alone = load_policy(OF_BOTH), settings.of_category("violence")
+        desk = Desk(client, index_name, alone, policy.about(SafetyFields.of(alone)))
+        desk.install()
+        near = [item.id for item in desk.take(desk.queues["near-0.4"], "ann", 3)]
+        assert sorted(near[:2]) == ["1", "2"]
+        decide(desk, "1", Act.ALLOW)
+        decide(desk, "2", Act.BLOCK)
+        client.indices.refresh(index=index_name)
+        hits = SafeSearch(client, policy).search(index=index_name)["hits"]["hits"]
+        assert [hit["_id"] for hit in hits] == ["1"]
 
 
 @pytest.mark.parametrize(

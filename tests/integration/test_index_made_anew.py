@@ -77,6 +77,43 @@ def test_the_new_index_gets_no_guessed_mapping(client: Elasticsearch, index_name
     add_to_index(client, index_name)  # still possible
 
 
+def test_an_index_made_anew_between_two_chunks_gets_the_scores_of_its_own_documents(
+    client: Elasticsearch, index_name: str
+) -> None:
+    store = DocumentStore(client, SafetyFields(), "image", patience=5)
+    conflicts = []
+    for level in (51, 204):
+        make(client, index_name, level, ready=True)
+        report = score_documents(brightness_pipeline(), store, index_name, [KEY])
+        conflicts.append(report.counts["conflicts"])
+        stored = client.get(index=index_name, id="1")["_source"]["safety"]["probability"]
+        assert stored == as_probability(level / 255)
+    assert conflicts == [0, 1]  # what was read of the new index passed for the old one's
+
+
+def test_a_chunk_of_an_index_that_is_known_takes_three_requests(
+    elasticsearch_url: str, client: Elasticsearch, index_name: str
+) -> None:
+    asked: list[str] = []
+
+    def note(path: str, body: bytes) -> bytes:
+        asked.append(path.partition("?")[0])
+        return body
+
+    make(client, index_name, 51, ready=True)
+    with (
+        running_proxy(elasticsearch_url, rewrite=note) as (url, _),
+        Elasticsearch(url) as behind,
+    ):
+        store = DocumentStore(behind, SafetyFields(), "image", patience=5)
+        score_documents(brightness_pipeline(), store, index_name, [KEY])
+        client.index(index=index_name, id="1", document={"image": data_uri(png(52))})
+        asked.clear()
+        score_documents(brightness_pipeline(), store, index_name, [KEY])
+    # The last look comes right before the write, which must not go to another index of that name.
+    assert asked == ["/_mget", f"/{index_name}/_settings/index.uuid", "/_bulk"]
+
+
 def test_an_index_that_was_deleted_is_not_made_by_a_score(
     client: Elasticsearch, index_name: str
 ) -> None:

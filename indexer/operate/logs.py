@@ -51,8 +51,6 @@ def configure_logging(level: int | str, *, json: bool) -> None:
     root.setLevel(level)
     # One line a request would drown the worker's own, and so would two a task, of a kB each.
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)
-    # It writes out each request and answer before it looks at the level, if anybody listens.
-    logging.getLogger("elastic_transport.node").propagate = False
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(
             logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING

@@ -19,9 +19,11 @@ POM
 (cd "$folder" && mvn -q dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$folder/lib")
 java=${JAVA_HOME:-$(ls -d /usr/lib/jvm/*2[1-9]* 2> /dev/null | tail -1 || true)}/bin/java
 run=("$java" -Xmx512m "-Djava.io.tmpdir=$folder/node" -cp "$folder/lib/*")
-mkdir "$folder/node"
+mkdir -p "$folder/node/node_1/config"
+# Else version 2 asks other nodes of this machine whether it may join them.
+echo 'discovery.type: single-node' > "$folder/node/node_1/config/opensearch.yml"
 if [ "$(id -u)" = 0 ]; then
-  chown nobody "$folder/node"
+  chown -R nobody "$folder/node"
   run=(setpriv --reuid nobody --clear-groups "${run[@]}")
 fi
 (cd "$folder/node" && exec "${run[@]}" org.codelibs.opensearch.runner.OpenSearchRunner \

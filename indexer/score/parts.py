@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import orjson
+import msgspec
 from elastic_transport import JsonSerializer
 from elasticsearch import ApiError
 
@@ -30,8 +30,8 @@ _SERIALIZER = JsonSerializer()
 def to_json(value: object) -> bytes:
     """A value of ours as JSON; the client sends bytes as they are, so it is serialised once."""
     try:
-        return orjson.dumps(value)
-    except TypeError:  # Half a surrogate pair, or an integer of more than 64 bits; both are rare.
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # Half a surrogate pair, which is rare.
         return document_to_json(value)
 
 
@@ -39,7 +39,7 @@ def document_to_json(document: object) -> bytes:
     """A whole document as JSON, to the last value.
 
     Half a surrogate pair is escaped, since UTF-8 has no form for it that every engine takes. A
-    number beyond all bounds, like 1e999, stays one, which the engine refuses; orjson writes null.
+    number beyond all bounds, like 1e999, stays one, which the engine refuses; msgspec writes null.
     """
     written = _SERIALIZER.dumps(document)
     if b"\xed" not in written:  # With which all halves begin.

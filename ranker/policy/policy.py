@@ -6,7 +6,7 @@ them holds. ``docs/reference/policy.md`` describes every key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -533,7 +533,7 @@ def _parse(text: str, path: str | None) -> Policy:
 
 
 def _sentence(fault: ErrorDetails) -> str:
-    location = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the policy"
+    location = _place(fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{location}: there is no such key"
     if fault["type"] == "missing":
@@ -543,6 +543,13 @@ def _sentence(fault: ErrorDetails) -> str:
     message = fault["msg"]
     shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
     return f"{location}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _place(location: Sequence[str | int]) -> str:
+    """A location in words; entries are counted from 1, as ``policy show`` and explanations do."""
+    parts = [part for part in location if part != "[key]"]
+    text = "".join(f" (entry {at + 1})" if isinstance(at, int) else f".{at}" for at in parts)
+    return text.lstrip(".") or "the policy"
 
 
 _OWN_FAULTS = frozenset({"inconsistent", "unscored_missing", "thresholds_out_of_order"})

@@ -134,8 +134,12 @@ class Job:
     @property
     def complete(self) -> bool:
         """Whether it is done, nothing is left, and no image failed."""
-        failed = self.counts.get(Outcome.FAILED, 0)
-        return self.state is JobState.DONE and not self.left and not failed
+        return self.state is JobState.DONE and not self.left and not self.failed
+
+    @property
+    def failed(self) -> int:
+        """Documents with an image that failed."""
+        return self.counts.get(Outcome.FAILED, 0)
 
     @property
     def alive(self) -> bool:

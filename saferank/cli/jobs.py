@@ -59,11 +59,12 @@ def list_jobs(
     if as_json:
         print_json([job.summary() for job in found])
         return
-    table = Table("job", "state", "started", "documents", "producer")
+    table = Table("job", "state", "started", "documents", "left", "failed", "producer")
     for job in found:
         producer = "" if job.owner is None else job.owner + ("" if job.alive else " (gone)")
         started = job.started_at.isoformat(sep=" ", timespec="seconds")
-        table.add_row(job.id, job.state, started, f"{job.total:,}", producer)
+        counted = (f"{number:,}" for number in (job.total, job.left, job.failed))
+        table.add_row(job.id, job.state, started, *counted, producer)
     table_console().print(table)
 
 

@@ -134,17 +134,24 @@ def test_scores_what_is_missing_and_says_what_came_out(
     (kept,) = jobs.ended()
     assert (kept.id, kept.total, kept.failures) == (job.id, 97, {"truncated": 1})
     assert kept.finished_at == done.finished_at
-    printed = subprocess.run(
-        [sys.executable, "-m", "saferank.cli", "jobs", "list", "--ended", "--json"],
-        env={**os.environ, **indexer_environment},
-        check=True,
-        capture_output=True,
+    as_json, table = (
+        subprocess.run(
+            [sys.executable, "-m", "saferank.cli", "jobs", "list", "--ended", *options],
+            env={**os.environ, **indexer_environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for options in (["--json"], [])
     )
-    assert [(one["job"], one["complete"]) for one in json.loads(printed.stdout)] == [
+    assert [(one["job"], one["complete"]) for one in json.loads(as_json)] == [
         (third.id, False),
         (job.id, True),
         (job.id, False),
     ]
+    rows = [line.strip("│").split("│") for line in table.splitlines() if line.startswith("│")]
+    numbers = [tuple(map(int, row[3:6])) for row in rows]  # documents, left, failed
+    assert numbers == [(98, 0, 1), (0, 0, 0), (97, 0, 1)]
 
 
 def test_runs_of_a_job_that_did_something_are_kept_up_to_a_number(jobs: Jobs, job: Job) -> None:

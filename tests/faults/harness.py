@@ -40,7 +40,7 @@ from brightness import data_uri, png  # noqa: E402
 from workers import WorkerProcess  # noqa: E402
 
 from saferank.local import valkey as local_valkey  # noqa: E402
-from saferank.local.elasticsearch import start_node  # noqa: E402
+from saferank.local.elasticsearch import VERSION, start_node  # noqa: E402
 from saferank.local.processes import Service, base_environment, free_port  # noqa: E402
 from saferank.settings import Settings  # noqa: E402
 
@@ -48,17 +48,25 @@ from saferank.settings import Settings  # noqa: E402
 class Node:
     """An Elasticsearch node that keeps its port and data over restarts."""
 
-    def __init__(self, folder: Path, heap: str = "512m", **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, heap: str = "512m", version: str = VERSION, **settings: Any
+    ) -> None:
         self._folder = folder
         self._settings = settings
         self._heap = heap
+        self._version = version
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._service: Service | None = None
 
     def start(self) -> None:
         self._service = start_node(
-            self._folder, heap=self._heap, port=self._port, settings=self._settings, report=print
+            self._folder,
+            version=self._version,
+            heap=self._heap,
+            port=self._port,
+            settings=self._settings,
+            report=print,
         )
 
     def stop(self, *, hard: bool = False) -> None:

@@ -50,7 +50,7 @@ from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.score.store import DocumentStore
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
-from saferank.local import elasticsearch as local_elasticsearch
+from saferank.local.elasticsearch import VERSION
 from saferank.mappings import SafetyFields, add_to_index, check_index
 from saferank.ranker.client.client import SafeSearch
 from saferank.ranker.policy.policy import load_policy
@@ -441,19 +441,16 @@ def workers(settings: Settings, folder: Path) -> Iterator[Callable[[Shape], Sett
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", help="a running node, instead of one of its own")
-    parser.add_argument("--version", help="of its own node")
+    parser.add_argument("--version", default=VERSION, help="of its own node")
     parser.add_argument("--shape", action="append", help="only these")
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)
-    if arguments.version:
-        artifact = local_elasticsearch._ARTIFACT.split(":")
-        artifact[2] = local_elasticsearch.VERSION = arguments.version
-        local_elasticsearch._ARTIFACT = ":".join(artifact)
     chosen = [one for one in SHAPES if not arguments.shape or one.name in arguments.shape]
     with tempfile.TemporaryDirectory(prefix="saferank-shapes-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)
-        broker, node = Valkey(folder / "broker"), Node(folder / "node", heap="1g")
+        broker = Valkey(folder / "broker")
+        node = Node(folder / "node", heap="1g", version=arguments.version)
         services = [broker] if arguments.url else [node, broker]
         with started(*services):
             settings = Settings(

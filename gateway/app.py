@@ -135,13 +135,11 @@ class Gateway:
             await self._live(receive, send)
             return
         path = scope["path"]
-        response: Response | None
         if path in (LIVE, READY):
             response = await self._health(path)
-        else:
-            response = await self._noted(Request(scope, receive))
-        if response is not None:
             await response(scope, receive, send)
+        else:
+            await self._noted(Request(scope, receive), send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -164,18 +162,21 @@ class Gateway:
             return False
         return True
 
-    async def _noted(self, request: Request) -> Response | None:
-        """Answer a request and write down what was done; None for a client that has gone."""
+    async def _noted(self, request: Request, send: Send) -> None:
+        """Answer a request, if its client is still there, and write down what was done."""
         begun, note = time.perf_counter(), Note()
         try:
             response = await self._answered(request, note)
-            status = response.status_code
         except ClientDisconnect:
-            response, status = None, _GONE
+            response = None
         seconds = time.perf_counter() - begun
-        # By the time that this runs, the answer is on its way.
-        asyncio.get_running_loop().call_soon(self._write_down, request, note, status, seconds)
-        return response
+        try:
+            if response is not None:
+                await response(request.scope, request.receive, send)
+        finally:
+            status = _GONE if response is None else response.status_code
+            # Behind what sends the answer, which waits for the next turn of the loop, too.
+            asyncio.get_running_loop().call_soon(self._write_down, request, note, status, seconds)
 
     def _write_down(self, request: Request, note: Note, status: int, seconds: float) -> None:
         level = "none" if note.decision is None else note.decision.level_name

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import queue
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +19,7 @@ import pytest
 from elasticsearch import Elasticsearch
 from gateways import POLICY, SAFETY, SHOWN, Served, fill, marker, served
 
+from saferank.gateway.app import Gateway
 from saferank.ranker import PolicyFile
 
 LEVELS = tuple(SHOWN)
@@ -389,6 +392,22 @@ def test_it_says_that_it_lives_and_what_is_behind_it(
         through, direct = (httpx.request(method, url) for url in (gateway.url, elasticsearch_url))
         assert through.status_code == direct.status_code
     assert httpx.get(gateway.url + "/_cluster/health").json()["status"] in ("green", "yellow")
+
+
+def test_an_answer_does_not_wait_for_its_line_in_the_log(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, written = threading.Event(), queue.Queue[bool]()
+    write_down = Gateway._write_down
+
+    def waiting(self: Gateway, *given: Any) -> None:
+        written.put(answered.wait(5))
+        write_down(self, *given)
+
+    monkeypatch.setattr(Gateway, "_write_down", waiting)
+    assert ask(gateway, "strict", "GET", f"/{gateway.index}/_count").status_code == 200
+    answered.set()
+    assert written.get(timeout=10)
 
 
 def test_without_elasticsearch_it_says_so(index: str, tmp_path: Path) -> None:

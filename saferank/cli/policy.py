@@ -115,6 +115,9 @@ def show(file: _File = None, as_json: AsJson = False) -> None:
         _print(f"{of}fields: {one.fields.probability}, {one.fields.override}")
         if one.model is not None:
             _print(f"{of}model: {one.model}; scores of others do not count")
+    kept = "the documents" if policy.overrides is None else f"index {policy.overrides}"
+    of_copies = "count, too" if policy.matched else "do not count"
+    _print(f"overrides: in {kept}; decisions about copies {of_copies}")
 
 
 @_policy.command()

@@ -72,6 +72,22 @@ def test_show_has_every_level_and_rule(policy: Path) -> None:
         assert text in output
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("", "overrides: in the documents; decisions about copies count, too"),
+        (
+            "overrides: decided\nmatched: false\n",
+            "overrides: in index decided; decisions about copies do not count",
+        ),
+    ],
+)
+def test_show_says_where_decisions_are(tmp_path: Path, keys: str, said: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\n{keys}levels: {{off: {{}}}}\ncontexts: [{{level: off}}]\n")
+    assert said in run("show", path).output
+
+
 def test_show_has_every_category_of_every_level(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(

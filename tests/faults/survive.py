@@ -42,6 +42,9 @@ from saferank.settings import IndexerSettings, Settings
 
 INDEX = "pictures"
 MODEL = model_identity("open_nsfw")
+# Seconds in which nobody takes the job of a killed producer, and then in which its lost tasks are
+# not missed; one that is killed more often gets nowhere.
+_TAKEN_OVER = 60
 
 
 def picture(number: int) -> tuple[str, float]:
@@ -305,7 +308,8 @@ class Run:
                 continue
             actions[name]()
             self.faults[name] += 1
-            done.wait(self.random.uniform(0.5, 1.5) * self.every)
+            rest = self.random.uniform(0.5, 1.5) * self.every
+            done.wait(rest + (_TAKEN_OVER if name == "kill producer" else 0))
 
     def _restart(self, service: Any, *, hard: bool) -> None:
         service.stop(hard=hard)

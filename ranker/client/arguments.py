@@ -111,11 +111,12 @@ def _body_of(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def _meant(key: str) -> str:
+def _meant(key: object) -> str:
     """What a misspelt keyword may have been meant to be, to end a sentence; mostly nothing."""
     # Looking takes the square of the length, and anybody can write a long one to a gateway.
-    known = sorted({*_BODY_KEYS, *_PARAMETERS, "context"}) if len(key) <= _LONGEST else []
-    close = get_close_matches(key, known, n=1, cutoff=0.8)
+    if not isinstance(key, str) or len(key) > _LONGEST:
+        return ""
+    close = get_close_matches(key, sorted({*_BODY_KEYS, *_PARAMETERS, "context"}), 1, 0.8)
     return f"; perhaps {close[0]!r} was meant" if close else ""
 
 

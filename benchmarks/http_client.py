@@ -21,13 +21,18 @@ def request_bytes(url: str, body: bytes, headers: Mapping[str, str], method: str
 
 
 class Connection(asyncio.Protocol):
-    """A connection on which one request after another is answered."""
+    """A connection on which one request after another is answered.
+
+    Attributes:
+        keeps: whether the server takes another request here, by what it said last.
+    """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
+        self.keeps = True
 
     @classmethod
     async def to(cls, url: str) -> Self:
@@ -43,11 +48,6 @@ class Connection(asyncio.Protocol):
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._answered
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the server takes another request here, by what it said last."""
-        return self._parser.should_keep_alive()
 
     def close(self) -> None:
         """Hang up."""
@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, self._parts = b"".join(self._parts), []
+        self.keeps = self._parser.should_keep_alive()  # Afterwards it is always false.
         if self._answered is not None and not self._answered.done():
             self._answered.set_result((self._parser.get_status_code(), body))
 
@@ -101,6 +102,7 @@ class Pool:
             return await connection.ask(request)
         finally:
             if not connection.keeps:
+                connection.close()
                 connection = await Connection.to(self._url)
             self._free.put_nowait(connection)
 

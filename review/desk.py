@@ -15,16 +15,13 @@ from itertools import islice
 from elasticsearch import Elasticsearch
 
 from saferank.errors import SaferankError
-from saferank.indexer.copies import Copies
-from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents
 from saferank.ranker.policy.policy import OneCategoryPolicy
 from saferank.review.entries import DECIDING, LONGEST_REASON, Act, Entry, Item, Standing, live
-from saferank.review.log import Log, Overtaken
+from saferank.review.log import Overtaken
 from saferank.review.projection import Projection
 from saferank.review.queues import ReviewQueue, Search, policy_version, review_queues
 from saferank.review.subject import Subject
-from saferank.review.work import Work
 from saferank.settings import Settings
 
 MANY = 24
@@ -83,17 +80,10 @@ class Desk:
         self.policy = policy
         self.opinions = settings.review.opinions
         self.queues = review_queues(policy, opinions=self.opinions, sample=sample)
-        self.fields = SafetyFields.of(settings)
-        self.log = Log(client, settings.review.log_index)
-        self.work = Work(client, settings.review.work_index, settings.review.lease)
-        self.projection = Projection(
-            client,
-            self.fields,
-            settings.overrides,
-            self.log,
-            self.work,
-            Copies.of(client, settings),
-        )
+        self.projection = Projection.of(client, settings)
+        self.fields = self.projection.fields
+        self.log = self.projection.log
+        self.work = self.projection.work
         self._client = client
         self._settings = settings
         self._version = policy_version(policy)

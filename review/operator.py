@@ -7,14 +7,12 @@ from typing import Literal
 
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, SaferankError
-from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import find_documents, override
 from saferank.mappings.record import Override
 from saferank.review.entries import DECIDING, Act, Entry, Item, live
-from saferank.review.log import Log, Overtaken
+from saferank.review.log import Overtaken
 from saferank.review.projection import Projection
 from saferank.review.subject import Subject
-from saferank.review.work import Work
 from saferank.settings import Settings, get_settings
 
 QUEUE = "command line"
@@ -77,20 +75,8 @@ def decide(
         SaferankError: as ``override_document``.
     """
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        copies = None
-        if settings.known is not None:
-            # What fetches and compares pictures is of the extra 'indexer'.
-            from saferank.indexer.copies import Copies
-
-            copies = Copies.of(client, settings)
-        projection = Projection(
-            client,
-            SafetyFields.of(settings),
-            overrides_index_of(settings),
-            Log(client, settings.review.log_index),
-            Work(client, settings.review.work_index, settings.review.lease),
-            copies,
-        )
+        overrides_index_of(settings)  # There has to be one.
+        projection = Projection.of(client, settings)
         say(
             projection,
             item,

@@ -29,6 +29,7 @@ from saferank.review.work import Work
 
 if TYPE_CHECKING:
     from saferank.indexer.copies import Copies
+    from saferank.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,24 @@ class Projection:
     log: Log
     work: Work
     copies: Copies | None = None
+
+    @classmethod
+    def of(cls, client: Elasticsearch, settings: Settings) -> Projection:
+        """As the settings say. Where decisions are to reach copies, it needs the extra for it."""
+        review, copies = settings.review, None
+        if settings.known is not None:
+            # What fetches and compares pictures is of the extra 'indexer'.
+            from saferank.indexer.copies import Copies
+
+            copies = Copies.of(client, settings)
+        return cls(
+            client,
+            SafetyFields.of(settings),
+            settings.overrides,
+            Log(client, review.log_index),
+            Work(client, review.work_index, review.lease),
+            copies,
+        )
 
     def apply(self, item: Item, *, done_by: str | None = None) -> tuple[Standing, bool]:
         """Make the override of an item what the log says, and note what is open about it.

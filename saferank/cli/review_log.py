@@ -7,12 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from saferank.cli.extras import copies_of, warn
+from saferank.cli.extras import needs_extra, warn
 from saferank.connection import clear_errors, connect
-from saferank.mappings.fields import SafetyFields
-from saferank.review.log import Log
 from saferank.review.projection import Projection
-from saferank.review.work import Work
 from saferank.settings import get_settings
 
 _review_log = typer.Typer(help="The log of what reviewers decided.", no_args_is_help=True)
@@ -35,16 +32,12 @@ def rebuild(
     when an override could not be written.
     """
     settings = get_settings()
-    review = settings.review
     written = kept = failed = 0
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        log = Log(client, review.log_index)
-        work = Work(client, review.work_index, review.lease)
-        log.install()
-        work.install()
-        fields = SafetyFields.of(settings)
-        copies = copies_of(client, settings)
-        projection = Projection(client, fields, settings.overrides, log, work, copies)
+        with needs_extra("indexer"):
+            projection = Projection.of(client, settings)
+        projection.log.install()
+        projection.work.install()
         for one in projection.rebuild(index):
             if one.problem is not None:
                 failed += 1

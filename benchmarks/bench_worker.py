@@ -262,7 +262,7 @@ def run_worker(
         command = [sys.executable, "-m", "saferank.cli"]
         with_ours = os.environ | environment | {"PYTHONPATH": str(checkout)}
         subprocess.run(
-            [*command, "mapping", "install", "--index", index],
+            [*command, "mapping", "install", index],
             env=with_ours, cwd=checkout, check=True, capture_output=True,
         )  # fmt: skip
         helpers.bulk(

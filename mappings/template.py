@@ -196,7 +196,7 @@ def not_ready(
         elif wrong := [problem for _, problem in problems(found.mapping, wanted)]:
             reasons[concrete] = (
                 f"index {concrete!r} is not ready for safety scores: {'; '.join(wrong)}; "
-                f"run 'saferank mapping install --index {concrete}'"
+                f"run 'saferank mapping install {concrete}'"
             )
     return reasons
 

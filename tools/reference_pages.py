@@ -149,14 +149,17 @@ def _section(name: str, command: Any) -> str:
         schema = _parameter_schema(hints[parameter.name], defaults[parameter.name].default)
         names = [*parameter.opts, *parameter.secondary_opts]
         kind, default = _kind(schema), _default(schema)
+        if isinstance(parameter.show_default, str):
+            default = re.sub(r"SAFERANK_\w+", r"`\g<0>`", parameter.show_default)
         if parameter.param_type_name == "argument":
             names = [(parameter.metavar or parameter.name).strip("[].").upper()]
             word = names[0] + "..." * (schema["type"] == "array")
             usage.append(word if schema["required"] else f"[{word}]")
         elif schema["type"] == "boolean":
-            kind, default = "", ""
+            kind = ""
+            default = f"`{names[0 if parameter.default else 1]}`" if names[1:] else ""
         elif schema["type"] == "array":
-            kind = f"{_kind(schema['items'])}, repeatable"
+            kind = f"{parameter.metavar or _kind(schema['items'])}, repeatable"
         rows.append(
             (", ".join(f"`{each}`" for each in names), kind, default, _marked(parameter.help))
         )
@@ -246,9 +249,9 @@ def _default(schema: Schema) -> str:
 
 
 def _plain(number: float) -> str:
-    """A number as people write it: without an exponent, with a mark at each thousand."""
+    """A number as people write it: without an exponent, long ones with a mark at each thousand."""
     if isinstance(number, int):
-        return f"{number:_}"
+        return f"{number:_}" if number >= 100_000 else str(number)
     return f"{Decimal(str(number)).normalize():f}"
 
 

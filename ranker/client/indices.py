@@ -105,7 +105,7 @@ def _check_field(
         if kind == "unmapped":
             raise MappingError(
                 f"index {where!r} has no field {path!r}, so nothing could be hidden; "
-                f"run 'saferank mapping install --index {where}'"
+                f"run 'saferank mapping install {where}'"
             )
         if kind != expected:
             raise MappingError(

@@ -13,7 +13,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from saferank.cli.examples import add_examples
-from saferank.cli.extras import print_error
+from saferank.cli.output import print_error
 from saferank.errors import SaferankError
 
 app = typer.Typer(

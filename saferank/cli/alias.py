@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from saferank.cli.options import PolicyOption
+from saferank.cli.output import say
 from saferank.connection import clear_errors, connect
 from saferank.ranker import load_policy
 from saferank.ranker.alias import (
@@ -22,7 +22,6 @@ from saferank.settings import get_settings
 _alias = typer.Typer(help="One filtered alias a level.", no_args_is_help=True)
 
 _Index = Annotated[str, typer.Argument(help="Index or alias.")]
-_Policy = Annotated[Path | None, typer.Option(help="Policy file; SAFERANK_POLICY.")]
 _Name = Annotated[str, typer.Option(help="Names of the aliases.")]
 
 
@@ -32,34 +31,30 @@ def register(app: typer.Typer) -> None:
 
 
 @_alias.command()
-def install(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
+def install(index: _Index, policy: PolicyOption = None, name: _Name = ALIAS_NAME) -> None:
     """Make or renew an alias for each level that shows only what the level shows."""
     settings = get_settings()
     loaded = load_policy(policy or settings.policy)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         names = install_aliases(client, index, loaded, name=name)
-    _print(f"installed: {', '.join(names)}")
-    _print("Through an alias hidden documents are not in:")
+    say(f"installed: {', '.join(names)}")
+    say("Through an alias hidden documents are not in:")
     for what in PROTECTS.values():
-        _print(f"  {what}")
-    _print("It does not demote, and it does not protect against:")
+        say(f"  {what}")
+    say("It does not demote, and it does not protect against:")
     for what in LEAVES_OPEN.values():
-        _print(f"  {what}")
-    _print(
+        say(f"  {what}")
+    say(
         "So let such a client send only searches that your own code has written; one that passes "
         "on what users ask needs SafeSearch in between."
     )
 
 
 @_alias.command()
-def remove(index: _Index, policy: _Policy = None, name: _Name = ALIAS_NAME) -> None:
+def remove(index: _Index, policy: PolicyOption = None, name: _Name = ALIAS_NAME) -> None:
     """Remove the aliases of all levels."""
     settings = get_settings()
     loaded = load_policy(policy or settings.policy)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         names = remove_aliases(client, index, loaded, name=name)
-    _print(f"removed: {', '.join(names)}" if names else "there were none")
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    say(f"removed: {', '.join(names)}" if names else "there were none")

@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from saferank.cli.extras import (
-    AsJson,
-    check_ready,
-    needs_extra,
-    parse_query,
-    print_json,
-    settings_about,
-)
+from saferank.cli.extras import needs_extra
+from saferank.cli.indices import check_ready
+from saferank.cli.options import AsJson, parse_query, settings_about
+from saferank.cli.output import make_console, print_json, say
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, Waiting, make_pace
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, SideCount
@@ -100,7 +95,7 @@ def _run_changed(
 
     job = take_up(client, settings, jobs, wanted, anew=True)
     if job is None:
-        Console(stderr=as_json).print("no document has other images than it was scored for")
+        say("no document has other images than it was scored for", make_console(stderr=as_json))
     complete = True
     while job is not None:
         job = run_backfill(client, settings, jobs, job, as_json=as_json)
@@ -122,7 +117,7 @@ def run_backfill(
 
     app = create_app(settings)
     check_broker(app)
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     waiting = Waiting(app)
     columns = (
         TextColumn("{task.description}"),
@@ -146,11 +141,11 @@ def run_backfill(
             )
 
         job = Backfill(client, app, settings, jobs, job, report=report).run()
-    show_job(job, Console(), as_json=as_json)
+    show_job(job, as_json=as_json)
     return job
 
 
-def show_job(job: Job, console: Console, *, as_json: bool = False) -> None:
+def show_job(job: Job, *, as_json: bool = False) -> None:
     """Print a job as a table, or for programs."""
     if as_json:
         print_json(job.summary())
@@ -187,7 +182,7 @@ def show_job(job: Job, console: Console, *, as_json: bool = False) -> None:
         table.add_row("left", f"{job.left:,}")
     if job.note:
         table.add_row("note", job.note)
-    console.print(table, markup=False)
+    make_console().print(table, markup=False)
 
 
 def _print_estimate(
@@ -196,12 +191,11 @@ def _print_estimate(
     """Print how many documents a job would do, and how long by the speed of the last one."""
     from saferank.indexer.jobs.backfill import count_left
 
-    console = Console()
     left = count_left(client, wanted)
     if as_json:
         print_json({"job": wanted.id, "documents": left})
         return
-    console.print(f"{left:,} documents match", highlight=False)
+    say(f"{left:,} documents match")
     # Of the same index if there is one, and a long one: a short job's speed is that of its start.
     ended = [
         (job.index == wanted.index, done, done / seconds, job.id)
@@ -212,16 +206,12 @@ def _print_estimate(
     ]
     if ended:
         *_, speed, name = max(ended)
-        console.print(
-            f"about {_duration(left / speed)} at {speed:.0f} documents a second, as {name}",
-            highlight=False,
-        )
+        say(f"about {_duration(left / speed)} at {speed:.0f} documents a second, as {name}")
     else:
         speed = _model_speed(settings)
-        console.print(
+        say(
             f"about {_duration(left / speed)} for each worker process that is as fast as "
-            f"this one ({speed:.0f} images a second, without fetching); divide by their number",
-            highlight=False,
+            f"this one ({speed:.0f} images a second, without fetching); divide by their number"
         )
 
 

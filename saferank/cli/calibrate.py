@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from saferank.cli.extras import (
-    CategoryOption,
-    index_named,
-    needs_extra,
-    settings_about,
-    warn,
-)
+from saferank.cli.extras import needs_extra
+from saferank.cli.files import read_text, write_file
+from saferank.cli.indices import index_named
+from saferank.cli.options import CategoryOption, settings_about
+from saferank.cli.output import make_console, say, warn
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError, ImageError, SaferankError
+from saferank.errors import ConfigurationError, ImageError
 from saferank.mappings import SafetyFields, check_index
 from saferank.mappings.float32 import shortest
 
@@ -46,29 +43,29 @@ def calibrate(
     ] = None,
     from_index: Annotated[
         str | None,
-        typer.Option(help="Instead: index whose documents people allowed or blocked."),
+        typer.Option(help="An index whose documents people allowed or blocked, instead of labels."),
     ] = None,
     audit: Annotated[
         Path | None,
-        typer.Option(help="With it: the sample that they were asked about, of 'saferank sample'."),
+        typer.Option(help="With --from-index: the 'saferank sample' that people decided about."),
     ] = None,
     max_miss: Annotated[
         list[float] | None,
-        typer.Option(help="Most of the positives that may be missed, as 0.01; may be repeated."),
+        typer.Option(help="Largest share of positives to miss, such as 0.01; may be repeated."),
     ] = None,
     max_false_alarm: Annotated[
         list[float] | None,
-        typer.Option(help="Most of the negatives that may be caught; may be repeated."),
+        typer.Option(help="Largest share of negatives to catch; may be repeated."),
     ] = None,
     min_precision: Annotated[
         list[float] | None,
-        typer.Option(help="Least of what is caught that must be positive; may be repeated."),
+        typer.Option(help="Smallest share of positives in what is caught; may be repeated."),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="Of thresholds and intervals.")
+        float, typer.Option(min=0.5, max=0.9999, help="Confidence of thresholds and intervals.")
     ] = 0.95,
     group: Annotated[
-        list[str] | None, typer.Option(help="Column to tell groups apart; may be repeated.")
+        list[str] | None, typer.Option(help="Column that names a group; may be repeated.")
     ] = None,
     index: Annotated[
         str | None, typer.Option(help="Index, alias or pattern to estimate the figures for.")
@@ -85,7 +82,9 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html, its pictures and policy.yaml.")
     ] = None,
-    as_json: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="JSON file for all figures; see also --out.")
+    ] = None,
     level: Annotated[
         str | None, typer.Option(help="Level of the policy that gets the thresholds.")
     ] = None,
@@ -96,9 +95,12 @@ def calibrate(
     category: CategoryOption = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Scores images where the labels have no probability; SAFERANK_MODEL."),
+        typer.Option(
+            help="Model for images whose labels have no probability.",
+            show_default="SAFERANK_MODEL",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
 ) -> None:
     """Choose thresholds by labelled examples, with a guarantee that holds for few of them, too.
 
@@ -150,15 +152,14 @@ def calibrate(
         if policy is None:
             text = new_policy(level, thresholds, remarks(result), fields)
         else:
-            text = patched(_text(policy), level, thresholds, remarks(result), fields)
-    console = Console()
-    _print(console, result)
+            text = patched(read_text(policy), level, thresholds, remarks(result), fields)
+    _print(result)
     if out is not None:
-        _say(console, f"wrote {write_report(out, result)}")
+        say(f"wrote {write_report(out, result)}")
         if text is not None:
-            _write(out / "policy.yaml", text, console)
-    if as_json is not None:
-        _write(as_json, json.dumps(to_json(result), indent=1) + "\n", console)
+            write_file(out / "policy.yaml", text)
+    if figures is not None:
+        write_file(figures, json.dumps(to_json(result), indent=1) + "\n")
 
 
 def _read(settings: Settings, path: Path, groups: Sequence[str], model: str | None) -> Labels:
@@ -204,7 +205,7 @@ def _scored(settings: Settings, path: Path, images: Sequence[str], name: str | N
 
     model = load_model(name or settings.model, threads=0)
     found = []
-    for image in track(images, "scoring", console=Console(stderr=True)):
+    for image in track(images, "scoring", console=make_console(stderr=True)):
         file = path.parent / image
         try:
             decoded = decode(file.read_bytes(), settings.decode)
@@ -242,15 +243,14 @@ def _count(settings: Settings, index: str, bounds: Sequence[float]) -> Reached:
     return Reached(index, documents, list(bounds), counts)
 
 
-def _print(console: Console, result: Result) -> None:
+def _print(result: Result) -> None:
     labels = result.labels
-    _say(
-        console,
+    say(
         f"{len(labels):,} labels: {labels.positives:,} positive, {labels.negatives:,} negative; "
         f"area {result.areas.roc.value:.4f} ({result.areas.roc.interval})",
     )
     for remark in labels.remarks:
-        _say(console, remark)
+        say(remark)
     table = Table("wanted", "threshold", "seen", "interval", "labels")
     for one in result.supported:
         sign = "≥" if one.wanted.rate.value == "precision" else "≤"
@@ -263,43 +263,21 @@ def _print(console: Console, result: Result) -> None:
             threshold = f"{shortest(one.threshold)}"
             table.add_row(wanted, threshold, seen, str(one.counted.interval), labels_needed)
     if result.supported:
-        console.print(table)
+        make_console().print(table)
     if result.live is not None:
         live = result.live
-        _say(
-            console,
+        say(
             f"{live.prevalence.value:.4g} of the documents in {live.reached.index!r} are positive "
             f"({live.prevalence.interval})",
         )
     for group in result.groups:
         if group.p is not None and group.p < 0.05 and group.counted is not None:
-            _say(
-                console,
+            say(
                 f"{group.column} {group.value!r} differs: {group.overall.wanted.rate.value} is "
                 f"{group.counted.share:.4g} there ({group.counted.interval}), p {group.p:.2g}",
             )
     for drift in result.drift:
-        _say(
-            console,
+        say(
             f"at {shortest(drift.threshold)}: {len(drift.moved)} of {drift.both} common names are "
             "on another side than before",
         )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-
-
-def _write(path: Path, text: str, console: Console) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SaferankError(f"{path} cannot be written: {error.strerror}") from error
-    _say(console, f"wrote {path}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

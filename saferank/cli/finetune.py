@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.output import say
 from saferank.cli.watched import as_child, is_child, run_watched
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, SaferankError
@@ -63,7 +64,7 @@ def finetune(
         str, typer.Option("--from", help="A built-in name, or a model description.")
     ] = "open_nsfw",
     name: Annotated[
-        str | None, typer.Option(help="Of the model.", show_default="the folder's name")
+        str | None, typer.Option(help="Name of the new model.", show_default="the folder's name")
     ] = None,
     positive: Annotated[
         str | None,
@@ -73,38 +74,38 @@ def finetune(
     ] = None,
     keep_last_layer: Annotated[
         bool,
-        typer.Option(help="Go on with the source's last layer instead of a new one."),
+        typer.Option(
+            "--keep-last-layer", help="Go on with the source's last layer instead of a new one."
+        ),
     ] = False,
     last_layer_rate: Annotated[
-        float, typer.Option(min=0, help="Rate of a new last layer, in multiples of the base rate.")
+        float, typer.Option(min=0, help="Rate of a new last layer, as a multiple of the base rate.")
     ] = 5.0,
     validation: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of each class to judge by.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of each class held out for validation.")
     ] = 0.2,
-    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 10,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    rate: Annotated[float, typer.Option(min=0, help="Base rate.")] = 0.001,
-    step_size: Annotated[int, typer.Option(min=1, help="Epochs to each fall of the rate.")] = 5,
-    gamma: Annotated[float, typer.Option(min=0, max=1, help="Factor of each fall.")] = 0.1,
-    momentum: Annotated[float, typer.Option(min=0, max=1, help="Of the steps.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of the weights.")] = 0.0005,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes through the images.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
+    rate: Annotated[float, typer.Option(min=0, help="Base learning rate.")] = 0.001,
+    step_size: Annotated[int, typer.Option(min=1, help="Epochs until the rate falls.")] = 5,
+    gamma: Annotated[float, typer.Option(min=0, max=1, help="Factor by which it falls.")] = 0.1,
+    momentum: Annotated[float, typer.Option(min=0, max=1, help="Momentum of the updates.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay.")] = 0.0005,
     validate_every: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Steps between looks at the validation part.", show_default="an epoch"
-        ),
+        typer.Option(min=1, help="Steps between validations.", show_default="one epoch"),
     ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="Looks without a lower validation loss before it ends.")
+        int, typer.Option(min=1, help="Validations without a lower loss before training stops.")
     ] = 3,
-    class_weights: Annotated[ClassWeights, typer.Option(help="What examples count.")] = (
+    class_weights: Annotated[ClassWeights, typer.Option(help="How examples count in the loss.")] = (
         ClassWeights.BALANCED
     ),
     frozen_statistics: Annotated[
-        bool, typer.Option(help="Leave the statistics of normalisations as they are.")
+        bool, typer.Option(help="Keep the statistics of batch normalisation as they are.")
     ] = True,
     scales: Annotated[bool, typer.Option(help="Vary the size of pictures.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     alone: Annotated[
         bool,
         typer.Option("--alone", help="Train in one process, whatever the environment says."),
@@ -146,7 +147,7 @@ def finetune(
         group = join(place)
         console = Console(quiet=group.rank > 0)
         if place.count > 1:
-            console.print(f"{place.count} processes, as {place.said_by} says", highlight=False)
+            say(f"{place.count} processes, as {place.said_by} says", console)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -163,7 +164,7 @@ def finetune(
             load=_loader(),
             group=group,
         )
-        console.print(tuning.summary, markup=False, highlight=False, soft_wrap=True)
+        say(tuning.summary, console)
         fitted = _train(tuning.training, console)
         if group.rank == 0:
             _finish(tuning, fitted, recipe, out, console)
@@ -213,26 +214,24 @@ def _labels_of(index: str, source: str, out: Path, group: Group, console: Consol
             blocked=positive,
         )
     counts = ", ".join(f"{count} {label}" for label, count in written.pictures.items())
-    console.print(
+    say(
         f"decisions in {index}: {counts}; left out are {written.unclear} blocked documents with "
         f"several images, {written.changed} images that changed since they were scored, and "
         f"{written.unreadable} that cannot be fetched",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        console,
     )
     return folder / LABELS
 
 
 def _finish(tuning: Tuning, fitted: Fitted, recipe: Recipe, out: Path, console: Console) -> None:
     page = tuning.finish(fitted, facts=_facts(recipe))
-    console.print(
+    say(
         f"area {tuning.area(fitted):.4f} on the validation part, after step "
         f"{fitted.evaluations[fitted.best].step} of {fitted.evaluations[-1].step}",
-        highlight=False,
+        console,
     )
     for path in (page, out / "model.toml"):
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        say(f"wrote {path}", console)
 
 
 def _loader() -> Callable[[bytes], Image.Image]:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from saferank.cli.extras import needs_extra, warn
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import PolicyOption, parse_context
+from saferank.cli.output import warn
 from saferank.errors import ConfigurationError
 from saferank.ranker import PolicyFile
 from saferank.settings import get_settings
@@ -26,15 +28,14 @@ def gateway(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where Elasticsearch answers; SAFERANK_ELASTICSEARCH_URL if none is given.",
+            help="Where Elasticsearch answers.",
+            show_default="SAFERANK_ELASTICSEARCH_URL",
         ),
     ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
-    ] = None,
+    policy: PolicyOption = None,
     callers: Annotated[
         Path | None,
-        typer.Option(help="Callers' file; SAFERANK_GATEWAY__CALLERS if none is given."),
+        typer.Option(help="Callers' file.", show_default="SAFERANK_GATEWAY__CALLERS"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 9280,
@@ -44,7 +45,7 @@ def gateway(
     key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        typer.Option(help="The lowest to show; info has a line for each request."),
+        typer.Option(help="Lowest level to log; info has a line for each request."),
     ] = "info",
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
@@ -104,11 +105,15 @@ def add(
         list[str] | None,
         typer.Option(metavar="ATTRIBUTE", help="What its requests may say of themselves."),
     ] = None,
-    writes: Annotated[bool, typer.Option(help="It may change documents.")] = False,
-    explained: Annotated[bool, typer.Option(help="Its hits say what was done and why.")] = False,
+    writes: Annotated[bool, typer.Option("--writes", help="It may change documents.")] = False,
+    explained: Annotated[
+        bool, typer.Option("--explained", help="Its hits say what was done and why.")
+    ] = False,
     callers: Annotated[
         Path | None,
-        typer.Option(help="Callers' file; SAFERANK_GATEWAY__CALLERS, or callers.toml, if none."),
+        typer.Option(
+            help="Callers' file.", show_default="SAFERANK_GATEWAY__CALLERS, or callers.toml"
+        ),
     ] = None,
 ) -> None:
     """Make an API key for a caller of the gateway, and print it once.
@@ -117,12 +122,7 @@ def add(
     """
     with needs_extra("gateway"):
         from saferank.gateway.callers import Rights, add_key
-    known = {}
-    for text in context or ():
-        attribute, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter("write it as ATTRIBUTE=VALUE", param_hint="--context")
-        known[attribute] = value
+    known = parse_context(context)
     rights = Rights(context=known, says=tuple(says or ()), writes=writes, explained=explained)
     file = callers or get_settings().gateway.callers or Path("callers.toml")
     typer.echo(add_key(file, name, rights))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra, table_console
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import AsJson
+from saferank.cli.output import make_console, print_json
 from saferank.cli.policy import inexact_thresholds
 from saferank.connection import connect
 from saferank.errors import SaferankError
@@ -32,7 +33,7 @@ def health(
     live: Annotated[
         bool, typer.Option("--live", help="Only: do the workers of this machine answer?")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """See whether documents that are queued now would be scored and stored.
 
@@ -59,13 +60,13 @@ def health(
         if (fault := _inexact(settings)) is not None:
             result = checks.Health((*result.checks, checks.Check("policy", False, fault)))
     if as_json:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        print_json(result.to_json())
     else:
         table = Table(show_header=False)
         for check in result.checks:
             state = "ok" if check.ok else "[red]fault[/red]"
             table.add_row(state, escape(check.name), escape(check.detail))
-        table_console().print(table)
+        make_console().print(table)
     if not result.ok:
         raise typer.Exit(1)
 

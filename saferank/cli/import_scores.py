@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import check_ready, needs_extra
+from saferank.cli.extras import needs_extra
 from saferank.cli.index import show_report
+from saferank.cli.indices import check_ready
+from saferank.cli.output import say
 from saferank.connection import clear_errors, connect
 from saferank.indexer.score.report import Outcome, Report
 from saferank.settings import get_settings
@@ -46,7 +47,6 @@ def import_scores(
         named = ", ".join(settings.categories)
         raise typer.BadParameter(f"say which of {named} they are for", param_hint="--category")
     model = model_identity(settings.model)
-    console = Console()
     total = Report()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
@@ -55,11 +55,8 @@ def import_scores(
             total.add(score_documents(Imported(model, records), store, name, [*records]))
     changed = len(total.rest)
     total.counts[Outcome.WAITING] -= changed
-    show_report(total, console)
+    show_report(total)
     if changed:
-        console.print(
-            f"{changed} documents have other images than were scored; they are left to the workers",
-            highlight=False,
-        )
+        say(f"{changed} documents have other images than were scored; they are left to the workers")
     if total.missing or total.rejected or total.waiting:
         raise typer.Exit(1)

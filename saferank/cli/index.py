@@ -7,11 +7,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, check_ready, needs_extra, parse_query, print_json
+from saferank.cli.extras import needs_extra
+from saferank.cli.indices import check_ready
+from saferank.cli.options import AsJson, parse_query
+from saferank.cli.output import make_console, print_json, say
 from saferank.connection import clear_errors, connect
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.report import Outcome, Report
@@ -20,6 +22,7 @@ from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
+    from rich.console import Console
 
 _SHOWN = 20
 
@@ -32,7 +35,8 @@ def register(app: typer.Typer) -> None:
 def index(
     name: Annotated[str, typer.Argument(metavar="INDEX", help="Index or alias.")],
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Document ids; without any, those never scored.")
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Document ids.", show_default="those never scored"),
     ] = None,
     query: Annotated[
         str | None, typer.Option(help="An Elasticsearch query as JSON, instead of ids.")
@@ -57,7 +61,7 @@ def index(
     if queue and force:
         raise typer.BadParameter("only without --queue", param_hint="--force")
     settings = get_settings()
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
         if ids:
@@ -117,9 +121,7 @@ def _score(
     size = settings.indexer.chunk_size
     total = Report()
     columns = (SpinnerColumn(), TextColumn("scoring"), MofNCompleteColumn())
-    with (
-        console.status("loading the model"),
-    ):
+    with console.status("loading the model"):
         resources = make_resources(settings)
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("scoring", total=None)
@@ -139,11 +141,11 @@ def _score(
     if as_json:
         print_json(total.to_json())
     else:
-        show_report(total, console)
+        show_report(total)
     return not (total.missing or total.rejected or total.waiting or total.counts[Outcome.FAILED])
 
 
-def show_report(report: Report, console: Console) -> None:
+def show_report(report: Report) -> None:
     """Print the outcome as a table, and name the documents at fault."""
     table = Table("outcome", "documents")
     table.columns[1].justify = "right"
@@ -153,10 +155,10 @@ def show_report(report: Report, console: Console) -> None:
         if outcome is Outcome.FAILED:
             for code, count in sorted(report.failures.items()):
                 table.add_row(f"  {code}", str(count))
-    console.print(table)
+    make_console().print(table)
     for image in report.examples.values():
-        console.print(f"such as {image}", markup=False, highlight=False, soft_wrap=True)
+        say(f"such as {image}")
     for key in report.missing[:_SHOWN]:
-        console.print(f"no such document: {key.id}", markup=False, highlight=False)
+        say(f"no such document: {key.id}")
     for key, reason in list(report.rejected.items())[:_SHOWN]:
-        console.print(f"not stored: {key.id}: {reason}", markup=False, highlight=False)
+        say(f"not stored: {key.id}: {reason}")

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from saferank.cli.backfill import run_backfill, show_job
-from saferank.cli.extras import AsJson, needs_extra, print_json, table_console
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import AsJson
+from saferank.cli.output import make_console, print_json, say
 from saferank.cli.reindex import is_complete, run_reindex
 from saferank.connection import clear_errors, connect
 from saferank.settings import Settings, get_settings
@@ -65,7 +66,7 @@ def list_jobs(
         started = job.started_at.isoformat(sep=" ", timespec="seconds")
         counted = (f"{number:,}" for number in (job.total, job.left, job.failed))
         table.add_row(job.id, job.state, started, *counted, producer)
-    table_console().print(table)
+    make_console().print(table)
 
 
 @_jobs.command()
@@ -80,7 +81,7 @@ def show(id: Id, as_json: AsJson = False) -> None:
         if not job.state.finished:
             tally = Ledger(jobs.client, jobs.index).tally(job.id, job.started_at.isoformat())
             job = replace(job, counts=tally.counts, failures=tally.failures)
-    show_job(job, Console(), as_json=as_json)
+    show_job(job, as_json=as_json)
 
 
 @_jobs.command()
@@ -90,7 +91,7 @@ def pause(id: Id) -> None:
 
     with _records() as (_, jobs):
         jobs.ask(id, JobState.PAUSED)
-    Console().print(f"{id} pauses; resume it with 'saferank jobs resume {id}'", highlight=False)
+    say(f"{id} pauses; resume it with 'saferank jobs resume {id}'")
 
 
 @_jobs.command()
@@ -100,7 +101,7 @@ def cancel(id: Id) -> None:
 
     with _records() as (_, jobs):
         jobs.ask(id, JobState.CANCELLED)
-    Console().print(f"{id} is cancelled", highlight=False)
+    say(f"{id} is cancelled")
 
 
 @_jobs.command()
@@ -114,7 +115,7 @@ def resume(id: Id) -> None:
     with _records() as (settings, jobs):
         job = jobs.ask(id, JobState.RUNNING)
         if jobs.lives(job):
-            Console().print(f"{id} resumes, run by {job.owner}", highlight=False)
+            say(f"{id} resumes, run by {job.owner}")
         elif job.into is not None:
             if not is_complete(run_reindex(jobs.client, settings, jobs, jobs.acquire(job))):
                 raise typer.Exit(1)

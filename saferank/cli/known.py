@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 from elasticsearch import Elasticsearch
-from rich.console import Console
-from rich.table import Table
 
-from saferank.cli.extras import (
-    check_ready,
-    copies_of,
-    needs_extra,
-    table_console,
-    whole_table,
-)
+from saferank.cli.extras import needs_extra
+from saferank.cli.indices import check_ready
+from saferank.cli.options import AsJson
+from saferank.cli.output import print_rows, say
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.mappings.known import DECISIONS
@@ -45,13 +40,13 @@ def install() -> None:
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         _index(client, settings).install()
-    _print(f"index {settings.known!r} keeps known pictures")
+    say(f"index {settings.known!r} keeps known pictures")
 
 
 @_known.command()
 def add(
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURE", help="Files of pictures.", exists=True)
+        list[Path], typer.Argument(metavar="PICTURE...", help="Files of pictures.", exists=True)
     ],
     by: _By,
     list_name: _List = "pictures",
@@ -76,7 +71,7 @@ def add(
         known.put(found)
     for path, one in zip(pictures, found, strict=True):
         looks = f"{len(one.hashes)} hashes" if one.hashes else "the same bytes alone"
-        _print(f"{one.id}: {path.name}, found by {looks}")
+        say(f"{one.id}: {path.name}, found by {looks}")
 
 
 @_known.command(name="import")
@@ -87,7 +82,8 @@ def import_list(
     kind: Annotated[HashKind, typer.Option(help="What stands first in each line.")] = HashKind.PDQ,
     decision: Annotated[Override, typer.Option(help="What holds for copies.")] = Override.BLOCK,
     mirrored: Annotated[
-        bool, typer.Option(help="Find mirrored copies, too, by PDQ; look-ups take longer.")
+        bool,
+        typer.Option("--mirrored", help="Find mirrored copies, too, by PDQ; look-ups take longer."),
     ] = False,
     reason: _Reason = None,
 ) -> None:
@@ -110,7 +106,7 @@ def import_list(
         known = _index(client, settings)
         known.install()
         count = known.put(pictures)
-    _print(f"{count} pictures of the list {list_name!r} are known")
+    say(f"{count} pictures of the list {list_name!r} are known")
 
 
 @_known.command(name="list")
@@ -118,6 +114,7 @@ def list_all(
     list_name: Annotated[
         str | None, typer.Option("--list", help="Print all pictures of this list.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print how many pictures are known, by list; or the pictures of one list."""
     settings = get_settings()
@@ -125,21 +122,27 @@ def list_all(
         known = _index(client, settings)
         known.changes()
         if list_name is None:
-            table = Table("list", "decision", "pictures")
-            for (origin, decision), count in sorted(known.counts().items()):
-                table.add_row(origin, decision, f"{count:,}")
+            counts = sorted(known.counts().items())
+            rows = ((*named, count) for named, count in counts)
+            print_rows(("list", "decision", "pictures"), rows, as_json=as_json)
         else:
-            table = whole_table("id", "decision", "by", "at", "reason")
-            for one in known.of_origin(list_name):
-                at = one.at.isoformat(timespec="seconds")
-                table.add_row(one.id, one.decision.value, one.by, at, one.reason)
-    table_console().print(table, markup=False)
+            pictures = (
+                (
+                    one.id,
+                    one.decision.value,
+                    one.by,
+                    one.at.isoformat(timespec="seconds"),
+                    one.reason,
+                )
+                for one in known.of_origin(list_name)
+            )
+            print_rows(("id", "decision", "by", "at", "reason"), pictures, as_json=as_json)
 
 
 @_known.command()
 def remove(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Ids, as 'list' prints them.")
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as 'list' prints them.")
     ] = None,
     list_name: Annotated[
         str | None, typer.Option("--list", help="Remove all pictures of this list.")
@@ -147,7 +150,7 @@ def remove(
 ) -> None:
     """Let pictures be known no more; their copies follow with 'saferank known apply'."""
     if not ids and list_name is None:
-        raise ConfigurationError("name the ids to remove, or a list with --list")
+        raise typer.BadParameter("name the ids to remove, or a list with --list")
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         known = _index(client, settings)
@@ -162,7 +165,7 @@ def remove(
                     "or with 'saferank override remove'"
                 )
         count = known.remove(wanted)
-    _print(f"{count} pictures are known no more")
+    say(f"{count} pictures are known no more")
 
 
 @_known.command()
@@ -177,9 +180,11 @@ def apply(index: Annotated[str, typer.Argument(help="Index or alias.", metavar="
         known = _index(client, settings)
         known.changes()
         check_ready(client, index, settings)
-        copies = copies_of(client, settings)
+        with needs_extra("indexer"):
+            from saferank.indexer.copies import Copies
+        copies = Copies.of(client, settings)
         count = 0 if copies is None else copies.match_all(index)
-    _print(f"{count} documents of index {index!r} were changed")
+    say(f"{count} documents of index {index!r} were changed")
 
 
 def _index(client: Elasticsearch, settings: Settings) -> KnownIndex:
@@ -197,7 +202,3 @@ def _origin(list_name: str) -> str:
             f"{DECISIONS!r} are what was decided about documents; name the list otherwise"
         )
     return list_name
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

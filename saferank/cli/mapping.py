@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import check_ready, warn
+from saferank.cli.indices import check_ready
+from saferank.cli.output import say, warn
 from saferank.connection import clear_errors, connect
 from saferank.mappings import template
 from saferank.mappings.fields import SafetyFields
@@ -31,10 +31,13 @@ def register(app: typer.Typer) -> None:
 @_mapping.command()
 def install(
     index: Annotated[
-        str | None, typer.Option(help="Add the fields to this live index or alias.")
+        str | None,
+        typer.Argument(help="Live index or alias.", show_default="only the component template"),
     ] = None,
+    as_option: Annotated[str | None, typer.Option("--index", hidden=True)] = None,
 ) -> None:
-    """Put the component template on the cluster, or the fields into an index."""
+    """Put the component template on the cluster, or add the fields to an index."""
+    index = index or as_option  # Earlier versions took only the option.
     settings = get_settings()
     every = SafetyFields.each(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
@@ -51,7 +54,7 @@ def install(
                 "application gives versions of its own, leave room between them."
             )
         later = [] if index is None else _later(client, index, every)
-    _print(done)
+    say(done)
     for sentence in later:
         warn(sentence)
 
@@ -69,11 +72,11 @@ def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None
         check_ready(client, index, settings)
         odd = [value for fields in every for value in odd_values(client, index, fields)]
         later = _later(client, index, every)
-    _print(f"index {index!r} is ready")
+    say(f"index {index!r} is ready")
     if odd:
-        _print("It has values that nobody can read, which are never taken as safe; correct them:")
+        say("It has values that nobody can read, which are never taken as safe; correct them:")
         for value in odd:
-            _print(f"  {value}")
+            say(f"  {value}")
     for sentence in later:
         warn(sentence)
     if odd or later:
@@ -95,7 +98,3 @@ def _later(client: Elasticsearch, index: str, every: Iterable[SafetyFields]) -> 
         for sentence in next_indices_without_fields(client, index, fields)
     )
     return list(dict.fromkeys(sentences))
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import needs_extra, print_error
-from saferank.cli.score import MISSING_EXTRA, RuntimeChoice, read_image
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import ModelOption
+from saferank.cli.output import make_console, print_error, say
+from saferank.cli.score import RuntimeChoice, read_image
 from saferank.errors import ConfigurationError, ImageError, SaferankError
 from saferank.settings import get_settings
 
@@ -41,6 +42,7 @@ def show(
     model: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="[MODEL]...",
             help="A built-in name, a model description, or a prototxt and a caffemodel.",
             show_default="open_nsfw",
         ),
@@ -50,26 +52,23 @@ def show(
 
     Of a model that is an ONNX file, what its description says.
     """
-    try:
+    with needs_extra("indexer"):
         from saferank.models.caffe import convert, read_prototxt, read_weights
         from saferank.models.description import load_description, locate
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
-    console = Console()
     named = model or [Path("open_nsfw")]
     if len(named) > 2:
         raise typer.BadParameter("give one model, or a prototxt and a caffemodel")
     if len(named) == 1:
         description, folder = load_description(str(named[0]))
         files = locate(description, folder)
-        _print_description(console, description, files)
+        _print_description(description, files)
         if files.prototxt is None:
             return
         prototxt, weights = files.caffe
     else:
         prototxt, weights = named
     converted = convert(read_prototxt(prototxt), read_weights(weights))
-    _print_layers(console, converted)
+    _print_layers(converted)
 
 
 def _chosen(description: ModelDescription) -> list[ModelDescription]:
@@ -80,7 +79,7 @@ def _chosen(description: ModelDescription) -> list[ModelDescription]:
     return [description.of_category(name) for name in output.categories]
 
 
-def _print_description(console: Console, description: ModelDescription, files: ModelFiles) -> None:
+def _print_description(description: ModelDescription, files: ModelFiles) -> None:
     from saferank.models.description import identity
 
     given = description.input
@@ -100,7 +99,7 @@ def _print_description(console: Console, description: ModelDescription, files: M
         *(("probability", _probability(each.output)) for each in chosen),
     ):
         table.add_row(name, escape(value))
-    console.print(table)
+    make_console().print(table)
 
 
 def _probability(output: Output) -> str:
@@ -114,7 +113,7 @@ def _probability(output: Output) -> str:
     return f"of {output.category!r}, {how} of {classes}, values {places} of {output.blob}"
 
 
-def _print_layers(console: Console, converted: Converted) -> None:
+def _print_layers(converted: Converted) -> None:
     table = Table()
     for column in ("layer", "type", "output"):
         table.add_column(column, overflow="fold")
@@ -143,9 +142,9 @@ def _print_layers(console: Console, converted: Converted) -> None:
         f"{sum(multiply_adds.values()):,}",
         f"{memory / 1024:,.1f}",
     )
-    console.print(table)
-    console.print(f"parameters:    {_by_type(parameters)}", highlight=False)
-    console.print(f"multiply-adds: {_by_type(multiply_adds)}", highlight=False)
+    make_console().print(table)
+    say(f"parameters:    {_by_type(parameters)}")
+    say(f"multiply-adds: {_by_type(multiply_adds)}")
 
 
 def _by_type(figures: Mapping[str, int]) -> str:
@@ -173,11 +172,10 @@ def fetch(
     brought = bring(description)
     files = description.files
     licence = f", licence {files.licence}" if files.licence else ""
-    console = Console(soft_wrap=True, highlight=False)
     if not brought:
-        console.print(f"{description.name}: its files are here already", markup=False)
+        say(f"{description.name}: its files are here already")
     for path in brought:
-        console.print(f"{path}: from {files.distribution}{licence}", markup=False)
+        say(f"{path}: from {files.distribution}{licence}")
 
 
 @_model.command()
@@ -212,8 +210,7 @@ def check(
     else:
         seen = decode(read_image(picture), get_settings().decode).pictures[0]
     classes = checked(model, seen)
-    console = Console()
-    _print_description(console, read, locate(read, folder))
+    _print_description(read, locate(read, folder))
     table = Table("class", "probability")
     for name, probability in zip(read.output.classes, classes, strict=True):
         table.add_row(escape(name), f"{probability:.6f}")
@@ -223,7 +220,7 @@ def check(
         named = each.output.category
         of = model if named is None else model.of_category(named)
         table.add_row(escape(of.identity.split("/")[0]), f"{of.probabilities(blob)[0]:.6f}")
-    console.print(table)
+    make_console().print(table)
 
 
 @_model.command()
@@ -242,7 +239,7 @@ def run(
             "the one in the prototxt.",
         ),
     ] = None,
-    output: Annotated[
+    out: Annotated[
         Path, typer.Option(help="Where to write the blobs, under Caffe's names.")
     ] = Path("output.npz"),
     blobs: Annotated[
@@ -257,11 +254,9 @@ def run(
 
     A blob has the value it has at the end of the pass, after all layers that work in place.
     """
-    try:
+    with needs_extra("indexer"):
         from saferank.models.caffe import format_shape, input_names, read_prototxt
         from saferank.models.model import open_net
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
     names = input_names(read_prototxt(prototxt))
     given = _read_inputs([*(inputs or []), *(more_inputs or [])], names)
     net = open_net(
@@ -273,12 +268,12 @@ def run(
     )
     results = net.run(given)
     net.close()
-    _write_npz(output, results)
+    _write_npz(out, results)
     table = Table("blob", "shape", "smallest", "largest")
     for name, values in results.items():
         ends = (f"{values.min():.6g}", f"{values.max():.6g}") if values.size else ("", "")
         table.add_row(escape(name), format_shape(values.shape), *ends)
-    Console().print(table)
+    make_console().print(table)
 
 
 @_model.command()
@@ -287,16 +282,14 @@ def quantise(
         Path,
         typer.Argument(help="Folder with pictures like those to be scored.", show_default=False),
     ],
-    output: Annotated[
-        Path, typer.Option(help="Folder to write the model into.", show_default=False)
-    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the model into.", show_default=False)],
     model: Annotated[
         str, typer.Option(help="A built-in name, or the path of a model description.")
     ] = "open_nsfw",
     margin: Annotated[
         float, typer.Option(min=0.0001, max=0.9, help="From where on probabilities are exact.")
     ] = 0.05,
-    most: Annotated[int, typer.Option(min=1, help="Pictures to measure ranges on.")] = 300,
+    most: Annotated[int, typer.Option(min=1, help="Most pictures to measure ranges on.")] = 300,
 ) -> None:
     """Give a model a cheap first pass in eight bits, made from pictures of your own.
 
@@ -323,39 +316,34 @@ def quantise(
                 shown = decode(path.read_bytes(), get_settings().decode).frames[0]
                 blobs.append(exact.preprocess(shown))
     net = quantising.quantise(description, folder, blobs)
-    path = quantising.write(description, folder, net, margin, output)
-    Console().print(
-        f"{path}: made from {len(blobs)} pictures; exact from {margin:g} on",
-        soft_wrap=True,
-    )
+    path = quantising.write(description, folder, net, margin, out)
+    say(f"{path}: made from {len(blobs)} pictures; exact from {margin:g} on")
 
 
 @_model.command()
 def features(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+    ],
     blobs: Annotated[
         list[str], typer.Option("--blob", help="A blob, such as pool.", show_default=False)
     ],
-    output: Annotated[
+    out: Annotated[
         Path, typer.Option(help="Where to write: .parquet, or .npz with the axis of images first.")
     ] = Path("features.parquet"),
-    model: Annotated[
-        str | None, typer.Option(help="A built-in name, or the path of a model description.")
-    ] = None,
+    model: ModelOption = None,
 ) -> None:
     """Write blobs from inside a net as features of images; of an animation, of its first picture.
 
     Exits with 1 when an image cannot be read; the others are written.
     """
-    try:
+    with needs_extra("indexer"):
         import numpy as np
 
         from saferank.indexer.decode import decode
         from saferank.models.features import open_features
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
-    if output.suffix not in (".parquet", ".npz"):
-        raise typer.BadParameter("must end in .parquet or .npz", param_hint="--output")
+    if out.suffix not in (".parquet", ".npz"):
+        raise typer.BadParameter("must end in .parquet or .npz", param_hint="--out")
     settings = get_settings()
     net = open_features(model or settings.model, blobs, threads=0)
     found: dict[str, list[NDArray[np.float32]]] = {blob: [] for blob in blobs}
@@ -371,14 +359,12 @@ def features(
             found[blob].append(values[blob])
     if names:
         arrays = {blob: np.stack(values) for blob, values in found.items()}
-        if output.suffix == ".npz":
-            _write_npz(output, {**arrays, "image": np.array(names)})
+        if out.suffix == ".npz":
+            _write_npz(out, {**arrays, "image": np.array(names)})
         else:
-            _write_parquet(output, names, arrays)
+            _write_parquet(out, names, arrays)
         shapes = ", ".join(f"{blob} {values.shape[1:]}" for blob, values in arrays.items())
-        Console().print(
-            f"wrote {output}: {len(names)} images, {shapes}", markup=False, highlight=False
-        )
+        say(f"wrote {out}: {len(names)} images, {shapes}")
     if len(names) < len(images):
         raise typer.Exit(1)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra
-from saferank.errors import SaferankError
+from saferank.cli.files import write_file
+from saferank.cli.options import AsJson
+from saferank.cli.output import make_console, print_rows, say
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -36,14 +37,12 @@ def register(app: typer.Typer) -> None:
 
 
 @_net.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the nets that can be built."""
     with needs_extra("indexer"):
         from saferank.models.builder import NETS
-    table = Table("net", "input", "published in")
-    for net in NETS.values():
-        table.add_row(net.name, f"3 x {net.size} x {net.size}", escape(net.source))
-    Console().print(table)
+    rows = ((net.name, f"3 x {net.size} x {net.size}", net.source) for net in NETS.values())
+    print_rows(("net", "input", "published in"), rows, as_json=as_json)
 
 
 @_net.command()
@@ -61,11 +60,12 @@ def build(
             show_default="as published",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step, in train.prototxt.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a step, in train.prototxt.")] = 32,
     weights: Annotated[
-        bool, typer.Option(help="Draw first weights too, by the fillers: initial.caffemodel.")
+        bool,
+        typer.Option("--weights", help="Also draw first weights: initial.caffemodel."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the first weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights.")] = 0,
 ) -> None:
     """Write deploy.prototxt and train.prototxt, which Caffe loads as they are."""
     with needs_extra("indexer"):
@@ -82,20 +82,11 @@ def build(
     def text(message: Message) -> bytes:
         return text_format.MessageToString(message).encode()
 
-    _write(folder / "deploy.prototxt", text(deploy))
-    _write(folder / "train.prototxt", text(train_net(net, last, batch=batch)))
+    write_file(folder / "deploy.prototxt", text(deploy))
+    write_file(folder / "train.prototxt", text(train_net(net, last, batch=batch)))
     if weights:
         drawn = fill(as_prototxt(deploy), seed=seed)
-        _write(folder / "initial.caffemodel", drawn.SerializeToString())
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise SaferankError(f"{path} cannot be written: {error.strerror}") from error
-    Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        write_file(folder / "initial.caffemodel", drawn.SerializeToString())
 
 
 @_net.command()
@@ -117,7 +108,7 @@ def cost(
     with needs_extra("indexer"):
         from saferank.models.builder.cost import cost_of
     shapes = dict(_shape(text) for text in shape or ())
-    _print_cost(Console(), cost_of(net, shapes=shapes))
+    _print_cost(cost_of(net, shapes=shapes))
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -128,7 +119,7 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(map(int, numbers))
 
 
-def _print_cost(console: Console, cost: Cost) -> None:
+def _print_cost(cost: Cost) -> None:
     table = Table("layer", "type", "output", title=escape(cost.name))
     for column in ("parameters", "multiply-adds", "activations, bytes"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -148,12 +139,10 @@ def _print_cost(console: Console, cost: Cost) -> None:
         "",
         *map("{:,}".format, (cost.parameters, cost.multiply_adds, cost.activation_bytes)),
     )
-    console.print(table)
-    console.print(
+    make_console().print(table)
+    say(
         f"as pynetbuilder counts: {cost.published_parameters / 1e6:.6f} M parameters, "
-        f"{cost.published_multiply_adds / 1e6:.6f} M multiply-adds",
-        highlight=False,
-        soft_wrap=True,
+        f"{cost.published_multiply_adds / 1e6:.6f} M multiply-adds"
     )
 
 
@@ -175,12 +164,12 @@ def compare(
         from saferank.models.builder.comparison import PUBLISHED, read_results
         from saferank.models.builder.figure import render_page, render_png
     nets = read_results(results or PUBLISHED)
-    _print_comparison(Console(), nets)
-    _write(page, render_page(nets).encode())
-    _write(png, render_png(nets))
+    _print_comparison(nets)
+    write_file(page, render_page(nets))
+    write_file(png, render_png(nets))
 
 
-def _print_comparison(console: Console, nets: Sequence[Compared]) -> None:
+def _print_comparison(nets: Sequence[Compared]) -> None:
     table = Table("net")
     for column in ("accuracy", "multiply-adds, M", "parameters, M"):
         table.add_column(column, justify="right")
@@ -191,4 +180,4 @@ def _print_comparison(console: Console, nets: Sequence[Compared]) -> None:
             f"{net.cost.multiply_adds / 1e6:,.2f}",
             f"{net.cost.parameters / 1e6:,.2f}",
         )
-    console.print(table)
+    make_console().print(table)

@@ -6,9 +6,10 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import needs_extra, table_console, whole_table
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import AsJson
+from saferank.cli.output import print_rows, say
 from saferank.connection import clear_errors, connect
 from saferank.mappings.override_index import install_overrides, read_overrides
 from saferank.mappings.overrides import HOLDS
@@ -40,7 +41,7 @@ def install() -> None:
     index = overrides_index_of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         install_overrides(client, index)
-    _print(f"index {index!r} keeps overrides; name it as 'overrides' in the policy, too")
+    say(f"index {index!r} keeps overrides; name it as 'overrides' in the policy, too")
 
 
 @_override.command()
@@ -49,7 +50,7 @@ def block(
 ) -> None:
     """Hide a document, whatever its probabilities and whoever writes it."""
     _decide(index, id, Override.BLOCK, by, reason, routing)
-    _print(f"document {id!r} is blocked")
+    say(f"document {id!r} is blocked")
 
 
 @_override.command()
@@ -61,7 +62,7 @@ def allow(
     Of several categories it is about the first, or with 'override_field' about all.
     """
     _decide(index, id, Override.ALLOW, by, reason, routing)
-    _print(f"document {id!r} is allowed with the images that it has now")
+    say(f"document {id!r} is allowed with the images that it has now")
 
 
 @_override.command()
@@ -74,21 +75,21 @@ def remove(
 ) -> None:
     """Take back all that was decided about a document."""
     _decide(index, id, None, by, reason, routing)
-    _print(f"document {id!r} has no override")
+    say(f"document {id!r} has no override")
 
 
 @_override.command(name="list")
-def list_all() -> None:
+def list_all(as_json: AsJson = False) -> None:
     """Print all decisions."""
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         overrides = read_overrides(client, overrides_index_of(settings))
-    table = whole_table("index", "document", "override", "by", "at", "reason")
-    for index, documents in overrides.of.items():
-        for id, one in documents.items():
-            at = one.at.isoformat(timespec="seconds")
-            table.add_row(index, id, one.override.value, one.by, at, one.reason)
-    table_console().print(table, markup=False)
+    rows = (
+        (index, id, one.override.value, one.by, one.at.isoformat(timespec="seconds"), one.reason)
+        for index, documents in overrides.of.items()
+        for id, one in documents.items()
+    )
+    print_rows(("index", "document", "override", "by", "at", "reason"), rows, as_json=as_json)
 
 
 def _decide(
@@ -105,7 +106,3 @@ def _decide(
             Item(index, id, routing), decision, by, QUEUE, reason=reason, settings=get_settings()
         )
     time.sleep(HOLDS)
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, print_json, whole_table
-from saferank.cli.search import parse_context
+from saferank.cli.files import read_json_object
+from saferank.cli.options import AsJson, ContextOption, parse_context
+from saferank.cli.output import make_console, print_json, say, whole_table
 from saferank.cli.what_if import what_if
 from saferank.errors import ModelNotFound, PolicyError
 from saferank.ranker import Policy, load_policy
@@ -24,9 +24,7 @@ from saferank.settings import get_settings
 
 _policy = typer.Typer(help="The safe-search policy.", no_args_is_help=True)
 
-_File = Annotated[
-    Path | None, typer.Argument(help="Policy file; SAFERANK_POLICY if none is given.")
-]
+_File = Annotated[Path | None, typer.Argument(help="Policy file.", show_default="SAFERANK_POLICY")]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,15 +51,15 @@ def check(
     if inexact := inexact_thresholds(policy, get_settings().model):
         raise PolicyError(f"{path}: {'; '.join(inexact)}")
     levels, rules = len(policy.levels), len(policy.contexts)
-    _print(f"{path} is right: {levels} levels, {rules} context rules")
+    say(f"{path} is right: {levels} levels, {rules} context rules")
     taken = True
     for name in request or ():
-        refused = check_request(_body(name), policy)
+        refused = check_request(read_json_object(name, "the body of a search"), policy)
         taken = taken and not refused
         for level, error in refused.items():
-            _print(f"{name}: at level {level!r}: {error}")
+            say(f"{name}: at level {level!r}: {error}")
         if not refused:
-            _print(f"{name}: every level takes it")
+            say(f"{name}: every level takes it")
     if not taken:
         raise typer.Exit(1)
 
@@ -88,16 +86,6 @@ def inexact_thresholds(policy: Policy, model: str) -> list[str]:
     return found
 
 
-def _body(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error}") from error
-    if not isinstance(body, dict):
-        raise typer.BadParameter(f"{path} holds no object, which the body of a search is")
-    return body
-
-
 @_policy.command()
 def show(file: _File = None, as_json: AsJson = False) -> None:
     """Show the levels and the context rules of a policy."""
@@ -105,28 +93,25 @@ def show(file: _File = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(policy.model_dump(mode="json"))
         return
-    console = Console()
+    console = make_console()
     console.print(_levels(policy))
     console.print(_contexts(policy))
     demotion = policy.demotion
-    _print(f"demotion: {demotion.curve}, down to {demotion.floor:g} of the relevance")
+    say(f"demotion: {demotion.curve}, down to {demotion.floor:g} of the relevance")
     for name, one in policy.by_category().items():
         of = "" if name is None else f"{name}: "
-        _print(f"{of}fields: {one.fields.probability}, {one.fields.override}")
+        say(f"{of}fields: {one.fields.probability}, {one.fields.override}")
         if one.model is not None:
-            _print(f"{of}model: {one.model}; scores of others do not count")
+            say(f"{of}model: {one.model}; scores of others do not count")
     kept = "the documents" if policy.overrides is None else f"index {policy.overrides}"
     of_copies = "count, too" if policy.matched else "do not count"
-    _print(f"overrides: in {kept}; decisions about copies {of_copies}")
+    say(f"overrides: in {kept}; decisions about copies {of_copies}")
 
 
 @_policy.command()
 def explain(
     file: _File = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(help="Attribute of the request as key=value; may be repeated."),
-    ] = None,
+    context: ContextOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the query clauses.")] = False,
 ) -> None:
     """Say which rule decides about a request, at which level, and with which query clauses."""
@@ -134,15 +119,15 @@ def explain(
     told = explain_context(policy, parse_context(context))
     clauses = {"hidden": told.must_not, "blurred": told.blurred, "demoted": told.functions}
     if as_json:
-        typer.echo(json.dumps(clauses, indent=2))
+        print_json(clauses)
         return
     for step in told.steps:
-        _print(f"{step[0].upper()}{step[1:]}.")
+        say(f"{step[0].upper()}{step[1:]}.")
     for name, queries in clauses.items():
         none = "" if queries else " none"
-        _print(f"\nDocuments {name} by these clauses:{none}")
+        say(f"\nDocuments {name} by these clauses:{none}")
         for query in queries:
-            _print(f"  {json.dumps(query)}")
+            say(f"  {json.dumps(query)}")
 
 
 @_policy.command()
@@ -153,9 +138,9 @@ def diff(
     """Show what changes from one policy to another; exit code 1 when something does."""
     changes = policy_diff(load_policy(before), load_policy(after))
     if not changes:
-        _print("nothing changes")
+        say("nothing changes")
         return
-    console = Console()
+    console = make_console()
     if changes.settings or changes.levels:
         table = whole_table("level", "rule", "before", "after")
         rows = {"(all)": changes.settings, **changes.levels}
@@ -176,7 +161,7 @@ def diff(
 @_policy.command()
 def schema() -> None:
     """Print the JSON Schema of the policy file, for editors."""
-    typer.echo(json.dumps(json_schema(), indent=2))
+    print_json(json_schema())
 
 
 def _text(value: Any) -> str:
@@ -221,7 +206,3 @@ def _contexts(policy: Policy) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6g}"
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

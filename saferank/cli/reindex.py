@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.files import read_json_object
+from saferank.cli.output import make_console, say
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError
 from saferank.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def reindex(
     wanted = job_of(settings, index, Selection(), pace, into=into)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        new = read_definition(definition)
+        new = None if definition is None else read_definition(definition)
         job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
     if not is_complete(job):
@@ -86,23 +85,16 @@ def is_complete(job: Job) -> bool:
     return job.state is not JobState.CANCELLED and not Progress.of(job).unscored
 
 
-def read_definition(path: Path | None) -> dict[str, Any] | None:
+def read_definition(path: Path) -> dict[str, Any]:
     """Read the file with the settings and mappings of a new index.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not such a file.
+        typer.BadParameter: it is not a JSON object.
+        ConfigurationError: it says something else than settings and mappings.
     """
     from saferank.indexer.reindex.definition import parse_definition
 
-    if path is None:
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not JSON: {error}") from error
-    return parse_definition(value, str(path))
+    return parse_definition(read_json_object(path, "the definition of an index"), str(path))
 
 
 def run_reindex(
@@ -119,7 +111,7 @@ def run_reindex(
 
     app = create_app(settings)
     check_broker(app)
-    console = Console()
+    console = make_console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(job.id, total=None)
@@ -130,6 +122,5 @@ def run_reindex(
         job = Reindex(
             client, app, settings, jobs, job, limits=limits or Limits(), report=report
         ).run()
-    end = f"{job.id} is {job.state}: {job.note}"
-    console.print(end, markup=False, highlight=False, soft_wrap=True)
+    say(f"{job.id} is {job.state}: {job.note}")
     return job

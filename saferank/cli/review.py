@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import CategoryOption, needs_extra, settings_about, warn
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import CategoryOption, PolicyOption, settings_about
+from saferank.cli.output import say, warn
 from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError
 from saferank.ranker import load_policy
@@ -37,9 +38,7 @@ def review(
     index: Annotated[
         str, typer.Argument(help="Index, or the alias that the application uses.", metavar="INDEX")
     ],
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
-    ] = None,
+    policy: PolicyOption = None,
     sample: Annotated[
         Path | None,
         typer.Option(help="File of 'saferank sample', whose documents become a queue."),
@@ -73,7 +72,7 @@ def review(
     client = connect(settings)
     with clear_errors(settings.elasticsearch_url):
         app = make_app(client, index, settings, rules, drawn)
-    Console().print(f"review of {index!r} at http://{host}:{port}", markup=False, highlight=False)
+    say(f"review of {index!r} at http://{host}:{port}")
     serve(app, host, port)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import needs_extra, warn
+from saferank.cli.extras import needs_extra
+from saferank.cli.output import say, warn
 from saferank.connection import clear_errors, connect
 from saferank.review.projection import Projection
 from saferank.settings import get_settings
@@ -46,11 +46,9 @@ def rebuild(
                 kept += 1
             else:
                 written += 1
-    Console().print(
+    say(
         f"{written} documents are as the log says; {kept} were decided about elsewhere since and "
-        f"left; {failed} could not be written",
-        markup=False,
-        highlight=False,
+        f"left; {failed} could not be written"
     )
     if failed:
         raise typer.Exit(1)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import CategoryOption, index_named, settings_about
+from saferank.cli.files import write_file
+from saferank.cli.indices import index_named
+from saferank.cli.options import CategoryOption, PolicyOption, settings_about
+from saferank.cli.output import make_console, say
 from saferank.connection import clear_errors, connect
-from saferank.errors import ConfigurationError, SaferankError
+from saferank.errors import ConfigurationError
 from saferank.mappings import SafetyFields, check_index
 from saferank.mappings.float32 import shortest
 from saferank.ranker import load_policy
@@ -43,12 +45,9 @@ def sample(
     near_threshold: Annotated[
         int | None, typer.Option(min=1, help="Take so many that lie nearest to the thresholds.")
     ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(help="Policy file with the thresholds; SAFERANK_POLICY if none is given."),
-    ] = None,
+    policy: PolicyOption = None,
     category: CategoryOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same one draws the same.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same documents.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write.", show_default="standard output")
     ] = None,
@@ -68,7 +67,7 @@ def sample(
     ):
         rows = _draw(client, settings, index, at_random, stratified, near_threshold, policy, seed)
     _write(rows, out)
-    Console(stderr=True).print(f"{len(rows)} documents", highlight=False)
+    say(f"{len(rows)} documents", make_console(stderr=True))
 
 
 def _draw(
@@ -112,7 +111,4 @@ def _write(rows: list[Drawn], out: Path | None) -> None:
     if out is None:
         typer.echo(text.getvalue(), nl=False)
         return
-    try:
-        out.write_text(text.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise SaferankError(f"{out} cannot be written: {error.strerror}") from error
+    write_file(out, text.getvalue())

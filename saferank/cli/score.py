@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.errors import ConfigurationError, ErrorCode, ImageError, SaferankError
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import ModelOption
+from saferank.cli.output import make_console, print_error, say
+from saferank.errors import ErrorCode, ImageError, SaferankError
 from saferank.mappings.record import Status, status_of
+from saferank.settings import get_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
     from saferank.models import Model
     from saferank.settings import DecodeSettings
-
-MISSING_EXTRA = "scoring needs more packages; run: pip install 'saferank[indexer]'"
 
 
 class RuntimeChoice(StrEnum):
@@ -55,26 +56,28 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line instead of a table.")
     ] = False,
     reference: Annotated[
         bool,
         typer.Option(
-            help="Read images as Yahoo's original code does: first frame, pixels as stored."
+            "--reference",
+            help="Read images as Yahoo's original code does: first frame, pixels as stored.",
         ),
     ] = False,
     explain: Annotated[
         bool,
         typer.Option(
+            "--explain",
             help="Write IMAGE.explained.png beside each image: red where it speaks for the "
-            "probability, blue where against it."
+            "probability, blue where against it.",
         ),
     ] = False,
-    model: Annotated[
-        str | None, typer.Option(help="A built-in name, or the path of a model description.")
-    ] = None,
+    model: ModelOption = None,
     runtime: Annotated[RuntimeChoice, typer.Option(help="What runs the model.")] = (
         RuntimeChoice.ONNX
     ),
@@ -83,14 +86,11 @@ def score(
 
     The exit code is 0 when all images were scored and 1 when some were not.
     """
-    try:
+    settings = get_settings()
+    with needs_extra("indexer"):
         from saferank.models import load_model
-        from saferank.settings import get_settings
 
-        settings = get_settings()
         loaded = load_model(model or settings.model, runtime=runtime.value, threads=0)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
     lines = []
     for path in images:
         line = _score(path, loaded, settings.decode, reference=reference, explain=explain)
@@ -99,9 +99,10 @@ def score(
             # As plain text: rich would break long lines and colour the numbers.
             typer.echo(json.dumps(asdict(line), ensure_ascii=False))
             if line.cause:
-                typer.echo(f"saferank: {path}: {line.cause}", err=True)
+                print_error(f"{path}: {line.cause}")
     if not as_json:
-        Console().print(_table(lines, loaded.identity))
+        make_console().print(_table(lines))
+        say(f"model {loaded.identity}")
     if any(line.status is not Status.SCORED for line in lines):
         raise typer.Exit(1)
 
@@ -172,8 +173,8 @@ def read_image(path: Path) -> bytes:
         ) from error
 
 
-def _table(lines: list[_Line], identity: str) -> Table:
-    table = Table(caption=f"model {identity}", caption_justify="left")
+def _table(lines: list[_Line]) -> Table:
+    table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("probability", justify="right")
     table.add_column("size", justify="right")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +9,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from saferank.cli.extras import index_named, table_console
+from saferank.cli.indices import index_named
+from saferank.cli.options import ContextOption, PolicyOption, parse_context
+from saferank.cli.output import make_console, print_json
 from saferank.connection import clear_errors, connect
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
@@ -24,32 +24,15 @@ def register(app: typer.Typer) -> None:
     app.command()(search)
 
 
-def parse_context(pairs: list[str] | None) -> dict[str, str]:
-    """Read ``key=value`` texts.
-
-    Raises:
-        BadParameter: one of them is not of that form.
-    """
-    context = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise typer.BadParameter(f"{pair!r} is not of the form key=value")
-        context[key] = value
-    return context
-
-
 def search(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     text: Annotated[str, typer.Argument(help="Words to search for; '' finds everything.")],
     level: Annotated[str | None, typer.Option(help="Search at this level.")] = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(help="Attribute of the request as key=value; may be repeated."),
-    ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; SAFERANK_POLICY.")] = None,
+    context: ContextOption = None,
+    policy: PolicyOption = None,
     field: Annotated[
-        list[str] | None, typer.Option(help="Field to search; may be repeated. All, if none.")
+        list[str] | None,
+        typer.Option(help="A field to search; may be repeated.", show_default="all fields"),
     ] = None,
     size: Annotated[int, typer.Option(min=0, max=1000, help="Number of hits.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
@@ -69,9 +52,9 @@ def search(
         safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
         response = safe.search(**arguments, track_total_hits=True)
     if as_json:
-        typer.echo(json.dumps(response.body, indent=2))
+        print_json(response.body)
     else:
-        _print(response.body, table_console(), field or [])
+        _print(response.body, make_console(), field or [])
 
 
 def _query(text: str, fields: list[str] | None) -> Json:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 from rich.markup import escape
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, print_json, table_console
+from saferank.cli.options import AsJson
+from saferank.cli.output import make_console, print_json
 from saferank.settings import SETTINGS_FILE, get_settings, variable_of
 
 _DEFAULT = "default"
@@ -45,7 +46,7 @@ def settings(
     for name, one in found.items():
         value = "" if one["value"] is None else str(one["value"])
         table.add_row(name, escape(value), one["said_by"])
-    table_console().print(table)
+    make_console().print(table)
 
 
 def _settings(part: BaseModel, group: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import AsJson, needs_extra, print_json
+from saferank.cli.extras import needs_extra
+from saferank.cli.options import AsJson
+from saferank.cli.output import make_console, print_json, say
 from saferank.settings import Engine
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def up(
     with needs_extra("local"):
         from saferank import local
 
-    console = Console()
+    console = make_console()
     with console.status("looking for a running stack") as progress:
         stack = local.up(name=name, engine=engine, heap=heap, report=progress.update)
-    _show(stack.services, console)
+    _show(stack.services)
     env, end = local.command_of("env", name), local.command_of("down", name)
     console.print(f'\nUse it in this shell:  [bold]eval "$({env})"[/bold]')
     console.print(f"Stop it:               [bold]{end}[/bold]")
@@ -57,13 +58,15 @@ def up(
 @_stack.command()
 def down(
     name: _Name = None,
-    erase: Annotated[bool, typer.Option(help="Also delete the stack's indices and logs.")] = False,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Also delete the stack's indices and logs.")
+    ] = False,
 ) -> None:
     """Stop both services."""
     with needs_extra("local"):
         from saferank import local
 
-    console = Console()
+    console = make_console()
     with console.status("stopping the services"):
         was_running = local.down(name=name, erase=erase)
     console.print("The stack is stopped." if was_running else "No stack was running.")
@@ -88,7 +91,7 @@ def status(name: _Name = None, as_json: AsJson = False) -> None:
         }
         print_json({"running": whole, "services": states})
     elif services:
-        _show(services, Console())
+        _show(services)
     if not whole:
         _say_that_it_does_not_run(name)
 
@@ -114,12 +117,12 @@ def _say_that_it_does_not_run(name: str | None) -> NoReturn:
     from saferank import local
 
     start = local.command_of("up", name)
-    Console(stderr=True).print(f"The stack does not run; start it with: {start}", soft_wrap=True)
+    say(f"The stack does not run; start it with: {start}", make_console(stderr=True))
     raise typer.Exit(1)
 
 
-def _show(services: Iterable[Service], console: Console) -> None:
+def _show(services: Iterable[Service]) -> None:
     table = Table("service", "address", "process id")
     for service in services:
         table.add_row(service.name, service.url, str(service.pid) if service.running else "stopped")
-    console.print(table)
+    make_console().print(table)

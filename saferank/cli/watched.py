@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from saferank.cli.extras import print_error
+from saferank.cli.output import print_error
 from saferank.errors import JobError, SaferankError
 
 _MARK = "SAFERANK_WATCHED_CHILD"

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from saferank.cli.extras import index_named, table_console, whole_table
+from saferank.cli.indices import index_named
+from saferank.cli.options import PolicyOption
+from saferank.cli.output import make_console, say, whole_table
 from saferank.connection import clear_errors, connect
 from saferank.mappings import check_index
 from saferank.mappings.float32 import shortest
@@ -28,9 +29,7 @@ _ACTIONS = tuple(map(str, Action))
 
 def what_if(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy file; SAFERANK_POLICY if none is given.")
-    ] = None,
+    policy: PolicyOption = None,
     against: Annotated[
         Path | None, typer.Option(help="The policy that holds today, to see what changes.")
     ] = None,
@@ -59,27 +58,25 @@ def what_if(
 
 
 def _print(index: str, found: WhatIf, policy: Policy, near: list[Near]) -> None:
-    console = table_console()
     for name, counts in found.categories.items():
         states = ", ".join(f"{count:,} {state}" for state, count in counts.states.items())
         of = "" if name is None else f", by {name}"
-        _say(console, f"{found.documents:,} documents in {index!r}{of}: {states}")
-    console.print(_outcomes(found))
+        say(f"{found.documents:,} documents in {index!r}{of}: {states}")
+    make_console().print(_outcomes(found))
     for outcome in found.outcomes if found.compared else []:
-        _say(console, f"changes of request {outcome.rule}: {_changes(outcome)}")
+        say(f"changes of request {outcome.rule}: {_changes(outcome)}")
     for name, counts in found.categories.items():
         of = "" if name is None else f", by {name}"
-        _say(console, f"Probabilities of documents that no person decided about{of}:")
+        say(f"Probabilities of documents that no person decided about{of}:")
         for line in _histogram(counts, policy.by_category()[name]):
-            _say(console, line)
+            say(line)
     for one in near:
         below, above = (
             ", ".join(f"{doc.id} ({shortest(doc.probability):.6g})" for doc in side) or "none"
             for side in (one.below, one.from_there)
         )
         of = "" if one.category is None else f" of {one.category}"
-        _say(
-            console,
+        say(
             f"next to {shortest(one.threshold):g}{of}: below {below}; from there on {above}",
         )
 
@@ -130,7 +127,3 @@ def _histogram(found: Counts, policy: OneCategoryPolicy) -> Iterator[str]:
         bar = "█" * round(_WIDTH * count / most) if most else ""
         mark = f"  ← {', '.join(marks[bound])}" if bound in marks else ""
         yield f"{shortest(bound):>10.6g}  {bar or ('▏' if count else '')} {count:,}{mark}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from saferank.cli.extras import needs_extra, warn
+from saferank.cli.extras import needs_extra
+from saferank.cli.output import warn
 from saferank.settings import get_settings
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def worker(
     ] = "fresh,backfill",
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Child processes; one a usable core if not given."),
+        typer.Option(min=1, help="Child processes.", show_default="one for each usable core"),
     ] = None,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="The lowest to show.")
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Lowest level to log.")
     ] = "info",
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")

@@ -64,7 +64,16 @@ def test_a_half_and_half_file_tells_the_index_s_own_share(filled: str, tmp_path:
         values, truth = labels.probabilities.tolist(), labels.truth.astype(int).tolist()
         table.writerows(zip(labels.names, values, truth, strict=True))
     told = tmp_path / "figures.json"
-    run("calibrate", tmp_path / "labels.csv", "--max-miss", 0.05, "--index", filled, "--json", told)
+    run(
+        "calibrate",
+        tmp_path / "labels.csv",
+        "--max-miss",
+        0.05,
+        "--index",
+        filled,
+        "--figures",
+        told,
+    )
     live = json.loads(told.read_text())["live"]
     assert live["documents"] == DOCUMENTS
     low, high = live["prevalence"]["interval"]
@@ -94,8 +103,8 @@ def test_an_audit_sample_that_people_decided_about_is_a_sample_of_the_index(
     )
     helpers.bulk(client, actions, refresh=True)
     result = run(
-        "calibrate", "--from-index", filled, "--audit", sample, "--index", filled, "--json", told,
-        "--max-false-alarm", 0.1,
+        "calibrate", "--from-index", filled, "--audit", sample, "--index", filled,
+        "--figures", told, "--max-false-alarm", 0.1,
     )  # fmt: skip
     assert "mostly of documents near" not in result.output
     found = json.loads(told.read_text())
@@ -152,7 +161,7 @@ def test_a_category_is_calibrated_by_its_own_probabilities_and_decisions(
     (policy := tmp_path / "policy.yaml").write_text(OF_BOTH)
     told = tmp_path / "figures.json"
     run(
-        "calibrate", "--from-index", filled, "--category", "safety_violence", "--json", told,
+        "calibrate", "--from-index", filled, "--category", "safety_violence", "--figures", told,
         "--max-miss", 0.2, "--level", "strict", "--policy", policy, "--out", tmp_path / "out",
     )  # fmt: skip
     found = json.loads(told.read_text())

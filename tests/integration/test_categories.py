@@ -50,7 +50,7 @@ def index(client: Elasticsearch, index_name: str, environment: Environment) -> s
         settings={"number_of_shards": 2, "number_of_replicas": 0},
         mappings={"properties": {"image": {"type": "keyword", "index": False}}},
     )
-    saferank_command(environment, "mapping", "install", "--index", index_name)
+    saferank_command(environment, "mapping", "install", index_name)
     documents = [
         {"_index": index_name, "_id": str(n), "image": data_uri(png(n))} for n in range(30)
     ]

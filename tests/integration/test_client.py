@@ -482,7 +482,7 @@ def test_a_read_of_a_missing_index_fails_as_ever(safe: SafeSearch) -> None:
 def test_an_index_without_the_fields_is_refused(safe: SafeSearch) -> None:
     for call in (safe.search, safe.count, safe.open_point_in_time):
         arguments = {"keep_alive": "1m"} if call == safe.open_point_in_time else {}
-        with pytest.raises(MappingError, match=f"mapping install --index {BARE}"):
+        with pytest.raises(MappingError, match=f"mapping install {BARE}"):
             call(index=f"{INDEX},{BARE}", **arguments)
     with pytest.raises(MappingError, match=BARE):
         safe.get(index=BARE, id="1")

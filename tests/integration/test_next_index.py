@@ -66,7 +66,7 @@ def test_the_template_of_a_series_and_its_line_are_named(
     rest: dict[str, Any] = {"data_stream": {}} if stream else {}
     put_template(client, name, f"{name}-own", **rest)
     (make_stream if stream else roll_over)(client, name)
-    installed, checked = run("install", "--index", name), run("check", name)
+    installed, checked = run("install", name), run("check", name)
     assert (installed.exit_code, checked.exit_code) == (0, 1)
     line = f'"composed_of": ["{name}-own", "saferank-safety"]'
     for result in (installed, checked):
@@ -85,7 +85,7 @@ def test_a_template_that_has_the_fields_in_its_own_way_will_do(
     install(client, name=f"{name}-theirs")
     put_template(client, name, f"{name}-theirs")
     roll_over(client, name)
-    assert run("install", "--index", name).stderr == ""
+    assert run("install", name).stderr == ""
 
 
 def test_a_template_that_maps_a_field_differently_is_named(
@@ -94,16 +94,16 @@ def test_a_template_that_maps_a_field_differently_is_named(
     wrong = {"properties": {"safety": {"properties": {"status": {"type": "text"}}}}}
     client.indices.create(index=f"{name}-1")
     put_template(client, name, template={"mappings": wrong})
-    assert f"the index template '{name}'" in run("install", "--index", f"{name}-1").stderr
+    assert f"the index template '{name}'" in run("install", f"{name}-1").stderr
 
 
 def test_a_series_without_a_template_is_told_from_an_index_that_stays(
     client: Elasticsearch, name: str, run: Run
 ) -> None:
     client.indices.create(index=f"{name}-alone", aliases={f"{name}-a": {}})
-    assert run("install", "--index", f"{name}-alone").stderr == ""
+    assert run("install", f"{name}-alone").stderr == ""
     roll_over(client, name)
-    stderr = run("install", "--index", name).stderr
+    stderr = run("install", name).stderr
     assert f"the next index like '{name}-000001' will lack the safety fields" in stderr
     assert "no index template is for it" in stderr
 
@@ -112,9 +112,7 @@ def test_a_series_without_a_template_is_told_from_an_index_that_stays(
 def test_a_legacy_template_is_named(client: Elasticsearch, name: str, run: Run) -> None:
     client.indices.put_template(name=f"{name}-old", index_patterns=[f"{name}-*"], order=1)
     client.indices.create(index=f"{name}-1")
-    assert (
-        f"the legacy index template '{name}-old'" in run("install", "--index", f"{name}-1").stderr
-    )
+    assert f"the legacy index template '{name}-old'" in run("install", f"{name}-1").stderr
 
 
 def test_several_indices_of_one_template_are_one_sentence(client: Elasticsearch, name: str) -> None:

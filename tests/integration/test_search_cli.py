@@ -152,7 +152,7 @@ def test_known_failures_are_one_sentence(
     finally:
         client.indices.delete(index=bare)
     assert isinstance(unprepared, MappingError)
-    assert f"saferank mapping install --index {bare}" in str(unprepared)
+    assert f"saferank mapping install {bare}" in str(unprepared)
     monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", "http://127.0.0.1:9")
     get_settings.cache_clear()
     stopped = run("search", filled, "cat").exception

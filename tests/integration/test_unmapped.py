@@ -148,7 +148,7 @@ def refuse(clients: dict[str, Any], index: str, named: str) -> None:
     """Every call of every client says which index lacks the fields, and what to do."""
     for name, client in clients.items():
         for _ in range(2):
-            with pytest.raises(MappingError, match=f"saferank mapping install --index {named}"):
+            with pytest.raises(MappingError, match=f"saferank mapping install {named}"):
                 CALLS[name.split()[0]](client, index)
 
 

@@ -41,7 +41,7 @@ def test_features_are_written_and_images_that_cannot_be_read_are_named(
     (tmp_path / "text.png").write_text("no picture")
     names = [str(tmp_path / f"{name}.png") for name in ("40", "text", "200")]
     output = tmp_path / f"features.{suffix}"
-    options = ["--blob", "pool", "--blob", "prob", "--output", str(output), "--model", str(small)]
+    options = ["--blob", "pool", "--blob", "prob", "--out", str(output), "--model", str(small)]
     run = CliRunner().invoke(app, ["model", "features", *names, *options])
     assert run.exit_code == 1
     assert "text.png: the bytes are not an image" in run.output.replace("\n", " ")

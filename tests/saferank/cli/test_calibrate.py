@@ -62,7 +62,7 @@ def test_thresholds_go_from_labels_into_a_copy_of_the_policy(labels: Path, tmp_p
     policy.write_text(POLICY)
     out, told = tmp_path / "out", tmp_path / "figures.json"
     result = run(
-        labels, "--max-miss", 0.02, "--max-false-alarm", 0.01, "--out", out, "--json", told,
+        labels, "--max-miss", 0.02, "--max-false-alarm", 0.01, "--out", out, "--figures", told,
         "--policy", policy, "--level", "moderate",
     )  # fmt: skip
     assert result.exit_code == 0, result.exception
@@ -101,7 +101,7 @@ def test_the_report_needs_no_other_file_and_names_the_hardest(labels: Path, tmp_
 def test_no_threshold_is_null_and_writes_no_policy(tmp_path: Path) -> None:
     labels = write(tmp_path / "few.csv", size=100)
     told = tmp_path / "figures.json"
-    assert run(labels, "--max-miss", 0.01, "--json", told).exit_code == 0
+    assert run(labels, "--max-miss", 0.01, "--figures", told).exit_code == 0
     (one,) = figures(told)["thresholds"]
     assert one["threshold"] is None
     assert one["needed"] == 299
@@ -120,7 +120,7 @@ def test_what_changed_from_another_file_is_told(labels: Path, tmp_path: Path) ->
     ]
     other.write_text("\n".join(changed))
     told = tmp_path / "figures.json"
-    result = run(other, "--before", labels, "--max-miss", 0.05, "--json", told)
+    result = run(other, "--before", labels, "--max-miss", 0.05, "--figures", told)
     assert result.exit_code == 0, result.exception
     (drift,) = figures(told)["drift"]
     assert drift["both"] == 2000
@@ -135,7 +135,7 @@ def test_images_are_scored_where_there_is_no_probability(tmp_path: Path) -> None
         rows.append(f"{number}.png,{number % 2}")
     (tmp_path / "images.csv").write_text("\n".join(rows))
     told = tmp_path / "figures.json"
-    result = run(tmp_path / "images.csv", "--model", model, "--json", told)
+    result = run(tmp_path / "images.csv", "--model", model, "--figures", told)
     assert result.exit_code == 0, result.exception
     assert figures(told)["labels"]["count"] == 20
     (tmp_path / "3.png").unlink()
@@ -165,7 +165,7 @@ def test_bad_labels_are_one_sentence_and_nothing_is_written(
 ) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("\n".join(lines))
-    result = run(path, "--max-miss", 0.01, "--out", tmp_path / "out", "--json", tmp_path / "j")
+    result = run(path, "--max-miss", 0.01, "--out", tmp_path / "out", "--figures", tmp_path / "j")
     assert isinstance(result.exception, ConfigurationError)
     assert "\n" not in str(result.exception)
     assert [one.name for one in tmp_path.iterdir()] == ["bad.csv"]

@@ -48,7 +48,7 @@ def test_outputs_are_written_under_caffes_names(tmp_path: Path) -> None:
     for name in ("weights_names_odd", "text_syntax", "outputs_sorted", "inplace_name_collisions"):
         case = read_case(name)
         output = tmp_path / f"{name}.npz"
-        run(case.folder, "--input", case.folder / "input.npy", "--output", output)
+        run(case.folder, "--input", case.folder / "input.npy", "--out", output)
         with np.load(output) as written:
             got = {blob: written[blob] for blob in written.files}
         assert list(got) == list(case.outputs)
@@ -66,7 +66,7 @@ def test_inputs_go_by_name_or_by_order(tmp_path: Path) -> None:
         ["--input", x, "--input", s],
         ["--input", f"s={s}", "--input", x],
     ):
-        run(case.folder, *given, "--output", output)
+        run(case.folder, *given, "--out", output)
         with np.load(output) as written:
             assert case.excess({"y": written["y"]}) <= 0
 
@@ -74,7 +74,7 @@ def test_inputs_go_by_name_or_by_order(tmp_path: Path) -> None:
 def test_a_blob_inside_the_net_can_be_asked_for(tmp_path: Path) -> None:
     case = read_case("net_alexnet")
     output = tmp_path / "out.npz"
-    run(case.folder, "--input", case.folder / "input.npy", "--output", output, "--blob", "pool1")
+    run(case.folder, "--input", case.folder / "input.npy", "--out", output, "--blob", "pool1")
     with np.load(output) as written, np.load(case.folder / "blobs.npz") as caffe:
         assert written.files == ["pool1"]
         if "pool1" in caffe.files:
@@ -86,7 +86,7 @@ def test_the_shape_of_the_input_wins(tmp_path: Path) -> None:
     image = np.zeros((5, 3, 9, 9), np.float32)
     np.save(tmp_path / "x.npy", image)
     output = tmp_path / "out.npz"
-    run(case.folder, "--input", tmp_path / "x.npy", "--output", output)
+    run(case.folder, "--input", tmp_path / "x.npy", "--out", output)
     with np.load(output) as written:
         assert written["conv1"].shape == (5, 5, 9, 9)
 
@@ -98,7 +98,7 @@ def test_a_blob_without_axes_has_none_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(text.replace("axis: 1", "axis: 0"))
     shutil.copy(case.folder / "net.caffemodel", tmp_path)
     output = tmp_path / "out.npz"
-    printed = run(tmp_path, "--input", case.folder / "input.npy", "--output", output)
+    printed = run(tmp_path, "--input", case.folder / "input.npy", "--out", output)
     with np.load(output) as written:
         assert () in {written[name].shape for name in written.files}
     assert "scalar" in printed

@@ -95,6 +95,15 @@ def test_the_table_says_what_went_wrong() -> None:
     assert "truncated" in result.stdout
 
 
+def test_a_pipe_gets_each_image_on_one_line_and_the_whole_model(tmp_path: Path) -> None:
+    path = tmp_path / ("long-name-" * 12 + ".jpg")
+    shutil.copy(IMAGES / "sk_rocket.jpg", path)
+    result = CliRunner(env={"COLUMNS": None}).invoke(app, ["score", str(path)])
+    (row,) = (line for line in result.stdout.splitlines() if "640x427" in line)
+    assert str(path) in row
+    assert result.stdout.splitlines()[-1].startswith("model open_nsfw/74b7c0374425/")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--reference"], ["x.png", "--runtime", "tpu"]])
 def test_a_wrong_call_is_a_usage_error(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["score", *arguments]).exit_code == 2

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from saferank.errors import ContextError, MappingError, UnsafeRequest
+from saferank.errors import ContextError, MappingError, ServiceUnavailable, UnsafeRequest
 from saferank.gateway.answers import Refused, answer, forbidden, malformed, media_type
 from saferank.gateway.callers import CONTEXT_HEADER, Callers
 from saferank.gateway.calls import Calls, Result, is_explained, is_made_safe, read_call
@@ -342,14 +342,21 @@ def _response(result: Result, kind: str, note: Note, *, pretty: bool) -> Respons
 def _engine_error(error: ApiError, *, pretty: bool) -> Response:
     """What Elasticsearch says is wrong; not with the request, if it is with the gateway."""
     status = error.status_code
-    if isinstance(error, UnsupportedProductError):
-        _log.error("the server does not say that it is Elasticsearch")
+    if isinstance(error, UnsupportedProductError) or not _is_of_the_engine(error):
+        _log.error("what answers does not say that it is Elasticsearch: status %d", status)
         return _bad_upstream().answer(pretty=pretty)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         # It names the gateway's own user and privileges.
         _log.error("Elasticsearch refuses the gateway: %s", error.message)
         return forbidden("Elasticsearch does not let this gateway do that").answer(pretty=pretty)
     return answer(error.body or None, status, pretty=pretty)
+
+
+def _is_of_the_engine(error: ApiError) -> bool:
+    """Whether an error is the engine's own word, and not that of a proxy before it."""
+    product = error.meta.headers.get("x-elastic-product")
+    is_error = error.status_code >= HTTPStatus.BAD_REQUEST
+    return is_error and product == "Elasticsearch" and isinstance(error.body, dict | None)
 
 
 def _bad_upstream() -> Refused:
@@ -371,8 +378,8 @@ def _as_refused(error: Exception) -> Refused:
         case TimeoutError() | ConnectionTimeout():
             reason = "Elasticsearch did not answer in time; ask for less, or try again"
             return Refused(HTTPStatus.GATEWAY_TIMEOUT, "timeout_exception", reason)
-        case TransportError():
-            _log.error("Elasticsearch does not answer: %s", error)
+        case TransportError() | ServiceUnavailable():
+            _log.error("Elasticsearch does not answer: %.500s", error)
             return _bad_upstream()
     _log.error("a request failed", exc_info=error)
     reason = "this gateway failed; its log has the details"

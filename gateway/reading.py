@@ -139,15 +139,28 @@ def unpacked(data: bytes, encoding: str | None, most: int) -> bytes:
             "media_type_header_exception",
             f"Content-Encoding {encoding!r} is not supported; send gzip, or the body as it is",
         )
+    try:
+        plain = ungzipped(data, most)
+    except ValueError as error:
+        raise malformed(f"the body is {error}") from error
+    if len(plain) > most:
+        raise too_large(most)
+    return plain
+
+
+def ungzipped(data: bytes, most: int) -> bytes:
+    """What is packed as gzip; of more than ``most`` bytes the first ``most + 1``.
+
+    Raises:
+        ValueError: it is damaged, or something comes behind it.
+    """
     reader = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         plain = reader.decompress(data, most + 1)
     except zlib.error as error:
-        raise malformed(f"the body is no gzip: {error}") from error
-    if len(plain) > most:
-        raise too_large(most)
-    if not reader.eof or reader.unused_data:
-        raise malformed("the body is not one whole gzip member")
+        raise ValueError(f"no gzip: {error}") from error
+    if len(plain) <= most and (not reader.eof or reader.unused_data):
+        raise ValueError("not one whole gzip member")
     return plain
 
 

@@ -12,7 +12,7 @@ from saferank.connection import connect_async
 from saferank.gateway.app import LEVEL_HEADER, Gateway
 from saferank.gateway.callers import CONTEXT_HEADER, Callers
 from saferank.gateway.protocol import protocol_with_limits
-from saferank.gateway.upstream import FastJson, HttpNode, OneTry
+from saferank.gateway.upstream import SERIALIZERS, HttpNode, OneTry
 from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.policy import Policy
 from saferank.settings import GatewaySettings, Settings
@@ -31,7 +31,7 @@ def make_gateway(settings: Settings, policy: Policy | PolicyFile) -> Gateway:
         timeout=own.timeout,
         node_class=HttpNode,
         transport_class=OneTry,
-        serializer=FastJson(),
+        serializers=SERIALIZERS,
     )
     return Gateway(client, policy, callers, own)
 

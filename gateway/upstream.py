@@ -7,10 +7,8 @@ take longer for a request than making it safe.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import ssl
 import time
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,8 +29,18 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport._node import NodeApiResponse
 from elastic_transport.client_utils import DEFAULT, DefaultType
 from elasticsearch.serializer import JsonSerializer
+from urllib3.util.wait import wait_for_read
 
+from saferank.gateway.reading import ungzipped
+
+MOST_BYTES_OF_ANSWER = 100 * 1024 * 1024
+"""Also once it is unpacked; as many as Elasticsearch takes of a request."""
+
+_MOST_BYTES_OF_HEAD = 64 * 1024
 _SAFE_TO_REPEAT = ("GET", "HEAD")
+_FIRST, _SWITCHED, _FINAL, _NO_STATUS = 100, 101, 200, 600
+_NO_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+_TOO_LONG = "the answer has more bytes than are taken"
 
 
 class _Answer:
@@ -44,7 +52,9 @@ class _Answer:
 
     def __init__(self, *, bodiless: bool) -> None:
         self._bodiless = bodiless
-        self._parts: list[bytes] = []
+        self._body = bytearray()
+        self._bytes = 0
+        self._head_is_read = False
         self._parser = httptools.HttpResponseParser(self)
         self.begun = False
         self.status = 0
@@ -54,9 +64,17 @@ class _Answer:
 
     @property
     def body(self) -> bytes:
-        """As it was before it was packed."""
-        body = b"".join(self._parts)
-        return gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+        """As it was before it was packed.
+
+        Raises:
+            ValueError: it is damaged, or has too many bytes.
+        """
+        if self.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
+            return bytes(self._body)
+        plain = ungzipped(bytes(self._body), MOST_BYTES_OF_ANSWER)
+        if len(plain) > MOST_BYTES_OF_ANSWER:
+            raise ValueError(_TOO_LONG)
+        return plain
 
     def feed(self, data: bytes) -> None:
         """Read on; what is no HTTP fails it, and what comes behind it ends the connection."""
@@ -64,11 +82,15 @@ class _Answer:
         if self.whole.done():
             self.keeps = False
             return
+        self._bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except _NO_HTTP as error:
             self.keeps = False
             self.fail(error)
+        most = MOST_BYTES_OF_ANSWER if self._head_is_read else _MOST_BYTES_OF_HEAD
+        if self._bytes > most:
+            self.fail(ValueError(_TOO_LONG))
 
     def fail(self, error: Exception) -> None:
         """It will not be whole."""
@@ -82,18 +104,23 @@ class _Answer:
             raise ValueError("there are two answers to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        if not self._head_is_read:  # What comes behind a body is none that counts.
+            self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self.keeps = self._parser.should_keep_alive()
-        if self._bodiless and self.status >= _FINAL:
-            self._end()
+        if self.status >= _FINAL:
+            self._head_is_read = True
+            if self._bodiless:
+                self._end()
+        if not _FIRST <= self.status < _NO_STATUS or self.status == _SWITCHED:
+            self.fail(ValueError(f"the answer has the status {self.status}"))
 
     def on_body(self, part: bytes) -> None:
         if self.whole.done():
             raise ValueError("there is a body where only a head is to come")
-        self._parts.append(part)
+        self._body += part
 
     def on_message_complete(self) -> None:
         if self.status >= _FINAL:
@@ -106,9 +133,6 @@ class _Answer:
             self.whole.set_result(None)
 
 
-_FINAL = 200
-
-
 class _Connection(asyncio.Protocol):
     """A connection, for one request at a time."""
 
@@ -118,15 +142,21 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a request can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+        """Whether a request can be sent.
+
+        Not where something waits to be read, an end or an answer that nobody asked for: what is
+        asked here next would get it.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return False
+        return not wait_for_read(self._transport.get_extra_info("socket"), timeout=0)
 
     async def ask(self, request: bytes, answer: _Answer) -> None:
         """Send a request, and wait until its answer is whole.
 
         Raises:
             OSError: the server hung up.
-            httptools.HttpParserError: what came is no HTTP.
+            ValueError: the answer cannot be taken; as those of ``httptools`` where it is no HTTP.
         """
         assert self._transport is not None
         self._answer = answer
@@ -191,7 +221,7 @@ class HttpNode(AiohttpHttpNode):
             raise ConnectionTimeout("no answer in time", errors=(error,)) from None
         except ssl.SSLError as error:
             raise TlsError(str(error), errors=(error,)) from None
-        except (OSError, EOFError, zlib.error, httptools.HttpParserError) as error:
+        except (OSError, ValueError, *_NO_HTTP) as error:
             raise TransportConnectionError(str(error), errors=(error,)) from None
         duration = time.monotonic() - begun
         headers = HttpHeaders(answer.headers)
@@ -243,6 +273,7 @@ class HttpNode(AiohttpHttpNode):
             connection = self._free.pop()
             if connection.is_open:
                 return connection, False
+            connection.close()
         _, connection = await asyncio.get_running_loop().create_connection(
             _Connection, self.host, self.port, ssl=self._ssl_context
         )
@@ -308,9 +339,15 @@ class FastJson(JsonSerializer):
         """What an answer says; whole numbers of any length are exact.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: it is no JSON, or too deep.
         """
         try:
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):  # Half of a surrogate pair, or 1e400.
             return super().json_loads(data)
+        except RecursionError:
+            raise ValueError("it goes deeper than can be followed") from None
+
+
+SERIALIZERS = {kind: FastJson() for kind in (FastJson.mimetype, "text/*")}
+"""By the type of a body. Text is a proxy's page: it is read as JSON, and so it is an error."""

@@ -129,7 +129,7 @@ def _without_request(error: _Ending) -> Exception:
     """The error without the request as it was sent, which carries the ids of blocked documents."""
     if isinstance(error, RecursionError):
         return UnsafeRequest("body", TOO_DEEP)
-    if isinstance(error, SerializationError):
+    if isinstance(error, SerializationError) and error.message.startswith(_NOT_WRITTEN):
         return UnsafeRequest(
             "body", "it has a value that JSON has no form for, a set or bytes for instance"
         )
@@ -139,6 +139,11 @@ def _without_request(error: _Ending) -> Exception:
     if (body, message) == (error.body, error.message):
         return error
     return type(error)(message=message, meta=error.meta, body=body)
+
+
+# How elastic_transport says that a request cannot be written; of an answer that cannot be read it
+# says that it is unable to deserialize.
+_NOT_WRITTEN = "Unable to serialize"
 
 
 def _check_address(arguments: Mapping[str, Any]) -> None:

@@ -172,7 +172,9 @@ def _refused(error: Exception) -> TransportApiResponse:
             return _response(error.status_code, error.info)
         raise _kind_of(error)(str(error), errors=(error,)) from error
     if isinstance(error, own.SerializationError):
-        raise SerializationError(str(error), errors=(error,)) from error
+        # It carries the text of an answer that cannot be read, or what cannot be written.
+        doing = "deserialize" if isinstance(error.args[0], str) else "serialize"
+        raise SerializationError(f"Unable to {doing}: {error}", errors=(error,)) from error
     raise error
 
 

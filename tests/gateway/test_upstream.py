@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import pytest
@@ -253,6 +255,128 @@ def test_what_cannot_be_unpacked_is_an_error(packed: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
     (found,) = run(asked(Server(head % len(packed) + packed), ("POST", "/a", b"{}")))
     assert isinstance(found, TransportConnectionError)
+
+
+def test_what_came_unasked_and_unread_is_given_to_nobody() -> None:
+    """It waits in the kernel when the next request is sent; here the loop had no time to read."""
+    answered, more = threading.Event(), threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        with listening.accept()[0] as first:
+            first.recv(65536)
+            first.sendall(OK)
+            answered.wait(10)
+            first.sendall(OK.replace(b"{}", b"[]"))
+            more.set()
+            with listening.accept()[0] as second:
+                second.recv(65536)
+                second.sendall(OK)
+
+    async def next_one(port: int) -> bytes:
+        node = HttpNode(NodeConfig("http", "127.0.0.1", port))
+        await node.perform_request("POST", "/a", b"{}")
+        answered.set()
+        more.wait(10)
+        answer = await node.perform_request("POST", "/b", b"{}")
+        await node.close()
+        return bytes(answer.body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        assert run(next_one(listening.getsockname()[1])) == b"{}"
+
+
+FAULTS = st.sampled_from(
+    [
+        "none",
+        "none",
+        "close before",
+        "close in the head",
+        "close in the body",
+        "close behind",
+        "one more",
+        "promise",
+        "no size",
+        "two lengths",
+        "stop",
+        "slow",
+    ]
+)
+
+
+class Faulty:
+    """Tells each request its own target, as far as a list of faults lets it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                fault = self.faults.pop() if self.faults else "none"
+                if not await self._answer(head.split(b" ")[1], fault, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, body: bytes, fault: str, writer: asyncio.StreamWriter) -> bool:
+        length = b"Content-Length: %d\r\n" % len(body)
+        head = b"HTTP/1.1 200 OK\r\n" + length
+        whole = head + b"\r\n" + body
+        other = whole.replace(body, body[::-1])
+        sent = {
+            "close before": b"",
+            "close in the head": head,
+            "close in the body": whole[:-1],
+            "one more": whole + other,
+            "promise": b"HTTP/1.1 100 Continue\r\n\r\n" + whole,
+            "no size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n" + whole,
+            "two lengths": head + b"Content-Length: 1\r\n\r\n" + body,
+            "stop": whole[:-1],
+        }.get(fault, whole)
+        for piece in [bytes([one]) for one in sent] if fault == "slow" else [sent]:
+            writer.write(piece)
+            await writer.drain()
+        if fault == "stop":
+            await asyncio.sleep(1)
+        return not fault.startswith("close")
+
+
+@given(
+    st.lists(FAULTS, max_size=30),
+    st.lists(st.tuples(st.sampled_from(["GET", "POST"]), st.integers(0, 5)), max_size=30),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_server_does_each_gets_its_own_answer_or_an_error(
+    faults: list[str], requests: list[tuple[str, int]]
+) -> None:
+    """Many at a time on few connections; some go away before they are answered."""
+
+    async def all_asked() -> list[tuple[str, Any]]:
+        server = Faulty([*faults])
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        node = HttpNode(NodeConfig("http", "127.0.0.1", listening.sockets[0].getsockname()[1]))
+        found: list[tuple[str, Any]] = []
+        places = asyncio.Semaphore(3)
+
+        async def ask(number: int, method: str, patience: int) -> None:
+            target = f"/number-{number:04}"
+            async with places:
+                within = 0.05 if patience else 0.0005
+                asking = node.perform_request(method, target, None, None, within)
+                with suppress(TransportConnectionError, ConnectionTimeout):
+                    found.append((target, (await asking).body.decode()))
+
+        await asyncio.gather(*(ask(n, *request) for n, request in enumerate(requests)))
+        await node.close()
+        listening.close()
+        return found
+
+    for target, body in run(all_asked()):
+        assert body == target
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 import opensearchpy
 import pytest
-from elastic_transport import ApiResponseMeta, HeadApiResponse, HttpHeaders, NodeConfig
+from elastic_transport import (
+    ApiResponseMeta,
+    HeadApiResponse,
+    HttpHeaders,
+    NodeConfig,
+    SerializationError,
+)
 from elasticsearch import (
     ApiError,
     AsyncElasticsearch,
@@ -65,6 +73,24 @@ async def test_so_it_is_for_the_asynchronous_one() -> None:
     async with AsyncSafeSearch(opensearchpy.AsyncOpenSearch("http://127.0.0.1:9"), POLICY) as safe:
         with pytest.raises(opensearchpy.ConnectionError):
             await safe.count(index="a")
+
+
+@pytest.mark.parametrize("asked", [Elasticsearch, opensearchpy.OpenSearch])
+def test_an_answer_that_is_no_json_is_no_fault_of_the_request(asked: type[Any]) -> None:
+    """As a proxy gives one that cuts it off: neither client then says anything of the request."""
+
+    def serve(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection:
+            connection.recv(65536)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+            connection.sendall(head + b'{"hits":')
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        client = asked(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises((SerializationError, opensearchpy.SerializationError)) as caught:
+            SafeSearch(client, POLICY).search(index="a", body={})
+    assert '{"hits":' in str(caught.value)
 
 
 @pytest.mark.parametrize(

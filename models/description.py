@@ -22,7 +22,7 @@ from saferank.models.preprocess import VIEWED, Input
 
 _BUILT_IN = Path(__file__).resolve().parent
 # How a first pass reads files: JPEGs decoded at a fraction of their size. A change is a new name.
-_FIRST_READING = "scaled-1"
+_FIRST_READING = "scaled-2"
 _FAST = "fast-"
 _MARGIN = re.compile(rf"/{_FAST}(0\.\d+|\d(?:\.\d+)?e-\d+)-[0-9a-f]{{12}}$")
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

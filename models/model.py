@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Twice the size that the picture is resized to next: measured, see docs/explanation/scoring.md.
-_SCALED = 2
+# Of the size that the picture is resized to next: measured, see docs/explanation/scoring.md. With
+# another one, ``_FIRST_READING`` of the description has another name.
+_SCALED = 1.5
 
 # Probabilities that exclude each other may add up to this much more than 1, in float32.
 _ROUNDING = 1e-4
@@ -88,7 +90,9 @@ class Model:
     @property
     def scaled_to(self) -> int | None:
         """How many pixels a side must have at least for an estimate; None without estimates."""
-        return None if self.margin is None else _SCALED * max(self.description.input.resize)
+        if self.margin is None:
+            return None
+        return math.ceil(_SCALED * max(self.description.input.resize))
 
     def of_category(self, name: str) -> Model:
         """The model of another of the description's categories, on the same runtime.

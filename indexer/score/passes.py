@@ -303,7 +303,7 @@ class Batches:
     Args:
         look: of any of the categories.
         passes: of all of them.
-        size: pictures in one call of the net.
+        size: pictures in one call of the net, of the cheap one where there is one.
         crew: runs the net.
         decode: bytes → pictures, where a first look was at smaller ones; raises ImageError.
 
@@ -324,6 +324,9 @@ class Batches:
         self.passes = passes
         self._model = look.model
         self._size = size
+        # Behind a first pass few are left, and the exact net is as fast on one as on several: each
+        # goes alone, which takes less memory.
+        self._exact_size = size if look.first is None else 1
         self._crew = crew
         self._decode = decode
         self._frames: list[_Frame] = []
@@ -360,7 +363,7 @@ class Batches:
     def _add_frames(self, image: Wanted) -> None:
         for place, blob in image.blobs:
             self._frames.append((image, place, blob))
-            if len(self._frames) >= self._size:
+            if len(self._frames) >= self._exact_size:
                 self._send_frames()
 
     def _send_frames(self) -> None:

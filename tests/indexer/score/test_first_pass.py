@@ -100,6 +100,12 @@ def test_one_frame_at_the_margin_takes_all_frames_the_exact_way() -> None:
     assert scored.inferred == 1
 
 
+def test_what_goes_on_to_the_exact_net_goes_alone() -> None:
+    model = Brightness()
+    pipeline(model, Estimates(), margin=0.1).score([document(51, 102, 153, 204)])
+    assert model.batches == [1, 1, 1, 1]
+
+
 def test_a_first_pass_that_fails_leaves_all_to_the_exact_one() -> None:
     def failing(blobs: NDArray[np.float32]) -> NDArray[np.float32]:
         raise RuntimeError("no such instruction")

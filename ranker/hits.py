@@ -178,7 +178,10 @@ class HitReader:
             fields: names of the safety fields.
             source_tells: whether a ``_source`` that is whole says what the index says.
         """
-        if source_tells and body.get("_source", True) is True and "stored_fields" not in body:
+        # With fields of scripts a source comes only where it is asked for.
+        by_itself = "script_fields" not in body
+        has_source = body.get("_source", by_itself) is True and "stored_fields" not in body
+        if source_tells and has_source:
             return cls(fields)
         as_values = as_list(body.get("docvalue_fields"))
         if any(_matched(_formatted(as_values), path) for path in fields.deciding):

@@ -25,6 +25,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
+from saferank.engines.engine import wrong_server
 from saferank.errors import MappingError, ServiceUnavailable
 from saferank.indexer.documents import Document, Json
 from saferank.indexer.keys import DocumentKey
@@ -645,13 +646,15 @@ def _location(index: str, key: DocumentKey) -> dict[str, str]:
 
 def _refusal(index: str, error: ApiError) -> str:
     """What is wrong with an index that cannot be read, and what to do."""
+    if (said := wrong_server(error)) is not None:
+        return f"the server {said}"
     match error.error:
+        case "index_not_found_exception" | "illegal_argument_exception" if ":" in index:
+            return f"{index!r} is an index of another cluster; score it from there"
         case "index_not_found_exception":
             return f"there is no index {index!r}; correct the name, or create it"
         case "index_closed_exception":
             return f"index {index!r} is closed; open it, then score what has no score"
-        case "illegal_argument_exception" if ":" in index:
-            return f"{index!r} is an index of another cluster; score it from there"
     return f"Elasticsearch refuses the request for {index!r}: {error}"
 
 

@@ -106,7 +106,7 @@ def _too_old(error: ApiError) -> str | None:
         return None
     return (
         "is an OpenSearch without an order of documents in a point in time, as version 2 is; "
-        "backfills, reindexing and sorted pages of a point in time need version 3"
+        "workers, backfills, reindexing and sorted pages of a point in time need version 3"
     )
 
 

@@ -238,6 +238,20 @@ def test_phrases_of_shingles_are_those_of_an_index_without_hidden_documents(
     node.indices.delete(index=f"{every},{without}")
 
 
+def test_hits_with_fields_of_scripts_are_judged_as_others_are(safe: SafeSearch) -> None:
+    """No source comes with them, and the Elasticsearch of the tests runs no scripts."""
+    scripts = {"script_fields": {"twice": {"script": "doc['price'].value * 2"}}}
+    hits = safe.search(index=INDEX, body={**BODY, **scripts})["hits"]["hits"]
+    assert {hit["_id"] for hit in hits} == visible(safe)
+    assert all(hit["fields"] == {"twice": [int(hit["_id"]) // 2 * 2]} for hit in hits)
+    others = safe.search(index=INDEX, body=BODY)["hits"]["hits"]
+    told, expected = (
+        [(hit["saferank"]["action"], hit["saferank"]["rule"]) for hit in some]
+        for some in (hits, others)
+    )
+    assert told == expected
+
+
 def test_reads_by_id_take_arguments_without_names(safe: SafeSearch) -> None:
     for name in map(str, range(COUNT)):
         shown = name in visible(safe)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
+from engines import ENGINE
 from typer.testing import CliRunner
 
 from saferank.cli import app
 from saferank.mappings import template
 from saferank.ranker import load_policy
 from saferank.ranker.alias import LEAVES_OPEN, PROTECTS, install_aliases
-from saferank.settings import get_settings
+from saferank.settings import Engine, get_settings
 
 INDEX = "test-alias"
 STRICT, OFF = f"{INDEX}-strict", f"{INDEX}-off"
@@ -87,6 +88,11 @@ def in_pages(node: Elasticsearch) -> list[Any]:
     return [answer.body for answer in answers]
 
 
+def terms_that_begin(node: Elasticsearch) -> Any:
+    """A call that OpenSearch lacks."""
+    return node.terms_enum(index=STRICT, field="word", string="zz")
+
+
 KEPT_OUT: dict[str, list[Ask]] = {
     "hits": [
         search(),
@@ -156,7 +162,7 @@ TOLD: dict[str, list[Ask]] = {
     ],
     "words": [
         search(aggs={"w": {"terms": {"field": "word", "min_doc_count": 0}}}),
-        lambda node: node.terms_enum(index=STRICT, field="word", string="zz"),
+        *([] if ENGINE is Engine.OPENSEARCH else [terms_that_begin]),
     ],
     "numbers": [
         lambda node: {

@@ -18,8 +18,11 @@ FIELDS = MODERATE.fields
 
 def test_doc_values_are_asked_for_where_the_source_does_not_tell() -> None:
     fields = SafetyFields()
-    assert HitReader.of({}, fields) == HitReader(fields)
-    for body, tells in (({}, False), ({"_source": False}, True), ({"stored_fields": []}, True)):
+    scripts = {"script_fields": {"a": {"script": "1"}}}
+    for whole in ({}, {"_source": True}, {**scripts, "_source": True}):
+        assert HitReader.of(whole, fields) == HitReader(fields)
+    bodies: list[Any] = [{"_source": False}, {"stored_fields": []}, scripts]
+    for body, tells in (({}, False), *((body, True) for body in bodies)):
         reader = HitReader.of(body, fields, source_tells=tells)
         assert not reader.in_source
         assert reader.asked == reader.added == fields.deciding

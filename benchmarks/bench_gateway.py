@@ -246,13 +246,23 @@ async def alone(ways: dict[str, Way], console: Console, options: argparse.Namesp
 _TO_WARM_UP = 50
 
 
+async def connected(way: Way) -> Pool:
+    """The connections of all clients, each answered once.
+
+    Clients keep their connections; to open one takes a server longer than a search.
+    """
+    pool = await Pool.to(way.url, CLIENTS)
+    await asyncio.gather(*(pool.ask(way.requests[0]) for _ in range(CLIENTS)))
+    return pool
+
+
 async def together(ways: dict[str, Way], console: Console, options: argparse.Namespace) -> None:
     """Many clients at a time, in three rounds."""
     table = Table(f"{CLIENTS} clients", "requests/s", "median ms", "p99 ms", "per core s")
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(3):
         for name, way in ways.items():
-            pool = await Pool.to(way.url, CLIENTS)
+            pool = await connected(way)
             used, begun = way.used(), time.perf_counter()
             left = iter(way.requests)
             await asyncio.gather(*(_all_of(left, way, pool) for _ in range(CLIENTS)))
@@ -286,9 +296,11 @@ async def at_rates(ways: dict[str, Way], console: Console, options: argparse.Nam
         for turn in range(options.seconds):
             for name in source.sample([*ways], len(ways)):
                 way = ways[name]
+                pool = await connected(way)
                 before = way.used()
-                await _at_random_moments(way, rate, turn * rate, source)
+                await _at_random_moments(way, pool, rate, turn * rate, source)
                 used[name] += way.used() - before
+                pool.close()
         table = Table(f"{rate} a second", "median ms", "added", "p99 ms", "added", "ms of core")
         taken = {name: way.taken() for name, way in ways.items()}
         points = {
@@ -308,8 +320,9 @@ async def at_rates(ways: dict[str, Way], console: Console, options: argparse.Nam
         console.print(table)
 
 
-async def _at_random_moments(way: Way, rate: int, first: int, source: random.Random) -> None:
-    pool = await Pool.to(way.url, CLIENTS)
+async def _at_random_moments(
+    way: Way, pool: Pool, rate: int, first: int, source: random.Random
+) -> None:
     begun = time.perf_counter()
     due, asked = 0.0, []
     for number in range(rate):
@@ -318,7 +331,6 @@ async def _at_random_moments(way: Way, rate: int, first: int, source: random.Ran
         request = way.requests[(first + number) % len(way.requests)]
         asked.append(asyncio.ensure_future(way.ask(pool, request)))
     await asyncio.gather(*asked)
-    pool.close()
 
 
 def mixed(ways: dict[str, Way], path: str) -> list[bytes]:

@@ -175,8 +175,7 @@ class Gateway:
                 await response(request.scope, request.receive, send)
         finally:
             status = _GONE if response is None else response.status_code
-            # Behind what sends the answer, which waits for the next turn of the loop, too.
-            asyncio.get_running_loop().call_soon(self._write_down, request, note, status, seconds)
+            self._write_down(request, note, status, seconds)
 
     def _write_down(self, request: Request, note: Note, status: int, seconds: float) -> None:
         level = "none" if note.decision is None else note.decision.level_name

@@ -52,6 +52,10 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
             self._reading = _stopped(self._reading)
             super().on_headers_complete()
 
+        def on_response_complete(self) -> None:
+            cast(JoiningTransport, self.transport).send()
+            super().on_response_complete()
+
         def pause_writing(self) -> None:
             super().pause_writing()
             self._writing = self.loop.call_later(write_seconds, self.transport.abort)
@@ -71,7 +75,8 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
 class JoiningTransport:
     """A transport that sends together what is written in one go: a head and its short body.
 
-    Else each would be a packet, for each of which the client wakes up.
+    Else each would be a packet, for each of which the client wakes up. A whole answer is sent at
+    once; waiting for the loop, it would wait for all requests that have their turn before.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -84,15 +89,16 @@ class JoiningTransport:
     def write(self, data: bytes) -> None:
         """Send, once what comes with it is written, too."""
         if not self._parts:
-            asyncio.get_running_loop().call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self.send)
         self._parts.append(data)
 
     def close(self) -> None:
         """Send what was written, and close."""
-        self._send()
+        self.send()
         self._transport.close()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Send what was written."""
         if self._parts:
             self._transport.write(b"".join(self._parts))
             self._parts = []

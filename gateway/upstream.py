@@ -1,7 +1,7 @@
 """What the gateway asks Elasticsearch with: parts of its client that do no more than is needed.
 
 Those that the client has are general: for several nodes, retries, and any kind of connection. They
-take longer for a request than making it safe.
+take longer for a request than making it safe; benchmarks/bench_upstream.py measures them.
 """
 
 from __future__ import annotations

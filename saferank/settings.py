@@ -326,6 +326,13 @@ class GatewaySettings(BaseModel):
     write_timeout: Annotated[
         PositiveFloat, Field(description="seconds for which a client may take nothing of an answer")
     ] = 30.0
+    idle_timeout: Annotated[
+        PositiveInt,
+        Field(
+            description="seconds for which a connection is kept between requests; longer than a "
+            "proxy before the gateway keeps it, or requests meet its end"
+        ),
+    ] = 75
     concurrency: Annotated[
         PositiveInt, Field(description="calls worked on at once, each on a connection of its own")
     ] = 64

@@ -42,6 +42,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
     "rollback",
     "jobs",
     "search",
+    "explain",
     "policy",
     "alias",
     "override",

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, str] = {
     "jobs cancel": "saferank jobs cancel photos.safety.missing",
     "jobs resume": "saferank jobs resume photos.safety.missing",
     "search": "saferank search photos beach --context audience=child",
+    "explain": "saferank explain photos 4711 --context audience=child",
     "policy check": "saferank policy check policy.yaml --request search.json",
     "policy show": "saferank policy show policy.yaml",
     "policy explain": "saferank policy explain policy.yaml --context audience=child",

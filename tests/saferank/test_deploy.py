@@ -22,6 +22,7 @@ from saferank.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 RABBITMQ: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.rabbitmq.yaml").read_text())
+UNITS = ROOT / "deploy" / "systemd"
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "saferank"}
@@ -96,7 +97,7 @@ def test_workers_start_with_options_that_exist_and_serve_both_queues(name: str) 
 
 
 def test_the_gateway_starts_with_options_that_exist_and_finishes_what_it_answers() -> None:
-    unit = (ROOT / "deploy" / "saferank-gateway.service").read_text()
+    unit = (UNITS / "saferank-gateway.service").read_text()
     started = re.search(r"^ExecStart=\S+/saferank (.*)$", unit, re.M)
     stopped = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)
     files = re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)
@@ -235,20 +236,21 @@ def test_kubernetes_runs_commands_that_exist_with_settings_that_exist(
     assert Settings().indexer.sweep == ()
 
 
-@pytest.mark.parametrize(
-    "unit", sorted((ROOT / "deploy/systemd").glob("*.service")), ids=lambda unit: unit.name
-)
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda unit: unit.name)
 def test_a_systemd_unit_starts_what_exists(unit: Path) -> None:
     # Lines may be repeated, so it is read as lines.
     lines = [line.partition("=") for line in unit.read_text().splitlines() if "=" in line]
     start = [value for key, _, value in lines if key == "ExecStart"]
     assert len(start) == 1
-    program, *arguments = start[0].replace("%i", "fresh,backfill").split()
+    command = start[0].replace("%i", "fresh,backfill")
+    program, *arguments = command.replace("$WORKER_OPTIONS", "--metrics-port 9808").split()
     assert Path(program).parent == Path("/opt/saferank/bin")
     if Path(program).name == "saferank":
         parse([re.sub(r"\$\{\w+\}", "products", each) for each in arguments])
     else:
         assert arguments[:4] == ["--quiet", "-A", "saferank.indexer.worker", "beat"]
+    settings = [value for key, _, value in lines if key == "EnvironmentFile" and value[0] != "-"]
+    assert settings == ["/etc/saferank/saferank.env"]
     seconds = [float(value) for key, _, value in lines if key == "TimeoutStopSec"]
     if "worker" in unit.name:
         assert seconds[0] > Settings().indexer.time_limit

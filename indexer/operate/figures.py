@@ -14,7 +14,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder of all processes' files."""
 
 # As prometheus_client names the files of the kinds of figures in ``metrics``.
-_KINDS = ("counter", "gauge_livesum", "histogram")
+_KINDS = ("counter", "gauge_livesum", "gauge_mostrecent", "histogram")
 # Several times what all labels together take.
 _BYTES = 1 << 18
 

@@ -23,9 +23,21 @@ STORE_RETRIES = Counter("saferank_store_retries", "Writes that were sent again",
 IN_FLIGHT = Gauge("saferank_tasks_in_flight", "Tasks being worked on", multiprocess_mode="livesum")
 QUEUE_SECONDS = Histogram(
     "saferank_queue_seconds",
-    "Seconds from queueing a task to its start",
+    "Seconds from queueing a task to its start; the queue is fresh or backfill, whatever its name",
     ["queue"],
     buckets=(0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200),
+)
+UNSCORED = Gauge(
+    "saferank_unscored_documents",
+    "Documents of an index that waited for a score when it was last swept",
+    ["index"],
+    multiprocess_mode="mostrecent",
+)
+SWEPT = Gauge(
+    "saferank_swept_timestamp_seconds",
+    "When an index was last swept, in seconds since 1970",
+    ["index"],
+    multiprocess_mode="mostrecent",
 )
 _STAGE_SECONDS = Histogram(
     "saferank_stage_seconds",
@@ -48,6 +60,9 @@ class _Nothing:
         return self
 
     def inc(self, _: float = 1) -> None:
+        pass
+
+    def set(self, _: float) -> None:
         pass
 
     def observe(self, _: float) -> None:

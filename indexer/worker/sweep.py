@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.operate import metrics
 from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.resources import job_of
@@ -67,9 +69,11 @@ def sweep(
         )
         jobs = Jobs(client, settings.indexer.jobs_index)
         open_abandoned(client, jobs)
+        left = count_left(client, wanted, wait=False)
+        metrics.UNSCORED.labels(index).set(left)
         changed = replace(wanted, selection=Selection(Only.CHANGED))
         ways: tuple[Callable[[], Job | None], ...] = (
-            lambda: _unscored(client, jobs, wanted),
+            lambda: _unscored(jobs, wanted, left),
             lambda: take_up(client, settings, jobs, changed, most=MOST_READ),
         )
         for hold in ways:
@@ -83,6 +87,7 @@ def sweep(
                 log.info("sweep of %s: %s is %s", index, job.id, job.state)
         if copies := Copies.of(client, settings):
             copies.look_closer(index)
+        metrics.SWEPT.labels(index).set(time.time())
 
 
 def _not_ready(client: Elasticsearch, settings: Settings, name: str) -> tuple[str, ...]:
@@ -95,12 +100,12 @@ def _not_ready(client: Elasticsearch, settings: Settings, name: str) -> tuple[st
     return tuple(reasons)
 
 
-def _unscored(client: Elasticsearch, jobs: Jobs, wanted: Job) -> Job | None:
-    """Hold the job for unscored documents; None when there are none, or it is paused."""
+def _unscored(jobs: Jobs, wanted: Job, left: int) -> Job | None:
+    """Hold the job for the unscored documents; None when none are left, or it is paused."""
     existing = jobs.find(wanted.id)
     if existing is not None and existing.state is JobState.PAUSED:
         return None
     unfinished = existing is not None and not existing.state.finished
-    if not unfinished and not count_left(client, wanted, wait=False):
+    if not unfinished and not left:
         return None
     return jobs.acquire(wanted)

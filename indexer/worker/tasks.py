@@ -124,7 +124,9 @@ def score(
         unknown=frozenset(newer) | ChunkOfJob.unknown_in(job or {}),
     )
     if queued_at is not None:
-        metrics.QUEUE_SECONDS.labels(work.queue).observe(max(0.0, time.time() - queued_at))
+        is_fresh = work.queue == get_settings().indexer.fresh_queue
+        waited = metrics.QUEUE_SECONDS.labels("fresh" if is_fresh else "backfill")
+        waited.observe(max(0.0, time.time() - queued_at))
     with (
         metrics.IN_FLIGHT.track_inprogress(),
         about(task=self.request.id, index=index, job=work.chunk and work.chunk.job),

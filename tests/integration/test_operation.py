@@ -84,7 +84,7 @@ def test_figures_health_and_log_lines_of_a_worker(
         assert 'saferank_failures_total{code="not_an_image"} 1.0' in text
         # 13 documents in chunks of 10 are two tasks.
         queue = indexer_settings.indexer.fresh_queue
-        assert f'saferank_queue_seconds_count{{queue="{queue}"}} 2.0' in text
+        assert 'saferank_queue_seconds_count{queue="fresh"} 2.0' in text
         assert 'saferank_stage_seconds_count{stage="decode"} 13.0' in text
         assert "saferank_tasks_in_flight 0.0" in text
 

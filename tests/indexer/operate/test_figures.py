@@ -31,8 +31,11 @@ for code in ErrorCode:
     metrics.FAILURES.labels(code.value).inc()
 for reason in ("busy", "request"):
     metrics.STORE_RETRIES.labels(reason).inc()
-for queue in ("saferank.fresh", "saferank.backfill"):
+for queue in ("fresh", "backfill"):
     metrics.QUEUE_SECONDS.labels(queue).observe(1.5)
+for index in ("photos", "products"):
+    metrics.UNSCORED.labels(index).set(17)
+    metrics.SWEPT.labels(index).set(1.8e9)
 for stage in ("fetch", "decode", "preprocess", "infer", "read", "write"):
     with metrics.stage(stage):
         pass

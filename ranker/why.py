@@ -79,7 +79,7 @@ def why(
     answer = client.search(
         index=index,
         query={"ids": {"values": [id]}},
-        docvalue_fields=list(decisions[0].fields.deciding),
+        docvalue_fields=[{"field": path} for path in decisions[0].fields.deciding],
         size=_MOST,
     )
     hits = answer["hits"]["hits"]

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch
+from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 from workers import running_worker, wait_until
 
@@ -23,6 +25,7 @@ from saferank.indexer.queue import queue_documents
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.fitness import fitness
 from saferank.indexer.worker.resources import model_identity
+from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.local.processes import free_port
 from saferank.mappings import add_to_index
 from saferank.settings import Settings, get_settings
@@ -117,6 +120,36 @@ def test_figures_health_and_log_lines_of_a_worker(
         "stopping: a warm shutdown, after SIGTERM",
         "stopped",
     ]
+
+
+def test_a_sweep_tells_what_it_found_and_when(
+    client: Elasticsearch,
+    index_name: str,
+    indexer_settings: Settings,
+    indexer_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client.indices.create(index=index_name, mappings={"properties": {"image": {"type": "keyword"}}})
+    add_to_index(client, index_name)
+    for id, safety in {"old": {"probability": 0.1, "status": "scored"}, "a": {}, "b": {}}.items():
+        client.index(index=index_name, id=id, document={"image": "x", "safety": safety})
+    client.indices.refresh(index=index_name)
+    for name, value in indexer_environment.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    began = time.time()
+    app = create_app(indexer_settings)
+    app.loader.import_default_modules()
+    app.tasks[SWEEP_TASK].apply(args=(index_name,), throw=True)
+    get_settings.cache_clear()
+
+    def figure(name: str) -> float | None:
+        return REGISTRY.get_sample_value(f"saferank_{name}", {"index": index_name})
+
+    assert figure("unscored_documents") == 2
+    swept = figure("swept_timestamp_seconds")
+    assert swept is not None
+    assert began < swept < time.time()
 
 
 @pytest.mark.parametrize("block", ["read_only_allow_delete", "write", "read_only"])

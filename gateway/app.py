@@ -87,7 +87,8 @@ class Note:
             found["index"] = self.index
         if self.decision is not None:
             found |= {
-                "level": self.decision.level_name,
+                # 'level' is how grave the line is.
+                "policy_level": self.decision.level_name,
                 "context_rule": self.decision.context_rule,
             }
             for one in self.decision.categories:
@@ -184,7 +185,7 @@ class Gateway:
         if note.refused is not None:
             self.figures.refused.labels(note.refused).inc()
         if _log.isEnabledFor(logging.INFO):
-            told = {"status": status, "seconds": round(seconds, 6), **note.fields()}
+            told = {"status": int(status), "seconds": round(seconds, 6), **note.fields()}
             if (opaque := request.headers.get("x-opaque-id")) is not None:
                 told["opaque_id"] = opaque[:200]
             _log.info("answered", extra=told)

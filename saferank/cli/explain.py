@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from saferank.cli.extras import AsJson, index_named, print_json, table_console, whole_table
-from saferank.cli.search import parse_context
+from saferank.cli.indices import index_named
+from saferank.cli.options import AsJson, ContextOption, PolicyOption, parse_context
+from saferank.cli.output import make_console, print_json, say, whole_table
 from saferank.connection import clear_errors, connect
 from saferank.errors import MappingError
 from saferank.mappings.fields import SafetyFields
@@ -40,13 +39,8 @@ def explain(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
     level: Annotated[str | None, typer.Option(help="At this level alone.")] = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Attribute of the request as key=value; may be repeated. At all levels, if none."
-        ),
-    ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; SAFERANK_POLICY.")] = None,
+    context: ContextOption = None,
+    policy: PolicyOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why a document is shown, blurred, demoted or hidden: at each level, or in a context.
@@ -73,7 +67,7 @@ def explain(
         print_json([_as_json(one, entries) for one, entries in zip(found, said, strict=True)])
         return
     for step in asked.steps if asked else ():
-        _say(f"{step[0].upper()}{step[1:]}.")
+        say(f"{step[0].upper()}{step[1:]}.")
     for one, entries, (called, *_) in zip(found, said, names_of, strict=True):
         _print(one, entries, loaded, called)
 
@@ -95,23 +89,23 @@ def _entries(log: Log, names: list[str], one: Why) -> list[Entry]:
 
 
 def _print(one: Why, entries: list[Entry], policy: Policy, called: str) -> None:
-    _say(f"Document {one.id!r} of index {one.index!r}")
+    say(f"Document {one.id!r} of index {one.index!r}")
     for name, part in policy.by_category().items():
         of = "" if name is None else f"{name}: "
         for line in _stored(one, part.fields):
-            _say(f"  {of}{line}")
+            say(f"  {of}{line}")
     if one.override is not None:
-        _say(f"  {_override(one.override)}, in index {policy.overrides!r}")
+        say(f"  {_override(one.override)}, in index {policy.overrides!r}")
     for entry in entries:
-        _say(f"  {_entry(entry)}")
+        say(f"  {_entry(entry)}")
     table = whole_table("level", "what becomes of it", "because")
     for told in one.explanations:
         blurred = ", blurred" if told.blur and told.action is not Action.BLURRED else ""
         factor = f" to {told.factor:.3g} of its relevance" if told.action is Action.DEMOTED else ""
         table.add_row(told.level_name, f"{told.action}{factor}{blurred}", because(told))
-    table_console().print(table)
+    make_console().print(table)
     for line in dict.fromkeys(_advice(one, policy, called)):
-        _say(line)
+        say(line)
 
 
 def _stored(one: Why, fields: SafetyFields) -> Iterator[str]:
@@ -213,7 +207,3 @@ def _as_json(one: Why, entries: list[Entry]) -> Json:
         "entries": [entry.to_document() for entry in entries],
         "source": one.source,
     }
-
-
-def _say(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

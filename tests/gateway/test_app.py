@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from saferank.gateway.app import _unless_gone
+from saferank.gateway.app import Note, _unless_gone
+from saferank.indexer.operate.logs import configure_logging
+from saferank.ranker.level.decision import Decision
+from saferank.ranker.level.level import Level
 
 
 class Client:
@@ -31,6 +36,17 @@ class Client:
     @property
     def request(self) -> Request:
         return Request({"type": "http"}, self.receive)
+
+
+def test_a_line_of_the_log_keeps_how_grave_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    note = Note("search", decision=Decision.of("strict", Level(hide_from=0.2, unscored="hide")))
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    configure_logging(logging.INFO, json=True)
+    logging.getLogger("saferank.gateway").info("answered", extra=note.fields())
+    root.handlers, root.level = handlers, level
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["policy_level"]) == ("info", "strict")
 
 
 def run(made: Coroutine[Any, Any, None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -147,8 +146,7 @@ def _layout(fields: SafetyFields) -> _Layout:
     return _Layout(paths, frozenset(fields.deciding), one_object)
 
 
-@dataclass(frozen=True, slots=True)
-class HitReader:
+class HitReader(NamedTuple):
     """Knows where the hits of one request carry their safety fields.
 
     In their ``_source`` when that says what the index says and the request leaves it whole, which

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any
 
 from saferank.errors import UnsafeRequest
@@ -48,29 +47,21 @@ _SOURCE_LISTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Request:
     """A search or a count.
 
     Attributes:
         body: the request body, as the application meant it.
         parameters: keywords that go along with the body, ``index`` among them.
+        index: the index expression as one text, or None for all indices (or a point in time).
+        target: what the request reads.
     """
 
     body: Json
     parameters: Json
-
-    @cached_property
-    def index(self) -> str | None:
-        """The index expression as one text, or None for all indices (or a point in time)."""
-        return one_text(self.parameters.get("index"))
-
-    @cached_property
-    def target(self) -> Target:
-        """What the request reads."""
-        if (pit := self.body.get("pit")) is not None:
-            return Target(point_in_time=_id_of(pit))
-        return Target(self.index, one_text(self.parameters.get("expand_wildcards")))
+    index: str | None
+    target: Target
 
 
 def _id_of(pit: Any) -> str:
@@ -106,8 +97,9 @@ def _body_of(body: Any) -> Mapping[str, Any]:
         return {}
     if not isinstance(body, dict | Mapping):  # A dictionary is found to be one far sooner.
         raise UnsafeRequest("body", "give it as an object, not as text")
-    if not all(isinstance(key, str) for key in body):
-        raise UnsafeRequest("body", "its keys are to be texts")
+    for key in body:
+        if not isinstance(key, str):
+            raise UnsafeRequest("body", "its keys are to be texts")
     return body
 
 
@@ -124,18 +116,17 @@ def parse_request(arguments: Mapping[str, Any]) -> Request:
     """Split the keyword arguments of ``client.search`` or ``client.count``.
 
     Raises:
-        UnsafeRequest: a keyword that is not known to be safe.
+        UnsafeRequest: a keyword that is not known to be safe, or an index that is no text.
     """
-    given = dict(arguments)
-    body = _body_of(given.pop("body", None))
-    result: Json = {_own_name(key): value for key, value in body.items()}
+    body = _body_of(arguments.get("body"))
+    result: Json = {_ALIASES.get(key, key): value for key, value in body.items()}
     parameters: Json = {}
     query_string: Json = {}
     source: Json = {}
-    for key, value in given.items():
-        if value is None:
+    for key, value in arguments.items():
+        if value is None or key == "body":
             continue
-        name = _own_name(key)
+        name = _ALIASES.get(key, key)
         if name in _BODY_KEYS:
             if name in result:
                 raise TypeError(f"{key!r} is given twice, as a keyword and in the body")
@@ -153,12 +144,11 @@ def parse_request(arguments: Mapping[str, Any]) -> Request:
         result["query"] = {"query_string": query_string}
     if source:
         result["_source"] = source
-    return Request(result, parameters)
-
-
-def _own_name(key: str) -> str:
-    """The engine's name of a body key, which the client spells differently where Python must."""
-    return _ALIASES.get(key, key)
+    index = one_text(parameters.get("index"))
+    if (pit := result.get("pit")) is not None:
+        return Request(result, parameters, index, Target(point_in_time=_id_of(pit)))
+    target = Target(index, one_text(parameters.get("expand_wildcards")))
+    return Request(result, parameters, index, target)
 
 
 def _sort(value: Any) -> Any:

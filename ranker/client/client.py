@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from elasticsearch._sync.client.indices import IndicesClient
     from elasticsearch._sync.client.ingest import IngestClient
 
-_Items = tuple[tuple[str, str], ...]
+_Resolve = Callable[[str | None, tuple[tuple[str, str], ...]], Decision]
 Client = TypeVar("Client", Elasticsearch, AsyncElasticsearch)
 
 # What libraries read of a client beside its calls: the bulk helpers record their times with it,
@@ -123,7 +123,7 @@ class _SafeClient(Generic[Client]):
         self._knowledge = Knowledge() if secret is None else Knowledge(key=_key(secret))
         self._resolved = _resolving(self.policy)
         if level is not None:
-            self.decision()
+            self.policy.decision_for(level)
 
     @property
     def policy(self) -> Policy:
@@ -161,9 +161,11 @@ class _SafeClient(Generic[Client]):
         Raises:
             ContextError: the context does not fit the policy, or is missing and required.
         """
-        policy = self.policy
+        policy, (resolved, resolve) = self.policy, self._resolved
+        if resolved is not policy:
+            _, resolve = self._resolved = _resolving(policy)
         if self._level is not None:
-            return policy.decision_for(self._level)
+            return resolve(self._level, ())
         if context is None:
             context = self._context
         if context is None:
@@ -172,11 +174,8 @@ class _SafeClient(Generic[Client]):
                     "a context is required: give context={...}, or bind the client to one"
                 )
             context = {}
-        resolved = self._resolved
-        if resolved[0] is not policy:
-            resolved = self._resolved = _resolving(policy)
         try:
-            return resolved[1](tuple(context.items()))
+            return resolve(None, tuple(context.items()))
         except (AttributeError, TypeError):  # No context, or of no texts; the policy says so.
             return policy.resolve(context)
 
@@ -238,9 +237,14 @@ def _check_fit(kind: type[Any], sender: object, policy: object) -> None:
         )
 
 
-def _resolving(policy: Policy) -> tuple[Policy, Callable[[_Items], Decision]]:
-    """A policy, and what remembers its decisions."""
-    return policy, lru_cache(maxsize=1024)(lambda items: policy.resolve(dict(items)))
+def _resolving(policy: Policy) -> tuple[Policy, _Resolve]:
+    """A policy, and what remembers its decisions: for a level, or for the items of a context."""
+
+    @lru_cache(maxsize=1024)
+    def resolve(level: str | None, context: tuple[tuple[str, str], ...]) -> Decision:
+        return policy.resolve(dict(context)) if level is None else policy.decision_for(level)
+
+    return policy, resolve
 
 
 def _key(secret: str | bytes) -> bytes:

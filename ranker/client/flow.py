@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, NotFoundError
@@ -40,8 +40,7 @@ T = TypeVar("T")
 Document = TypeVar("Document", bound=Mapping[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of the Elasticsearch client.
 
     Attributes:
@@ -76,11 +75,6 @@ class Known:
     source_tells: bool
     twice: bool = False
     at: float = field(default_factory=time.monotonic)
-
-    @property
-    def age(self) -> float:
-        """Seconds since then."""
-        return time.monotonic() - self.at
 
 
 @dataclass
@@ -119,7 +113,9 @@ class Knowledge:
     def recent(self, target: Target, fields: DecidingFields) -> Known | None:
         """What a look has shown that is not long ago."""
         known = self.known.get((target, fields))
-        return known if known is not None and known.age < _LOOK_AGAIN_AFTER else None
+        if known is None or time.monotonic() - known.at >= _LOOK_AGAIN_AFTER:
+            return None
+        return known
 
     def remember(self, target: Target, fields: DecidingFields, known: Known) -> None:
         """Keep what a look has shown."""

@@ -45,12 +45,14 @@ def one_text(names: Any, key: str = "index") -> str | None:
     """
     if names is None:
         return None
-    listed = [names] if isinstance(names, str) else names
-    if not (isinstance(listed, LISTS) and all(isinstance(name, str) for name in listed)):
+    if isinstance(names, str):
+        text = names
+    elif isinstance(names, LISTS) and all(isinstance(name, str) for name in names):
+        text = ",".join(names)
+    else:
         raise UnsafeRequest(
             key, f"names are text, or a list of texts; {shortened(names)} is neither"
         )
-    text = ",".join(listed)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UnsafeRequest(key, f"{text!r} has half of a character, which no address can have")
     return text or None

@@ -215,7 +215,10 @@ class Planned(Generic[P, R]):
         run: Callable[..., Plan[R]] = plan
 
         def begun(client: Any, context: Any, arguments: Mapping[str, Any]) -> Plan[R]:
-            return _informed(run, client.decision(context), client._knowledge, arguments)
+            decision = client.decision(context)
+            if decision.overrides_index is None:
+                return run(decision, client._knowledge, **arguments)
+            return _informed(run, decision, client._knowledge, arguments)
 
         self._define(plan, begun, searches=searches)
 
@@ -275,9 +278,8 @@ def _informed(
     run: Callable[..., Plan[R]], decision: Decision, knowledge: Knowledge, arguments: Any
 ) -> Plan[R]:
     """The plan under the decision, which knows by then what people blocked."""
-    if decision.overrides_index is not None:
-        decision = yield from know_overrides(decision, knowledge)
-    return (yield from run(decision, knowledge, **arguments))
+    known = yield from know_overrides(decision, knowledge)
+    return (yield from run(known, knowledge, **arguments))
 
 
 def _handed_on(safe: Any, client: Any, name: str) -> Any:

@@ -100,12 +100,13 @@ def _sent(
     step = next(steps)
     while True:
         last: ObjectApiResponse[Any] | ApiError
-        parameters = {
+        arguments = {
             **step.parameters(request.parameters),
             **asking_all_shards(step.body, decision),
+            "body": step.body,
         }
         try:
-            last = yield Call("search", {**parameters, "body": step.body})
+            last = yield Call("search", arguments)
             answer = last.body
         except ApiError as refused:
             last, answer = refused, {"error": refused.body}

@@ -124,8 +124,8 @@ def _as_answer(error: ApiError) -> Json:
 def apart(arguments: Mapping[str, Any], decision: Decision) -> tuple[Any, Json | None]:
     """The arguments of a search without its suggestions, and these, if they need looking at."""
     body = arguments.get("body")
-    in_body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
-    if not decision.hidden or not ("suggest" in in_body or "suggest" in arguments):
+    in_body: Mapping[str, Any] = body if isinstance(body, dict | Mapping) else {}
+    if not ("suggest" in in_body or "suggest" in arguments) or not decision.hidden:
         return arguments, None
     rest = dict(arguments)
     suggest = rest.pop("suggest", None)

@@ -127,20 +127,25 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
 def _top_suffices(request: Request, page: Page) -> bool:
     """Whether the answer to a request can be made from the top of the plain ranking."""
     body = request.body
-    if "knn" in body and body.get("query") is None:
-        return False  # The section alone is demoted where it stands.
-    if _asks(body.get("knn"), _INNER_HITS):
-        return False  # Refused, so not to be tried.
     if not body.keys() <= _SIMPLE or "scroll" in request.parameters:
         return False
+    if "knn" in body:
+        if body.get("query") is None:
+            return False  # The section alone is demoted where it stands.
+        if _asks(body["knn"], _INNER_HITS):
+            return False  # Refused, so not to be tried.
     return page.start >= 0 and page.size > 0 and not _asks(body.get("query"), _ONCE)
 
 
 def _asks(query: Any, kinds: frozenset[str]) -> bool:
     """Whether a query of one of these kinds is anywhere in a query."""
     if isinstance(query, dict):
-        return not kinds.isdisjoint(query) or any(_asks(part, kinds) for part in query.values())
-    return isinstance(query, LISTS) and any(_asks(part, kinds) for part in query)
+        if not kinds.isdisjoint(query):
+            return True
+        query = query.values()
+    elif not isinstance(query, LISTS):
+        return False
+    return any(_asks(part, kinds) for part in query if isinstance(part, (dict, *LISTS)))
 
 
 def depths(page: Page) -> tuple[int, int]:

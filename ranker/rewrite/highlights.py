@@ -21,6 +21,8 @@ def by_the_query_given(body: Json, *, bounded: bool) -> Json:
         body: its parts checked, its query as it was given.
         bounded: whether a bound on its scores goes into its query.
     """
+    if "min_score" not in body and _MAY_MARK.isdisjoint(body):
+        return body  # As most.
     search = body
     if "retriever" in body:
         search = as_object(as_object(body["retriever"]).get("standard"))
@@ -36,6 +38,7 @@ def by_the_query_given(body: Json, *, bounded: bool) -> Json:
 
 # Where highlights can be asked for.
 _HIGHLIGHTED = ("highlight", "collapse", *_SUB)
+_MAY_MARK = frozenset({"retriever", *_HIGHLIGHTED})
 
 
 def _marks_any_field(value: Any) -> bool:

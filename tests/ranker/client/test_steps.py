@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from saferank.ranker.client.arguments import Request
+from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.flow import Knowledge
 from saferank.ranker.client.steps import Step, in_query
 from saferank.ranker.level.decision import Decision
@@ -23,7 +23,7 @@ def test_an_answer_says_that_its_neighbours_are_not_all(
     demoting: Decision, incomplete: Json
 ) -> None:
     body = {"knn": KNN, "sort": ["price"]}
-    plan = in_query(Request(body, {}), body, demoting, Knowledge(), DEFAULT_LIMITS)
+    plan = in_query(parse_request({"body": body}), body, demoting, Knowledge(), DEFAULT_LIMITS)
     first = next(plan)
     assert first.own
     last = plan.send({**WHOLE, **incomplete, "hits": {"hits": [NEIGHBOUR]}})

@@ -7,7 +7,7 @@ import pytest
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.bodies import Page
-from saferank.ranker.client.arguments import Request
+from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.ways import (
     MAX_FETCH,
     MAX_WINDOW,
@@ -31,7 +31,9 @@ def ways(
     experience: Experience | None = None,
     **parameters: Any,
 ) -> list[Way]:
-    attempts = choose(Request(body, parameters), decision, experience or Experience())
+    attempts = choose(
+        parse_request({"body": body, **parameters}), decision, experience or Experience()
+    )
     return [attempt.way for attempt in attempts]
 
 
@@ -87,7 +89,7 @@ def test_parameters_that_need_it_are_done_in_the_query() -> None:
 def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience = Experience()
     experience.saw_shards("a", 3)
-    attempts = list(choose(Request(QUERY, {"index": "a"}), MODERATE, experience))
+    attempts = list(choose(parse_request({"body": QUERY, "index": "a"}), MODERATE, experience))
     near, far = depths(Page(0, 10))
     assert attempts == [
         (Way.FETCH, near, 1, 0),
@@ -101,7 +103,7 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
 
 def test_shards_that_the_first_attempt_found_are_known_to_the_second() -> None:
     experience = Experience()
-    attempts = choose(Request(QUERY, {"index": "a"}), MODERATE, experience)
+    attempts = choose(parse_request({"body": QUERY, "index": "a"}), MODERATE, experience)
     assert next(attempts).way is Way.WINDOW
     experience.saw_shards("a", 2)
     assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.IN_QUERY]

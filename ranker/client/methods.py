@@ -53,7 +53,7 @@ class PlainRunner:
             call = next(plan)
             while True:
                 try:
-                    response = _method(self._engine.sender, call)(**call.arguments)
+                    response = _sent(self._engine, call)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
@@ -76,7 +76,7 @@ class AsyncRunner:
             while True:
                 try:
                     _check_address(call.arguments)
-                    response = await _method(self._engine.sender, call)(**call.arguments)
+                    response = await _sent(self._engine, call)
                 except Exception as error:
                     call = plan.throw(error)
                 else:
@@ -179,10 +179,14 @@ def _with_checked_address(call: Callable[..., Awaitable[R]]) -> Callable[..., Aw
     return checked
 
 
-def _method(client: Any, call: Call) -> Callable[..., Any]:
+def _sent(engine: Engine, call: Call) -> Any:
+    """The response to a call; of an asynchronous client, to be awaited."""
+    if call.method == "search":
+        return engine.sender.search(**engine.written(call.arguments))
+    method = engine.sender
     for part in call.method.split("."):
-        client = getattr(client, part)
-    return client  # type: ignore[no-any-return]
+        method = getattr(method, part)
+    return method(**call.arguments)
 
 
 def _as_response(error: ApiError) -> Any:

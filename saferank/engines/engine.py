@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from elastic_transport import ApiResponse, HeadApiResponse, TransportError
 from elastic_transport.client_utils import DefaultType
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, UnsupportedProductError
+from elasticsearch.serializer import CompatibilityModeJsonSerializer
 
+from saferank.engines.json_text import json_text
 from saferank.engines.transports import AsyncClientTransport, ClientTransport
 from saferank.errors import ConfigurationError, ServiceUnavailable
 
@@ -61,6 +63,9 @@ class Engine(Protocol):
 
     def keywords(self, call: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call, all of them by name."""
+
+    def written(self, search: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a search as the sender takes them at least cost; not changed."""
 
     def answer(self, response: Any) -> Any:
         """A response of the sender as the application's client gives it."""
@@ -116,6 +121,9 @@ _NOT_ACCEPTABLE = 406
 """What other engines, and Elasticsearch 7, answer to a client of Elasticsearch 8 or 9."""
 
 
+_JSON = CompatibilityModeJsonSerializer.mimetype
+
+
 class ElasticsearchEngine:
     """An engine whose client sends the plans itself."""
 
@@ -128,6 +136,10 @@ class ElasticsearchEngine:
             () if ignored is None or isinstance(ignored, DefaultType) else ignored
         )
         self.sender = client.options(ignore_status=()) if self.ignored else client
+        serializer = client.transport.serializers.serializers.get(_JSON)
+        self._default: Callable[[Any], Any] | None = (
+            serializer.default if type(serializer) is CompatibilityModeJsonSerializer else None
+        )
 
     @property
     def serializing(self) -> Any:
@@ -143,6 +155,13 @@ class ElasticsearchEngine:
         if given:
             raise TypeError(f"{call}() takes keyword arguments only; {given[0]!r} has no name")
         return dict(named)
+
+    def written(self, search: dict[str, Any]) -> dict[str, Any]:
+        """With the body as text; as they are where the application chose how it is written."""
+        if self._default is None:
+            return search
+        text = json_text(search["body"], self._default)
+        return search if text is None else {**search, "body": text}
 
     def answer(self, response: Any) -> Any:
         """As it is."""
@@ -205,6 +224,10 @@ class OpenSearchEngine:
         for name in by_name.keys() & named.keys():
             raise TypeError(f"{call}() got multiple values for argument {name!r}")
         return {**by_name, **named}
+
+    def written(self, search: dict[str, Any]) -> dict[str, Any]:
+        """As they are: the body is still to be translated."""
+        return search
 
     def answer(self, response: Any) -> Any:
         """The body alone; whether something exists as true or false."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 from pathlib import Path
 
 import uvicorn
@@ -10,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from saferank.connection import connect_async
+from saferank.errors import ConfigurationError
 from saferank.gateway.app import LEVEL_HEADER, Gateway
 from saferank.gateway.callers import CONTEXT_HEADER, Callers
 from saferank.gateway.protocol import protocol_with_limits
@@ -92,10 +94,36 @@ def server_config(
     )
 
 
-def serve(config: uvicorn.Config) -> None:
-    """Answer until the process is asked to end; what is being answered is finished then."""
+def serve(config: uvicorn.Config, *, share_port: bool = False) -> None:
+    """Answer until the process is asked to end; what is being answered is finished then.
+
+    Args:
+        config: as ``server_config`` made it.
+        share_port: whether others may listen at the same address; the system spreads the
+            connections over them.
+
+    Raises:
+        ConfigurationError: the port cannot be shared.
+    """
+    sockets = [shared_socket(config.host, config.port)] if share_port else None
     # All that is there by now stays. To look for garbage in it took some 100 ms, in which every
     # request waited.
     gc.collect()
     gc.freeze()
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets)
+
+
+def shared_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens where others that are made so listen, too.
+
+    Raises:
+        ConfigurationError: the system has none, or the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, reuse_port=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be shared ({error}); choose another --port, or leave out "
+            "--share-port"
+        ) from error

@@ -39,6 +39,13 @@ def gateway(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 9280,
+    share_port: Annotated[
+        bool,
+        typer.Option(
+            "--share-port",
+            help="Let other gateways listen there, too: each is one process on one core.",
+        ),
+    ] = False,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM file of a certificate, to speak TLS.")
     ] = None,
@@ -90,7 +97,8 @@ def gateway(
     serve(
         server_config(
             made, settings.gateway, host=host, port=port, certificate=certificate, key=key
-        )
+        ),
+        share_port=share_port,
     )
 
 

@@ -146,10 +146,11 @@ def served(
 
 
 @contextmanager
-def listening(gateway: Gateway, own: GatewaySettings) -> Iterator[int]:
-    """Listen at a free port, in a thread."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+def listening(
+    gateway: Gateway, own: GatewaySettings, at: socket.socket | None = None
+) -> Iterator[int]:
+    """Listen at a socket, or at a free port, in a thread."""
+    with at or socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(server_config(gateway, own))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

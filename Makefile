@@ -92,7 +92,7 @@ test-compat: $(READY)  ## Send public REST tests through safe clients (ELASTICSE
 test-engines: $(READY)  ## Run the same tests on Elasticsearch 9 and 8 and OpenSearch 3 and 2 (ENGINES="opensearch-3" SUITES="client").
 	$(BIN)/python tests/engines/run.py $(ENGINES) $(if $(SUITES),--suites $(SUITES))
 
-test-clients: $(READY)  ## Search through the gateway with clients of five languages (npm, go, mvn; CLIENTS="go curl").
+test-clients: $(READY)  ## Search through the gateway with other people's clients (npm, go, mvn, ruby; CLIENTS="go curl").
 	$(BIN)/python tests/clients/run.py $(CLIENTS)
 
 test-pages: $(READY)  ## Scroll, change the level and look at blurred pictures in Chromium (Debian: chromium).

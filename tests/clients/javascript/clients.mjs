@@ -1,7 +1,8 @@
-// JavaScript's clients: @elastic/elasticsearch, opensearch-js, and the connector of Search UI.
+// JavaScript's clients: @elastic/elasticsearch, opensearch-js, the connector of Search UI, and Searchkit.
 import { Client } from '@elastic/elasticsearch'
 import { Client as OpenSearch } from '@opensearch-project/opensearch'
 import connector from '@elastic/search-ui-elasticsearch-connector'
+import Searchkit from '@searchkit/api'
 
 const { GATEWAY: node, INDEX: index } = process.env
 const allIds = JSON.parse(process.env.IDS)
@@ -102,8 +103,40 @@ async function searchUi (level, apiKey) {
   })
 }
 
+async function searchkit (level, apiKey) {
+  const one = Searchkit({
+    connection: { host: node, apiKey },
+    search_settings: {
+      search_attributes: ['title'],
+      result_attributes: ['title', 'word'],
+      highlight_attributes: ['title'],
+      snippet_attributes: ['title'],
+      facet_attributes: ['word']
+    }
+  })
+  // As the widgets of InstantSearch ask: the page of hits, and the values of a facet that is chosen.
+  const ask = async (params) => (await one.handleRequest([
+    { indexName: index, params: { query: 'cat', facets: ['word'], maxValuesPerFacet: 50, ...params } },
+    { indexName: index, params: { query: 'cat', hitsPerPage: 0, facets: ['word'] } }
+  ])).results
+  const names = (results) => results[0].hits.map((hit) => hit.objectID)
+  const found = await ask({ hitsPerPage: 20 })
+  const pages = []
+  for (const page of [0, 1, 2]) pages.push(...names(await ask({ hitsPerPage: 2, page })))
+  const values = await one.handleRequest([
+    { indexName: index, params: { facetName: 'word', facetQuery: 'mark' } }
+  ])
+  say('Searchkit', level, {
+    search: names(found).sort(),
+    pages: pages.sort(),
+    count: found[0].nbHits,
+    text: JSON.stringify([found, values])
+  })
+}
+
 for (const [level, key] of Object.entries(JSON.parse(process.env.KEYS))) {
   await elasticsearch(level, key)
   await opensearch(level, key)
   await searchUi(level, key)
+  await searchkit(level, key)
 }

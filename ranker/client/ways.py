@@ -27,7 +27,8 @@ MAX_WINDOW = 1000
 """Most hits that ``window`` looks at on the shard."""
 MAX_FETCH = 200
 """Most hits that ``fetch`` transfers from several shards."""
-_SPARES = (1, 12)
+_STEPS = ((1, 1), (2, 4), (4, 12))
+"""How far to look, in multiples of the first step, and with how many hits beyond the page."""
 _PATIENCE = 3
 _RETRY_EVERY = 50
 _REMEMBERED = 10_000
@@ -63,7 +64,7 @@ class Attempt(NamedTuple):
         way: how.
         depth: how many of the best in the plain ranking to look at; 0 when it looks at all.
         spare: how many hits beyond the page ``window`` returns, for the proof.
-        step: 0 for a first look at the top, 1 for a second.
+        step: number of the look at the top, from 0; each is further than the last.
     """
 
     way: Way
@@ -114,11 +115,13 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
     page, index = Page.of(request.body), request.index
     if _top_suffices(request, page):
         nearest = "knn" in request.body
-        for step, (depth, spare) in enumerate(zip(depths(page), _SPARES, strict=True)):
+        near = depth_for(page)
+        for step, (times, spare) in enumerate(_STEPS):
             # The first attempt can tell that there are more shards than was known.
             way = Way.FETCH if nearest or experience.shards(index) > 1 else Way.WINDOW
             if nearest and step:
                 break  # A search for neighbours costs too much to be sent in vain twice.
+            depth = times * near
             if depth <= _MOST[way] and not experience.hopeless(index, decision.level_name, step):
                 yield Attempt(way, depth, spare, step)
     yield Attempt(Way.IN_QUERY)
@@ -148,13 +151,12 @@ def _asks(query: Any, kinds: frozenset[str]) -> bool:
     return any(_asks(part, kinds) for part in query if isinstance(part, (dict, *LISTS)))
 
 
-def depths(page: Page) -> tuple[int, int]:
-    """How far down the plain ranking to look for a page: first, and if that was too little.
+def depth_for(page: Page) -> int:
+    """How far down the plain ranking to look for a page at first.
 
     Where a fourth of the documents is demoted, n that are not are among the best n + n/3 on
     average, with a standard deviation of 2/3 of the root of n (a negative binomial distribution).
     Three of these on top were enough in 199 of 200 searches. Looking further lets the engine skip
-    less.
+    less. Twice as far is enough where more than half is demoted, as several categories together do.
     """
-    near = page.end + math.ceil(page.end / 3 + 2 * math.sqrt(page.end))
-    return near, 4 * near
+    return page.end + math.ceil(page.end / 3 + 2 * math.sqrt(page.end))

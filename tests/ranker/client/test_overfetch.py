@@ -14,7 +14,7 @@ from saferank.ranker.client.overfetch import (
     window_proves,
     window_request,
 )
-from saferank.ranker.client.ways import Attempt, Way, depths
+from saferank.ranker.client.ways import Attempt, Way, depth_for
 from saferank.ranker.rewrite.relevance import LEAST
 
 Corpus = tuple[NDArray[np.float32], NDArray[np.float64]]
@@ -54,7 +54,7 @@ def test_a_proved_window_is_the_page(corpus: Corpus, page: Page, spare: int) -> 
     plain, factor = corpus
     demoted = demoted_scores(plain.astype(np.float64), factor)
     request = window_request(
-        {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depths(page)[0], spare)
+        {}, {"match_all": {}}, page, Attempt(Way.WINDOW, depth_for(page), spare)
     )
     window = sorted(ranking(plain)[: request["rescore"][0]["window_size"]])
     order = sorted(window, key=lambda number: (-demoted[number], number))
@@ -82,7 +82,7 @@ def test_a_proved_fetch_is_the_page(corpus: Corpus, page: Page, more: int) -> No
 
 def test_a_usual_page_is_proved_both_ways() -> None:
     page = Page(0, 20)
-    depth = depths(page)[0]
+    depth = depth_for(page)
     random = np.random.default_rng(3)
     plain = np.sort(random.random(1000).astype(np.float32))[::-1] + np.float32(1)
     factor = np.where(random.random(1000) < 0.2, 0.3, 1.0)

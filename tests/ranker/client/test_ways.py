@@ -14,7 +14,7 @@ from saferank.ranker.client.ways import (
     Experience,
     Way,
     choose,
-    depths,
+    depth_for,
 )
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level
@@ -22,7 +22,7 @@ from saferank.ranker.level.level import Level
 MODERATE = Decision.of(level_name="moderate", level=Level(demote_from=0.2, unscored="demote"))
 STRICT = Decision.of(level_name="strict", level=Level(hide_from=0.2, unscored="hide"))
 QUERY: dict[str, Any] = {"query": {"match": {"title": "cat"}}}
-USUAL = [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
+USUAL = [Way.WINDOW, Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
 
 
 def ways(
@@ -90,10 +90,10 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     experience = Experience()
     experience.saw_shards("a", 3)
     attempts = list(choose(parse_request({"body": QUERY, "index": "a"}), MODERATE, experience))
-    near, far = depths(Page(0, 10))
     assert attempts == [
-        (Way.FETCH, near, 1, 0),
-        (Way.FETCH, far, 12, 1),
+        (Way.FETCH, 20, 1, 0),
+        (Way.FETCH, 40, 4, 1),
+        (Way.FETCH, 80, 12, 2),
         (Way.IN_QUERY, 0, 0, 0),
     ]
     assert ways(QUERY, experience=experience, index="b") == USUAL
@@ -106,11 +106,12 @@ def test_shards_that_the_first_attempt_found_are_known_to_the_second() -> None:
     attempts = choose(parse_request({"body": QUERY, "index": "a"}), MODERATE, experience)
     assert next(attempts).way is Way.WINDOW
     experience.saw_shards("a", 2)
-    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.IN_QUERY]
+    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.FETCH, Way.IN_QUERY]
 
 
 def test_deep_pages_are_done_in_the_query() -> None:
-    assert ways({**QUERY, "from": MAX_WINDOW // 3}) == [Way.WINDOW, Way.IN_QUERY]
+    assert ways({**QUERY, "from": MAX_WINDOW // 2}) == [Way.WINDOW, Way.IN_QUERY]
+    assert ways({**QUERY, "from": MAX_WINDOW // 3}) == [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
     assert ways({**QUERY, "from": MAX_WINDOW // 10}) == USUAL
     assert ways({**QUERY, "from": MAX_WINDOW}) == [Way.IN_QUERY]
     experience = Experience()
@@ -124,7 +125,7 @@ def test_deep_pages_are_done_in_the_query() -> None:
 
 def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
     experience = Experience()
-    near_failed = [Way.WINDOW, Way.IN_QUERY]
+    near_failed, all_but_the_furthest_failed = USUAL[1:], USUAL[2:]
     for _ in range(3):
         assert ways(QUERY, experience=experience, index="a") == USUAL
         experience.proved("a", "moderate", 0, exact=False)
@@ -133,18 +134,21 @@ def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
     assert later.count(USUAL) == 2
     for _ in range(3):
         experience.proved("a", "moderate", 1, exact=False)
+    assert ways(QUERY, experience=experience, index="a") == all_but_the_furthest_failed
+    for _ in range(3):
+        experience.proved("a", "moderate", 2, exact=False)
     assert ways(QUERY, experience=experience, index="a") == [Way.IN_QUERY]
     assert ways(QUERY, experience=experience, index="b") == USUAL
     experience.proved("a", "moderate", 0, exact=True)
-    assert ways(QUERY, experience=experience, index="a") == near_failed
+    assert ways(QUERY, experience=experience, index="a") == [Way.WINDOW, Way.IN_QUERY]
 
 
 @pytest.mark.parametrize(
     ("page", "expected"),
-    [(Page(0, 1), (4, 16)), (Page(0, 20), (36, 144)), (Page(80, 100), (154, 616))],
+    [(Page(0, 1), 4), (Page(0, 20), 36), (Page(80, 100), 154)],
 )
-def test_how_far_to_look_for_a_page(page: Page, expected: tuple[int, int]) -> None:
-    assert depths(page) == expected
+def test_how_far_to_look_for_a_page(page: Page, expected: int) -> None:
+    assert depth_for(page) == expected
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,8 @@ def level_thresholds(found: Sequence[Supported]) -> dict[str, float | None]:
         if one.threshold is None:
             raise ConfigurationError(
                 f"the labels support no threshold for {one.wanted.rate.value} "
-                f"{one.wanted.limit:g}, so no policy is written; see how many it takes"
+                f"{one.wanted.limit:g}, so no policy is written: it takes {one.needed:,} labels of "
+                f"that class if none errs, and {one.had:,} are there; label more, or allow more"
             )
         if one.wanted.rate in by_rate:
             raise ConfigurationError(

@@ -25,6 +25,25 @@ STRATA = tuple(as_float32(bound) for bound in (0.0, 0.05, 0.2, 0.5, 0.8))
 """Where the strata of a stratified sample begin."""
 
 
+def shares(size: int, counts: Sequence[int]) -> list[int]:
+    """How many of a sample to draw from each stratum: alike, and what one lacks from the others.
+
+    >>> shares(600, [4300, 500, 60, 5, 0])
+    [268, 267, 60, 5, 0]
+
+    Args:
+        size: documents in the sample.
+        counts: documents in each stratum.
+    """
+    taken = [0] * len(counts)
+    left = size
+    smallest_first = sorted(range(len(counts)), key=counts.__getitem__)
+    for place, number in enumerate(smallest_first):
+        taken[number] = min(counts[number], left // (len(counts) - place))
+        left -= taken[number]
+    return taken
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A document to label.
@@ -91,14 +110,14 @@ class Population:
         return self._at_random(self._all(), size, seed, "random")
 
     def stratified(self, size: int, seed: int) -> list[Drawn]:
-        """As many from each of ``STRATA`` that has some; so the rare ones are well known, too."""
+        """As many from each of ``STRATA`` as it has; so the rare ones are well known, too."""
         ends: list[float | None] = [*STRATA[1:], None]
         strata = [self._between(start, end) for start, end in zip(STRATA, ends, strict=True)]
-        share, more = divmod(size, len(strata))
+        sizes = shares(size, [self._count(stratum) for stratum in strata])
         return [
             one
-            for number, stratum in enumerate(strata)
-            for one in self._at_random(stratum, share + (number < more), seed, "stratified")
+            for stratum, own in zip(strata, sizes, strict=True)
+            for one in self._at_random(stratum, own, seed, "stratified")
         ]
 
     def near(self, thresholds: Sequence[float], size: int, seed: int) -> list[Drawn]:
@@ -126,9 +145,13 @@ class Population:
     def _at_random(self, query: Query, size: int, seed: int, how: str) -> list[Drawn]:
         if not size:
             return []
-        count = self._search({"query": query}, size=0)["hits"]["total"]["value"]
+        count = self._count(query)
         weight = count / min(size, count) if count else None
         return list(self._documents({"query": self._shuffled(query, seed)}, size, how, weight))
+
+    def _count(self, query: Query) -> int:
+        count: int = self._search({"query": query}, size=0)["hits"]["total"]["value"]
+        return count
 
     def _documents(self, body: Json, size: int, how: str, weight: float | None) -> Iterator[Drawn]:
         if not size:

@@ -9,6 +9,7 @@ from saferank.connection import clear_errors, connect
 from saferank.errors import ConfigurationError, SaferankError
 from saferank.mappings.override_index import find_documents, override
 from saferank.mappings.record import Override
+from saferank.ranker.policy.policy import Policy
 from saferank.review.entries import DECIDING, Act, Entry, Item, live
 from saferank.review.log import Overtaken
 from saferank.review.projection import Projection
@@ -101,6 +102,19 @@ def overrides_index_of(settings: Settings) -> str:
             "saferank-overrides, and 'overrides' in the policy"
         )
     return settings.overrides
+
+
+def check_overrides(policy: Policy, settings: Settings) -> None:
+    """See that searches look where decisions are written.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    if policy.overrides != settings.overrides:
+        raise ConfigurationError(
+            f"the policy keeps overrides in {policy.overrides!r} and the settings in "
+            f"{settings.overrides!r}; name the same index as 'overrides' in both"
+        )
 
 
 def say(

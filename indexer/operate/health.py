@@ -180,6 +180,7 @@ def _fitness(app: Celery, settings: Settings, model: str | None, workers: set[st
         "field": ", ".join(settings.model_by_field),
         "image_field": settings.image_field,
         "model": model,
+        **indices_of_decisions(settings),
     }
     with clear_broker_errors(app):
         # Over as soon as all of these have answered.
@@ -198,13 +199,19 @@ def _fitness(app: Celery, settings: Settings, model: str | None, workers: set[st
 
 def _fit(name: str, answer: dict[str, Any], wanted: dict[str, str | None]) -> Check:
     others = [
-        f"has {key} {answer[key]!r} and not {value!r}; give it the same settings, or a queue of "
-        "its own"
+        f"has {key} {has!r} and not {value!r}; give it the same settings and restart it, or a "
+        "queue of its own"
         for key, value in wanted.items()
-        if None not in (value, answer[key]) and answer[key] != value
+        # An earlier version says less.
+        if None not in (value, has := answer.get(key)) and has != value
     ]
     wrong = [*answer["faults"], *others]
     return Check(f"worker {name}", not wrong, "; ".join(wrong) or f"scores with {answer['model']}")
+
+
+def indices_of_decisions(settings: Settings) -> dict[str, str]:
+    """Where people's decisions are looked up, by the names of the settings."""
+    return {"overrides": settings.overrides or "none", "known": settings.known or "none"}
 
 
 def _mute(app: Celery, answered: Iterable[str]) -> list[str]:

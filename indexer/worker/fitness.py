@@ -11,7 +11,7 @@ from typing import Any
 from celery.worker.control import inspect_command
 
 from saferank.errors import SaferankError
-from saferank.indexer.operate.health import FITNESS
+from saferank.indexer.operate.health import FITNESS, indices_of_decisions
 from saferank.indexer.worker.resources import model_identities
 from saferank.settings import Settings, get_settings
 
@@ -27,9 +27,10 @@ def fitness(settings: Settings) -> dict[str, Any]:
     """Look at a worker's own machine.
 
     Returns:
-        ``field``, ``image_field`` and ``model`` (its identity, or None), on which scores depend;
-        of several categories, names and identities with commas between them; and ``faults``, a
-        sentence for each thing that keeps tasks from being done.
+        ``field``, ``image_field``, ``model`` (its identity, or None), ``overrides`` and ``known``
+        (``none`` where there is no such index), on which depends what it stores; of several
+        categories, fields and identities with commas between them; and ``faults``, a sentence for
+        each thing that keeps tasks from being done.
     """
     faults: list[str] = []
     model = None
@@ -46,5 +47,6 @@ def fitness(settings: Settings) -> dict[str, Any]:
         "field": ", ".join(settings.model_by_field),
         "image_field": settings.image_field,
         "model": model,
+        **indices_of_decisions(settings),
         "faults": faults,
     }

@@ -11,6 +11,7 @@ from saferank.mappings.fields import SafetyFields
 from saferank.mappings.template import check_index
 from saferank.ranker.policy.policy import Policy
 from saferank.review.desk import Desk
+from saferank.review.operator import check_overrides
 from saferank.review.people import People, read_people
 from saferank.review.pictures import Pictures
 from saferank.review.sample import find_items
@@ -39,11 +40,7 @@ def make_app(
         ConfigurationError: settings and policy do not fit, or nobody may review.
         MappingError: the index has no safety fields.
     """
-    if policy.overrides != settings.overrides:
-        raise ConfigurationError(
-            f"the policy keeps overrides in {policy.overrides!r} and the settings in "
-            f"{settings.overrides!r}; name the same index as 'overrides' in both"
-        )
+    check_overrides(policy, settings)
     about = policy.about(SafetyFields.of(settings))
     read_people(settings.review.reviewers)
     check_index(client, index, about.fields)

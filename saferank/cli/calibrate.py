@@ -144,6 +144,7 @@ def calibrate(
         count=None if index is None else lambda bounds: _count(settings, index, bounds),
         before=None if before is None else _read(settings, before, (), model),
     )
+    _print(result)
     text = None
     if level is not None:
         from saferank.calibration.calibrate import level_thresholds, remarks
@@ -153,7 +154,6 @@ def calibrate(
             text = new_policy(level, thresholds, remarks(result), fields)
         else:
             text = patched(read_text(policy), level, thresholds, remarks(result), fields)
-    _print(result)
     if out is not None:
         say(f"wrote {write_report(out, result)}")
         if text is not None:

@@ -15,6 +15,7 @@ from saferank.cli.policy import inexact_thresholds
 from saferank.connection import connect
 from saferank.errors import SaferankError
 from saferank.ranker import load_policy
+from saferank.review.operator import check_overrides
 from saferank.settings import Settings, get_settings
 
 _TIMEOUT = 5.0
@@ -57,7 +58,7 @@ def health(
         with connect(settings, timeout=_TIMEOUT) as client:
             model = _models(settings)
             result = checks.ready(client, app, settings, indices or (), model=model)
-        if (fault := _inexact(settings)) is not None:
+        if (fault := _unfit(settings)) is not None:
             result = checks.Health((*result.checks, checks.Check("policy", False, fault)))
     if as_json:
         print_json(result.to_json())
@@ -71,12 +72,14 @@ def health(
         raise typer.Exit(1)
 
 
-def _inexact(settings: Settings) -> str | None:
-    """What is wrong between the policy and the model, where the policy is on this machine."""
+def _unfit(settings: Settings) -> str | None:
+    """What is wrong between the policy and the settings, where the policy is on this machine."""
     if not settings.policy.is_file():
         return None
     try:
-        faults = inexact_thresholds(load_policy(settings.policy), settings.model)
+        policy = load_policy(settings.policy)
+        check_overrides(policy, settings)
+        faults = inexact_thresholds(policy, settings.model)
     except SaferankError as error:
         return str(error)
     return "; ".join(faults) or None

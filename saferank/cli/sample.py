@@ -67,7 +67,9 @@ def sample(
     ):
         rows = _draw(client, settings, index, at_random, stratified, near_threshold, policy, seed)
     _write(rows, out)
-    say(f"{len(rows)} documents", make_console(stderr=True))
+    (asked,) = given
+    lacking = "" if len(rows) >= asked else f"; no more of them can be labelled, of {asked} wanted"
+    say(f"{len(rows)} documents{lacking}", make_console(stderr=True))
 
 
 def _draw(

@@ -199,6 +199,7 @@ def test_services_that_are_away_are_named_and_are_no_reason_to_restart_a_worker(
     [
         ("SAFERANK_IMAGE_FIELD", "picture", "image_field 'picture' and not 'image'"),
         ("SAFERANK_FIELD", "other", "field 'other' and not 'safety'"),
+        ("SAFERANK_KNOWN", "known", "known 'known' and not 'none'"),
         ("SAFERANK_LOG_FORMAT", "json", None),
     ],
 )

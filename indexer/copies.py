@@ -136,6 +136,10 @@ class Copies:
                 looked += self._look(index, picture)
         return looked
 
+    def has_to_look(self, name: str) -> bool:
+        """Whether a decision waits for its picture to be looked at."""
+        return any(one.look_after is not None for one in self.known.get([f"{DECISIONS}:{name}"]))
+
     def _look(self, index: str, picture: KnownPicture) -> bool:
         """Look at a picture, and note what was seen, or when to look again."""
         (digest,) = picture.digests

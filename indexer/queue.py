@@ -20,6 +20,8 @@ from saferank.settings import Settings, get_settings
 
 SCORE_TASK = "saferank.score"
 """The name that both sides know the task by: who sends it here, who runs it in ``worker``."""
+LOOK_TASK = "saferank.look"
+"""Likewise, of looking at the picture of a blocked document."""
 
 
 def queue_documents(
@@ -62,6 +64,30 @@ def queue_documents(
             stated=stated,
         )
     return len(chunks)
+
+
+def queue_look(
+    index: str, name: str, *, app: Celery | None = None, settings: Settings | None = None
+) -> None:
+    """Ask the workers to look at the picture of a blocked document, so that crops are found, too.
+
+    Args:
+        index: index or alias whose documents have the picture.
+        name: of the decision, see ``Copies.look_closer``.
+        app: see ``queue_documents``.
+        settings: see ``queue_documents``.
+
+    Raises:
+        ServiceUnavailable, ConfigurationError: see ``queue_documents``.
+    """
+    settings = settings or get_settings()
+    _send_task(
+        app or _default_app(settings),
+        LOOK_TASK,
+        (index, name),
+        {"installation": installation_of_settings(settings)},
+        queue=settings.indexer.fresh_queue,
+    )
 
 
 def stated_settings(settings: Settings) -> dict[str, str]:
@@ -133,12 +159,24 @@ def send(
         "queued_at": time.time(),
         **({"stated": dict(stated)} if stated else {}),
     }
+    _send_task(app, SCORE_TASK, args, kwargs, queue=queue, countdown=countdown)
+
+
+def _send_task(
+    app: Celery,
+    task: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    queue: str,
+    countdown: float | None = None,
+) -> None:
     if app.conf.task_always_eager:
-        _run_here(app, args, kwargs)
+        _run_here(app, task, args, kwargs)
         return
     with clear_broker_errors(app):
         app.send_task(
-            SCORE_TASK,
+            task,
             args=args,
             kwargs=kwargs,
             queue=queue,
@@ -149,15 +187,15 @@ def send(
         )
 
 
-def _run_here(app: Celery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Run the task in this process: ``send_task`` knows nothing of ``task_always_eager``."""
+def _run_here(app: Celery, task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run a task in this process: ``send_task`` knows nothing of ``task_always_eager``."""
     app.loader.import_default_modules()
-    if SCORE_TASK not in app.tasks:
+    if task not in app.tasks:
         raise ConfigurationError(
             "the Celery app has task_always_eager and not the task to run; add it with "
             "saferank.indexer.worker.app.configure(app)"
         )
-    app.tasks[SCORE_TASK].apply(args=args, kwargs=kwargs, throw=True)
+    app.tasks[task].apply(args=args, kwargs=kwargs, throw=True)
 
 
 def _keys(documents: str | DocumentKey | Iterable[str | DocumentKey]) -> list[DocumentKey]:

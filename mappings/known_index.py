@@ -92,8 +92,8 @@ class KnownIndex:
             if _version_in(self._client.get(index=self.index, id=_CHANGES).body) == _VERSION:
                 return
         self._client.indices.put_mapping(index=self.index, **_MAPPING)
-        self.put(map(_upgraded, self.of_origin()))
-        self._count_change()
+        if not self.put(map(_upgraded, self.of_origin())):
+            self._count_change()
 
     def changes(self) -> int:
         """A number that is another one after each change; what was read under the same one holds.

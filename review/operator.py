@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from saferank.connection import clear_errors, connect
@@ -35,8 +37,10 @@ def override_document(
 ) -> None:
     """Note what a person decided about a document: what an application's moderators call.
 
-    It does what ``saferank override`` does, the entry in the review log included, and returns at
-    once: searches obey it a second later. From asynchronous code call it in a thread.
+    It does what ``saferank override`` does, the entry in the review log included, and returns as
+    soon as the engine has it: searches obey it a second later. Where decisions reach copies
+    (``known`` of the settings), workers are asked to fetch the picture for cropped ones. From
+    asynchronous code call it in a thread.
 
     Args:
         index: the document's index, or the alias that the application uses.
@@ -51,30 +55,41 @@ def override_document(
     Raises:
         DocumentNotFound: there is no such document.
         MappingError: there is no such index, or no index of overrides.
-        ConfigurationError: the settings name no index of overrides, or the decision is none.
+        ConfigurationError: the settings name no index of overrides, the decision is none, or
+            decisions are to reach copies and the extra ``indexer`` is not installed.
         ServiceUnavailable: Elasticsearch cannot be reached.
     """
     if override not in ("allow", "block", None):
         raise ConfigurationError(f"an override is 'allow', 'block' or None, and not {override!r}")
     settings = settings or get_settings()
     decision = None if override is None else Override(override)
-    decide(Item(index, id, routing), decision, by, APPLICATION, reason=reason, settings=settings)
+    item = Item(index, id, routing)
+    with _deciding(settings, item, decision, by, APPLICATION, reason) as projection:
+        projection.have_looked_closer(item, settings)
 
 
 def decide(
-    item: Item,
-    decision: Override | None,
-    by: str,
-    queue: str,
-    *,
-    reason: str | None,
-    settings: Settings,
+    item: Item, decision: Override | None, by: str, *, reason: str | None, settings: Settings
 ) -> None:
-    """Connect, note a decision, and have it reach copies where the settings want that.
+    """Do what an operator's command is for, to the end: needs no worker, and takes its time.
 
     Raises:
         SaferankError: as ``override_document``.
     """
+    with _deciding(settings, item, decision, by, QUEUE, reason) as projection:
+        projection.look_closer(item.index, item)
+
+
+@contextmanager
+def _deciding(
+    settings: Settings,
+    item: Item,
+    decision: Override | None,
+    by: str,
+    queue: str,
+    reason: str | None,
+) -> Iterator[Projection]:
+    """Connect, note a decision, and have it reach copies where the settings want that."""
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         overrides_index_of(settings)  # There has to be one.
         projection = Projection.of(client, settings)
@@ -87,7 +102,7 @@ def decide(
             queue=queue,
             reason=reason,
         )
-        projection.look_closer(item.index, item)
+        yield projection
 
 
 def overrides_index_of(settings: Settings) -> str:

@@ -6,6 +6,7 @@ The log is the truth. An override in a document, or in the index of overrides, i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from elasticsearch import Elasticsearch
 
-from saferank.errors import MappingError
+from saferank.errors import MappingError, SaferankError, needing
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.override_index import (
     find_documents,
@@ -30,6 +31,8 @@ from saferank.review.work import Work
 if TYPE_CHECKING:
     from saferank.indexer.copies import Copies
     from saferank.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,15 @@ class Projection:
 
     @classmethod
     def of(cls, client: Elasticsearch, settings: Settings) -> Projection:
-        """As the settings say. Where decisions are to reach copies, it needs the extra for it."""
+        """As the settings say.
+
+        Raises:
+            ConfigurationError: decisions are to reach copies, and the extra for it is missing.
+        """
         review, copies = settings.review, None
         if settings.known is not None:
-            # What fetches and compares pictures is of the extra 'indexer'.
-            from saferank.indexer.copies import Copies
+            with needing("bringing decisions to copies (SAFERANK_KNOWN)", "indexer"):
+                from saferank.indexer.copies import Copies
 
             copies = Copies.of(client, settings)
         return cls(
@@ -123,6 +130,25 @@ class Projection:
         """
         if self.copies is not None:
             self.copies.look_closer(index, None if item is None else item.key)
+
+    def have_looked_closer(self, item: Item, settings: Settings) -> None:
+        """Leave to the workers what ``look_closer`` does: it waits for where the picture is.
+
+        Where that cannot be asked of them now, their sweep does it, or the review.
+
+        Args:
+            item: that was decided about.
+            settings: of the broker.
+        """
+        if self.copies is None or not self.copies.has_to_look(item.key):
+            return
+        # Celery comes with the extra that copies need.
+        from saferank.indexer.queue import queue_look
+
+        try:
+            queue_look(item.index, item.key, settings=settings)
+        except SaferankError as error:
+            log.warning("cropped copies of document %r are found later: %s", item.id, error)
 
     def settle_unsettled(self) -> int:
         """Finish what processes had in hand when they ended; how many items that were."""

@@ -21,6 +21,8 @@ A message is one sentence or two: what was wrong, where, and what to do.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 
@@ -43,6 +45,27 @@ class SaferankError(Exception):
 
 class ConfigurationError(SaferankError):
     """A setting, a model description or an argument is wrong."""
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Say which extra to install when an import inside fails.
+
+    Args:
+        what: that needs it, as a sentence begins with it.
+        extra: name of the extra.
+
+    Raises:
+        ConfigurationError: a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("saferank"):
+            raise
+        raise ConfigurationError(
+            f"{what} needs {error.name!r}, which is not installed: pip install 'saferank[{extra}]'"
+        ) from error
 
 
 class ModelError(SaferankError):

@@ -23,7 +23,7 @@ from saferank.indexer.brokers import broker_app
 from saferank.indexer.installation import installation_of_settings
 from saferank.indexer.jobs.recovery import recover_lost_tasks
 from saferank.indexer.presence import Presence, Present
-from saferank.indexer.queue import SCORE_TASK
+from saferank.indexer.queue import LOOK_TASK, SCORE_TASK
 from saferank.indexer.worker.cores import children
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.settings import IndexerSettings, Settings, get_settings
@@ -78,7 +78,9 @@ def configure(app: Celery, settings: Settings | None = None) -> None:
 
 def _add(app: Celery, settings: IndexerSettings) -> None:
     """Add what is ours to an app's settings; adding it twice is as good as once."""
-    modules = tuple(f"saferank.indexer.worker.{name}" for name in ("tasks", "sweep", "fitness"))
+    modules = tuple(
+        f"saferank.indexer.worker.{name}" for name in ("tasks", "sweep", "look", "fitness")
+    )
     app.conf.include = list(dict.fromkeys([*(app.conf.include or ()), *modules]))
     ours = [
         Queue(name, Exchange(name), routing_key=name)
@@ -110,7 +112,7 @@ def _add(app: Celery, settings: IndexerSettings) -> None:
     }
     app.conf.task_routes = _merged(
         app.conf.task_routes,
-        {SCORE_TASK: {"queue": settings.fresh_queue}, SWEEP_TASK: {"queue": settings.fresh_queue}},
+        {task: {"queue": settings.fresh_queue} for task in (SCORE_TASK, SWEEP_TASK, LOOK_TASK)},
     )
 
 

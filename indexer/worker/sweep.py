@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +13,13 @@ from elasticsearch import Elasticsearch
 from saferank.connection import clear_errors, connect
 from saferank.errors import JobError
 from saferank.indexer.copies import Copies
-from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
 from saferank.indexer.operate import metrics
 from saferank.indexer.reindex.writes import open_abandoned
 from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.worker.installations import put_back_unless_ours
 from saferank.indexer.worker.resources import job_of
 from saferank.mappings import not_ready
 from saferank.mappings.fields import SafetyFields
@@ -29,8 +28,6 @@ from saferank.settings import Settings, get_settings
 log = logging.getLogger(__name__)
 
 SWEEP_TASK = "saferank.sweep"
-# Seconds until a sweep that was put back comes again, at random between the two.
-_SOON = (1.0, 10.0)
 
 
 @shared_task(name=SWEEP_TASK, bind=True, base=Task, ignore_result=True, max_retries=None)
@@ -56,10 +53,7 @@ def sweep(
     """
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        own = installation_of(client, settings.indexer.jobs_index)
-        if None not in (installation, own) and installation != own:
-            log.warning("putting a sweep of another installation (%s) back", installation)
-            raise self.retry(countdown=random.uniform(*_SOON))  # noqa: S311
+        put_back_unless_ours(self, client, settings, installation)
         wanted = job_of(
             settings,
             index,

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from saferank.errors import ConfigurationError
+from saferank.errors import needing
 
 
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Say which extra to install when an import inside fails.
-
-    Raises:
-        ConfigurationError: a package is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("saferank"):
-            raise
-        raise ConfigurationError(
-            f"this command needs {error.name!r}, which is not installed: "
-            f"pip install 'saferank[{extra}]'"
-        ) from error
+def needs_extra(extra: str) -> AbstractContextManager[None]:
+    """Say which extra a command needs when an import inside fails; see ``needing``."""
+    return needing("this command", extra)

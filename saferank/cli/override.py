@@ -15,7 +15,7 @@ from saferank.mappings.override_index import install_overrides, read_overrides
 from saferank.mappings.overrides import HOLDS
 from saferank.mappings.record import Override
 from saferank.review.entries import Item
-from saferank.review.operator import QUEUE, decide, overrides_index_of
+from saferank.review.operator import decide, overrides_index_of
 from saferank.settings import get_settings
 
 _override = typer.Typer(help="People's decisions about documents.", no_args_is_help=True)
@@ -102,7 +102,5 @@ def _decide(
 ) -> None:
     """Note a decision in the review log, and wait until every search obeys it."""
     with needs_extra("indexer"):
-        decide(
-            Item(index, id, routing), decision, by, QUEUE, reason=reason, settings=get_settings()
-        )
+        decide(Item(index, id, routing), decision, by, reason=reason, settings=get_settings())
     time.sleep(HOLDS)

@@ -28,6 +28,7 @@ from workers import wait_until
 
 from saferank.cli import app
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.brokers import queue_length
 from saferank.indexer.copies import Copies
 from saferank.indexer.fetch import Fetcher
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
@@ -47,6 +48,7 @@ from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch
 from saferank.review.desk import Desk, Form
 from saferank.review.entries import Act, Entry, Item
+from saferank.review.operator import override_document
 from saferank.review.people import Role, add_person
 from saferank.review.web.serve import make_app
 from saferank.settings import CategorySettings, FetchSettings, Settings, get_settings
@@ -395,24 +397,30 @@ def test_a_picture_is_looked_at_once(
     assert "looked-at.png" not in caplog.text
 
 
+def environment_of(place: Place, broker_url: str) -> dict[str, str]:
+    """What other processes are told, so that they work on a place with overrides in an index."""
+    review = place.settings.review
+    return {
+        "SAFERANK_ELASTICSEARCH_URL": place.settings.elasticsearch_url,
+        "SAFERANK_BROKER_URL": broker_url,
+        "SAFERANK_KNOWN": str(place.settings.known),
+        "SAFERANK_OVERRIDES": str(place.settings.overrides),
+        "SAFERANK_REVIEW__LOG_INDEX": review.log_index,
+        "SAFERANK_REVIEW__WORK_INDEX": review.work_index,
+        "SAFERANK_FETCH__ALLOW_PRIVATE_ADDRESSES": "true",
+        "SAFERANK_INDEXER__JOBS_INDEX": f"{place.index}-jobs",
+        "SAFERANK_INDEXER__FRESH_QUEUE": f"{place.index}-fresh",
+    }
+
+
 def test_a_sweep_looks_where_a_process_was_killed_before_it_had_looked(
-    place: Place, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if place.settings.overrides is None:
         return
-    review = place.settings.review
     with running_pictures() as pictures:
         pictures.bodies[1] = as_jpeg(landscape(), 90)
-        environment = {
-            "SAFERANK_ELASTICSEARCH_URL": place.settings.elasticsearch_url,
-            "SAFERANK_BROKER_URL": broker_url,
-            "SAFERANK_KNOWN": str(place.settings.known),
-            "SAFERANK_OVERRIDES": place.settings.overrides,
-            "SAFERANK_REVIEW__LOG_INDEX": review.log_index,
-            "SAFERANK_REVIEW__WORK_INDEX": review.work_index,
-            "SAFERANK_FETCH__ALLOW_PRIVATE_ADDRESSES": "true",
-            "SAFERANK_INDEXER__JOBS_INDEX": f"{place.index}-jobs",
-        }
+        environment = environment_of(place, broker_url)
         place.put({"1": pictures.url("127.0.0.1", 1)})
         place.score("1", fetch=FetchSettings(allow_private_addresses=True))
         pictures.silent.add("127.0.0.1")
@@ -433,6 +441,49 @@ def test_a_sweep_looks_where_a_process_was_killed_before_it_had_looked(
         place.client.indices.delete(index=f"{place.index}-jobs", ignore_unavailable=True)
     place.score("2", force=True)
     assert place.matched() == {"1", "2"}
+
+
+def test_an_application_leaves_the_look_at_the_picture_to_a_worker(
+    place: Place,
+    broker_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if place.settings.overrides is None:
+        return
+    for name, value in environment_of(place, broker_url).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    settings = get_settings()
+    with running_pictures() as pictures:
+        pictures.bodies[1] = as_jpeg(landscape(), 90)
+        place.put({"1": pictures.url("127.0.0.1", 1), "2": jpeg(cropped(landscape(), 15))})
+        place.score("1", "2", fetch=FetchSettings(allow_private_addresses=True))
+        pictures.silent.add("127.0.0.1")
+        asked = pictures.requests["127.0.0.1"]
+        # Without a broker it is decided all the same.
+        away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
+        override_document(place.index, "1", "block", by="ann", settings=away)
+        assert "cropped copies of document '1' are found later" in caplog.text
+        assert place.matched() == {"1"}
+        override_document(place.index, "1", "block", by="ann", settings=settings)
+        assert pictures.requests["127.0.0.1"] == asked
+        pictures.silent.clear()
+        app = create_app(settings)
+        with app.connection_for_read() as connection:
+            queue = connection.SimpleQueue(settings.indexer.fresh_queue)
+            message = queue.get(timeout=5)
+            message.ack()
+        assert queue_length(app, settings.indexer.fresh_queue) == 0
+        arguments, keywords, _ = message.payload
+        app.loader.import_default_modules()
+        app.tasks[message.headers["task"]].apply(arguments, keywords).get()
+        assert pictures.requests["127.0.0.1"] == asked + 1
+    place.score("2", force=True)
+    assert place.matched() == {"1", "2"}
+    # An allow has nothing to look at, and nobody is asked to.
+    override_document(place.index, "1", "allow", by="ann", settings=settings)
+    assert queue_length(app, settings.indexer.fresh_queue) == 0
 
 
 def test_a_picture_that_cannot_be_had_is_asked_for_again_later(
@@ -490,7 +541,9 @@ def test_known_pictures_of_the_first_version_are_kept(place: Place) -> None:
     client.index(index=known.index, id="changes", document={}, refresh=True)
     with pytest.raises(ServiceUnavailable, match="saferank known install"):
         place.score("1", force=True)
+    before = client.get(index=known.index, id="changes")["_version"]
     known.install()
+    assert known.changes() == before + 1
     assert list(known.of_origin()) == [replace(picture, look_after=picture.at)]
     place.put({"2": jpeg(landscape(), 50)})
     place.score("2")

@@ -505,7 +505,7 @@ def test_a_sweep_of_another_installation_goes_back(
 
     with running_worker(indexer_environment, log, fast=True):
         sweep_for("other/jobs")
-        what = "putting a sweep of another installation (other/jobs) back"
+        what = "putting saferank.sweep of another installation (other/jobs) back"
         wait_until(lambda: log.read_text().count(what) > 1, "its second time")
         assert not scored()
         sweep_for(own)

@@ -96,6 +96,20 @@ def test_a_base_install_has_the_command(base_python: Path) -> None:
     assert "search" in shown
 
 
+def test_a_decision_that_is_to_reach_copies_says_what_it_needs(base_python: Path) -> None:
+    program = """
+import saferank
+try:
+    saferank.override_document("photos", "1", "block", by="ann")
+except saferank.SaferankError as error:
+    print(type(error).__name__, error)
+"""
+    names = {"SAFERANK_OVERRIDES": "overrides", "SAFERANK_KNOWN": "known"}
+    said = _run(base_python, "-c", program, **names)
+    assert said.startswith("ConfigurationError bringing decisions to copies (SAFERANK_KNOWN)")
+    assert said.strip().endswith("is not installed: pip install 'saferank[indexer]'")
+
+
 def test_an_install_with_the_indexer_scores_an_image(
     base_python: Path, wheel: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,20 @@ LEASE = timedelta(seconds=30)
 _WATCHED = 10.0
 
 
+class JobHeld(JobError):
+    """A producer runs a job, or did until a moment ago.
+
+    Attributes:
+        job: as it is recorded.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(
+            f"job {job.id!r} is run by {job.owner}; wait for it, or 'saferank jobs cancel {job.id}'"
+        )
+
+
 class JobState(StrEnum):
     """Where a job is."""
 
@@ -149,6 +163,14 @@ class Job:
             and self.heartbeat_at is not None
             and abs(datetime.now(UTC) - self.heartbeat_at) < LEASE
         )
+
+    @property
+    def silent_after(self) -> float:
+        """Seconds without a beat from now on after which its producer is given up."""
+        if not self.alive or self.heartbeat_at is None:
+            return _WATCHED
+        ago = abs(datetime.now(UTC) - self.heartbeat_at)
+        return max(_WATCHED, (LEASE - ago).total_seconds())
 
     def summary(self) -> dict[str, Any]:
         """What a program wants to know of the job, as a JSON object."""
@@ -312,7 +334,8 @@ class Jobs:
             The job with this process as its owner.
 
         Raises:
-            JobError: another producer runs it, or a newer version of saferank started it.
+            JobHeld: another producer runs it, or was heard of a moment ago.
+            JobError: another one has just taken it, or a newer version of saferank started it.
         """
         existing = self.find(wanted.id)
         if existing is not None and not existing.state.finished and existing.unknown:
@@ -322,10 +345,7 @@ class Jobs:
                 f"{wanted.id}' to start it anew"
             )
         if existing is not None and not existing.state.finished and self.lives(existing):
-            raise JobError(
-                f"job {wanted.id!r} is run by {existing.owner}; wait for it, or "
-                f"'saferank jobs cancel {wanted.id}'"
-            )
+            raise JobHeld(existing)
         job = replace(wanted, started_at=_now(), version=None)
         if existing is not None:
             job = replace(job, version=existing.version)
@@ -361,12 +381,17 @@ class Jobs:
         for run in [run for run in self.ended() if run.id == job.id][_RUNS:]:
             self.client.options(ignore_status=404).delete(index=self.index, id=_run_id(run))
 
-    def lives(self, job: Job) -> bool:
-        """Whether a job's producer lives; where its clock says no, a beat is waited for."""
-        if job.owner is None or job.alive:
+    def lives(self, job: Job, *, patiently: bool = False) -> bool:
+        """Whether a job's producer lives; where its clock says no, a beat is waited for.
+
+        Args:
+            job: as it was read.
+            patiently: also where its clock says yes, wait for a beat, ``silent_after`` at most.
+        """
+        if job.owner is None or (job.alive and not patiently):
             return job.owner is not None
         log.info("job %s: waiting for a sign of life of its producer %s", job.id, job.owner)
-        end = time.monotonic() + _WATCHED
+        end = time.monotonic() + job.silent_after
         while time.monotonic() < end:
             time.sleep(1)
             now = self.find(job.id)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.holding import hold
 from saferank.cli.indices import check_ready
 from saferank.cli.options import AsJson, parse_query, settings_about
 from saferank.cli.output import make_console, print_json, say
@@ -82,7 +83,8 @@ def backfill(
         if dry_run:
             _print_estimate(client, settings, jobs, wanted, as_json=as_json)
             return
-        job = run_backfill(client, settings, jobs, jobs.acquire(wanted), as_json=as_json)
+        job = hold(jobs, lambda: jobs.acquire(wanted))
+        job = run_backfill(client, settings, jobs, job, as_json=as_json)
     if not job.complete:
         raise typer.Exit(1)
 
@@ -93,7 +95,7 @@ def _run_changed(
     """Look at all documents, and score those whose images changed, some at a time."""
     from saferank.indexer.jobs.changed import take_up
 
-    job = take_up(client, settings, jobs, wanted, anew=True)
+    job = hold(jobs, lambda: take_up(client, settings, jobs, wanted, anew=True))
     if job is None:
         say("no document has other images than it was scored for", make_console(stderr=as_json))
     complete = True

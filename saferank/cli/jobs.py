@@ -11,6 +11,7 @@ from rich.table import Table
 
 from saferank.cli.backfill import run_backfill, show_job
 from saferank.cli.extras import needs_extra
+from saferank.cli.holding import hold
 from saferank.cli.options import AsJson
 from saferank.cli.output import make_console, print_json, say
 from saferank.cli.reindex import is_complete, run_reindex
@@ -110,14 +111,18 @@ def resume(id: Id) -> None:
 
     Exits then as ``saferank backfill`` or ``saferank reindex`` does.
     """
-    from saferank.indexer.jobs.records import JobState
+    from saferank.indexer.jobs.records import JobHeld, JobState
 
     with _records() as (settings, jobs):
-        job = jobs.ask(id, JobState.RUNNING)
-        if jobs.lives(job):
-            say(f"{id} resumes, run by {job.owner}")
-        elif job.into is not None:
-            if not is_complete(run_reindex(jobs.client, settings, jobs, jobs.acquire(job))):
-                raise typer.Exit(1)
-        elif not run_backfill(jobs.client, settings, jobs, jobs.acquire(job)).complete:
+        asked = jobs.ask(id, JobState.RUNNING)
+        try:
+            job = hold(jobs, lambda: jobs.acquire(asked))
+        except JobHeld as held:
+            say(f"{id} resumes, run by {held.job.owner}")
+            return
+        if job.into is not None:
+            complete = is_complete(run_reindex(jobs.client, settings, jobs, job))
+        else:
+            complete = run_backfill(jobs.client, settings, jobs, job).complete
+        if not complete:
             raise typer.Exit(1)

@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from saferank.cli.extras import needs_extra
 from saferank.cli.files import read_json_object
+from saferank.cli.holding import hold
 from saferank.cli.output import make_console, say
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
 from saferank.connection import clear_errors, connect
@@ -71,7 +72,10 @@ def reindex(
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
         new = None if definition is None else read_definition(definition)
-        job = start_reindex(client, jobs, wanted, aliases=alias or (), definition=new)
+        job = hold(
+            jobs,
+            lambda: start_reindex(client, jobs, wanted, aliases=alias or (), definition=new),
+        )
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
     if not is_complete(job):
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from saferank.cli.extras import needs_extra
+from saferank.cli.holding import hold
 from saferank.cli.pace import Chunk, InFlight, Rate, Slices, make_pace
 from saferank.cli.reindex import LongestBlock, Sample, is_complete, run_reindex
 from saferank.connection import clear_errors, connect
@@ -43,7 +44,7 @@ def rollback(
     wanted = job_of(settings, index, Selection(), pace)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         jobs = Jobs(client, settings.indexer.jobs_index)
-        job = start_rollback(client, jobs, wanted)
+        job = hold(jobs, lambda: start_rollback(client, jobs, wanted))
         job = run_reindex(client, settings, jobs, job, Limits(sample, longest_block))
     if not is_complete(job):
         raise typer.Exit(1)

@@ -1,6 +1,5 @@
 """Backfill jobs on a real node and broker, with real workers and a fast model."""
 
-import base64
 import hashlib
 import json
 import os
@@ -18,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from brightness import data_uri, png
 from elasticsearch import Elasticsearch, helpers
 from workers import running_worker, sweep, wait_until
 
+from saferank.cli.holding import hold
 from saferank.errors import JobError
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs import records
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.changed import is_outdated
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
-from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.records import LEASE, Job, JobHeld, Jobs, JobState, Pace
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.report import Report
@@ -234,6 +233,29 @@ def test_only_one_producer_holds_a_job(jobs: Jobs, job: Job) -> None:
     with pytest.raises(JobError, match=f"taken over by {second.owner}"):
         jobs.beat(first)
     assert jobs.beat(second).owner == second.owner
+
+
+def test_a_command_goes_on_with_the_job_of_a_killed_producer(
+    jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(records, "LEASE", timedelta(seconds=3))
+    monkeypatch.setattr(records, "_WATCHED", 1.0)
+    killed = jobs.acquire(job)
+    held = hold(jobs, lambda: jobs.acquire(job))
+    assert (held.started_at, held.owner) == (killed.started_at, jobs.get(job.id).owner)
+    assert f"is held by {killed.owner}; waiting for a sign of life" in capsys.readouterr().err
+    with pytest.raises(JobError, match="taken over"):
+        jobs.beat(killed)
+
+
+def test_a_command_leaves_the_job_of_a_living_producer_alone(jobs: Jobs, job: Job) -> None:
+    living = jobs.acquire(job)
+    beats = threading.Timer(1, jobs.beat, [living])
+    beats.start()
+    with pytest.raises(JobHeld, match=f"is run by {living.owner}"):
+        hold(jobs, lambda: jobs.acquire(job))
+    beats.join()
+    assert jobs.get(job.id).owner == living.owner
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -513,28 +535,35 @@ def test_a_sweep_of_another_installation_goes_back(
 
 
 def test_beat_says_whose_sweep_it_sends(
-    client: Elasticsearch, indexer_environment: Environment, tmp_path: Path
+    client: Elasticsearch,
+    indexer_settings: Settings,
+    indexer_environment: Environment,
+    tmp_path: Path,
 ) -> None:
     environment = {**os.environ, **indexer_environment, "SAFERANK_INDEXER__SWEEP": "a,b"}
     environment |= {"SAFERANK_INDEXER__SWEEP_EVERY": "0.2"}
     command = [sys.executable, "-m", "celery", "-A", "saferank.indexer.worker", "beat"]
     command += ["--schedule", str(tmp_path / "schedule"), "--max-interval", "1"]
-    queue = environment["SAFERANK_INDEXER__FRESH_QUEUE"]
-    own = installation_of(client, environment["SAFERANK_INDEXER__JOBS_INDEX"])
-    with redis.Redis.from_url(environment["SAFERANK_BROKER_URL"]) as broker:
+    own = installation_of(client, indexer_settings.indexer.jobs_index)
+    app = create_app(indexer_settings)
+    sent: list[Any] = []
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        queue = app.amqp.queues[indexer_settings.indexer.fresh_queue](channel)
+        queue.declare()
 
-        def sent() -> list[Any]:
-            messages = [json.loads(one) for one in broker.lrange(queue, 0, -1)]
-            assert all(message["headers"]["expires"] for message in messages)
-            return [json.loads(base64.b64decode(message["body"])) for message in messages]
+        def both_are_sent() -> bool:
+            while (message := queue.get(no_ack=True)) is not None:
+                assert message.headers["expires"]
+                sent.append(message.payload)
+            return {args[0] for args, *_ in sent} == {"a", "b"}
 
         beat = subprocess.Popen(command, env=environment)
         try:
-            wait_until(lambda: {args[0] for args, *_ in sent()} == {"a", "b"}, "two sweeps")
+            wait_until(both_are_sent, "two sweeps")
         finally:
             beat.terminate()
             beat.wait()
-        assert all(keywords == {"installation": own} for _, keywords, _ in sent())
+    assert all(keywords == {"installation": own} for _, keywords, _ in sent)
 
 
 def test_an_alias_that_moves_leaves_nothing_unscored_behind_it(

@@ -14,13 +14,24 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from elastic_transport import ApiResponse, HeadApiResponse, TransportError
+from elastic_transport import (
+    ApiResponse,
+    AsyncTransport,
+    HeadApiResponse,
+    Transport,
+    TransportError,
+)
 from elastic_transport.client_utils import DefaultType
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch, UnsupportedProductError
 from elasticsearch.serializer import CompatibilityModeJsonSerializer
 
 from saferank.engines.json_text import json_text
-from saferank.engines.transports import AsyncClientTransport, ClientTransport
+from saferank.engines.transports import (
+    AsyncClientTransport,
+    AsyncOpenSearchTransport,
+    ClientTransport,
+    OpenSearchTransport,
+)
 from saferank.errors import ConfigurationError, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -136,10 +147,7 @@ class ElasticsearchEngine:
             () if ignored is None or isinstance(ignored, DefaultType) else ignored
         )
         self.sender = client.options(ignore_status=()) if self.ignored else client
-        serializer = client.transport.serializers.serializers.get(_JSON)
-        self._default: Callable[[Any], Any] | None = (
-            serializer.default if type(serializer) is CompatibilityModeJsonSerializer else None
-        )
+        self._default = _default_of(client.transport)
 
     @property
     def serializing(self) -> Any:
@@ -157,7 +165,7 @@ class ElasticsearchEngine:
         return dict(named)
 
     def written(self, search: dict[str, Any]) -> dict[str, Any]:
-        """With the body as text; as they are where the application chose how it is written."""
+        """With the body as text, or as they are: see ``_default_of``."""
         if self._default is None:
             return search
         text = json_text(search["body"], self._default)
@@ -171,6 +179,18 @@ class ElasticsearchEngine:
         """As it is, but for a server that is none for this client: that is one sentence."""
         said = wrong_server(error) if isinstance(error, ApiError) else None
         return error if said is None else ServiceUnavailable(f"the server {said}")
+
+
+def _default_of(transport: Transport | AsyncTransport) -> Callable[[Any], Any] | None:
+    """What a transport's serializer makes of values that JSON has no form for.
+
+    None where bodies are to be left to the transport: the application chose how they are written,
+    or they are still to be translated for OpenSearch.
+    """
+    if isinstance(transport, OpenSearchTransport | AsyncOpenSearchTransport):
+        return None
+    serializer = transport.serializers.serializers.get(_JSON)
+    return serializer.default if type(serializer) is CompatibilityModeJsonSerializer else None
 
 
 # What may be given for a request where the client takes it; the rest is said when it is made.

@@ -100,8 +100,10 @@ def _msearch(request: Request) -> tuple[Request, Restore]:
 
 def _searched(body: Any) -> tuple[Any, Restore]:
     """The body of a search that OpenSearch answers as Elasticsearch does."""
-    if not isinstance(body, Mapping):
+    if body is None:
         return body, _as_it_is
+    if not isinstance(body, Mapping):
+        raise TypeError(f"a search for OpenSearch is translated before it is written: {body!r}")
     for key, reason in _UNKNOWN.items():
         if key in body:
             raise UnsafeRequest(key, reason)

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elasticsearch import Elasticsearch
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from elasticsearch.serializer import JsonSerializer, OrjsonSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saferank.engines.engine import ElasticsearchEngine
 from saferank.engines.json_text import json_text
+from saferank.engines.transports import AsyncOpenSearchTransport, OpenSearchTransport
 
 SERIALIZER = JsonSerializer()
 
@@ -110,3 +111,13 @@ def test_an_application_that_chose_its_serializer_keeps_it() -> None:
         chosen = Elasticsearch("http://127.0.0.1:9", serializer=own)
         assert ElasticsearchEngine(chosen).written(search) is search
     assert search == {"index": "a", "body": {"size": 1}}
+
+
+def test_a_body_that_is_still_to_be_translated_stays_an_object() -> None:
+    search = {"index": "a", "body": {"size": 1}}
+    for kind, transport in (
+        (Elasticsearch, OpenSearchTransport),
+        (AsyncElasticsearch, AsyncOpenSearchTransport),
+    ):
+        client = kind("http://127.0.0.1:9", transport_class=transport)
+        assert ElasticsearchEngine(client).written(search) is search

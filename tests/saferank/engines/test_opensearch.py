@@ -149,3 +149,8 @@ def test_what_opensearch_does_not_have_is_refused_by_name(key: str) -> None:
         with pytest.raises(UnsafeRequest, match="OpenSearch has no") as refused:
             translated(Request.of("POST", path, body))
         assert refused.value.key == key
+
+
+def test_a_body_that_is_written_already_is_not_sent_unseen() -> None:
+    with pytest.raises(TypeError, match="translated before"):
+        translated(Request.of("POST", "/a/_search", b'{"terminate_after": 1}'))

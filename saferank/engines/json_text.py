@@ -19,11 +19,11 @@ _AS_THE_CLIENT = (
 """What the client's serializer writes in its own way, or refuses, is left to its ``default``."""
 
 
-def json_text(body: dict[str, Any], default: Callable[[Any], Any]) -> bytes | None:
+def json_text(body: Any, default: Callable[[Any], Any]) -> bytes | None:
     """A body as text; None where only the client's serializer knows how it is to be written.
 
     Args:
-        body: of a request.
+        body: of a request; None for none.
         default: what that serializer makes of values that JSON has no form for.
     """
     try:

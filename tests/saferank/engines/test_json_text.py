@@ -113,6 +113,11 @@ def test_an_application_that_chose_its_serializer_keeps_it() -> None:
     assert search == {"index": "a", "body": {"size": 1}}
 
 
+def test_a_search_without_a_body_is_sent_without_one() -> None:
+    engine = ElasticsearchEngine(Elasticsearch("http://127.0.0.1:9"))
+    assert engine.written({"index": "a"}) == {"index": "a"}
+
+
 def test_a_body_that_is_still_to_be_translated_stays_an_object() -> None:
     search = {"index": "a", "body": {"size": 1}}
     for kind, transport in (

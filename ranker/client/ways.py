@@ -29,6 +29,8 @@ MAX_FETCH = 200
 """Most hits that ``fetch`` transfers from several shards."""
 _STEPS = ((1, 1), (2, 4), (4, 12))
 """How far to look, in multiples of the first step, and with how many hits beyond the page."""
+_MOST_LOOKS = 2
+"""How many of these one request tries before the way that needs no proof."""
 _PATIENCE = 3
 _RETRY_EVERY = 50
 _REMEMBERED = 10_000
@@ -115,7 +117,7 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
     page, index = Page.of(request.body), request.index
     if _top_suffices(request, page):
         nearest = "knn" in request.body
-        near = depth_for(page)
+        near, looks = depth_for(page), 0
         for step, (times, spare) in enumerate(_STEPS):
             # The first attempt can tell that there are more shards than was known.
             way = Way.FETCH if nearest or experience.shards(index) > 1 else Way.WINDOW
@@ -124,6 +126,9 @@ def choose(request: Request, decision: Decision, experience: Experience) -> Iter
             depth = times * near
             if depth <= _MOST[way] and not experience.hopeless(index, decision.level_name, step):
                 yield Attempt(way, depth, spare, step)
+                looks += 1
+            if looks == _MOST_LOOKS:
+                break
     yield Attempt(Way.IN_QUERY)
 
 

@@ -22,7 +22,7 @@ from saferank.ranker.level.level import Level
 MODERATE = Decision.of(level_name="moderate", level=Level(demote_from=0.2, unscored="demote"))
 STRICT = Decision.of(level_name="strict", level=Level(hide_from=0.2, unscored="hide"))
 QUERY: dict[str, Any] = {"query": {"match": {"title": "cat"}}}
-USUAL = [Way.WINDOW, Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
+USUAL = [Way.WINDOW, Way.WINDOW, Way.IN_QUERY]
 
 
 def ways(
@@ -93,7 +93,6 @@ def test_several_shards_cannot_demote_the_best_of_all() -> None:
     assert attempts == [
         (Way.FETCH, 20, 1, 0),
         (Way.FETCH, 40, 4, 1),
-        (Way.FETCH, 80, 12, 2),
         (Way.IN_QUERY, 0, 0, 0),
     ]
     assert ways(QUERY, experience=experience, index="b") == USUAL
@@ -106,7 +105,7 @@ def test_shards_that_the_first_attempt_found_are_known_to_the_second() -> None:
     attempts = choose(parse_request({"body": QUERY, "index": "a"}), MODERATE, experience)
     assert next(attempts).way is Way.WINDOW
     experience.saw_shards("a", 2)
-    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.FETCH, Way.IN_QUERY]
+    assert [attempt.way for attempt in attempts] == [Way.FETCH, Way.IN_QUERY]
 
 
 def test_deep_pages_are_done_in_the_query() -> None:
@@ -123,24 +122,29 @@ def test_deep_pages_are_done_in_the_query() -> None:
     assert ways({**QUERY, "from": MAX_FETCH}, experience=experience) == [Way.IN_QUERY]
 
 
+def depths(experience: Experience) -> list[int]:
+    request = parse_request({"body": QUERY, "index": "a"})
+    return [attempt.depth for attempt in choose(request, MODERATE, experience)]
+
+
 def test_after_three_failures_a_step_is_tried_only_now_and_then() -> None:
     experience = Experience()
-    near_failed, all_but_the_furthest_failed = USUAL[1:], USUAL[2:]
+    near, further, furthest = 20, 40, 80
     for _ in range(3):
-        assert ways(QUERY, experience=experience, index="a") == USUAL
+        assert depths(experience) == [near, further, 0]
         experience.proved("a", "moderate", 0, exact=False)
-    later = [ways(QUERY, experience=experience, index="a") for _ in range(100)]
-    assert later[:20] == [near_failed] * 20
-    assert later.count(USUAL) == 2
+    later = [depths(experience) for _ in range(100)]
+    assert later[:20] == [[further, furthest, 0]] * 20
+    assert later.count([near, further, 0]) == 2
     for _ in range(3):
         experience.proved("a", "moderate", 1, exact=False)
-    assert ways(QUERY, experience=experience, index="a") == all_but_the_furthest_failed
+    assert depths(experience) == [furthest, 0]
     for _ in range(3):
         experience.proved("a", "moderate", 2, exact=False)
-    assert ways(QUERY, experience=experience, index="a") == [Way.IN_QUERY]
+    assert depths(experience) == [0]
     assert ways(QUERY, experience=experience, index="b") == USUAL
     experience.proved("a", "moderate", 0, exact=True)
-    assert ways(QUERY, experience=experience, index="a") == [Way.WINDOW, Way.IN_QUERY]
+    assert depths(experience) == [near, 0]
 
 
 @pytest.mark.parametrize(

@@ -441,7 +441,7 @@ class Jobs:
                 continue
 
     def _write(self, job: Job) -> Job:
-        arguments: dict[str, Any] = {"index": self.index, "id": job.id, "refresh": True}
+        arguments: dict[str, Any] = {"index": self.index, "id": job.id}
         if job.version is None:
             answer = self.client.create(document=job.to_document(), **arguments)
         else:

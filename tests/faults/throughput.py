@@ -85,11 +85,11 @@ def fill(client: Elasticsearch, count: int) -> None:
     client.indices.refresh(index=INDEX)
 
 
-def yardstick(client: Elasticsearch, count: int) -> float:
+def yardstick(client: Elasticsearch, count: int, chunk: int) -> float:
     """Documents a second of the bulk helper, on a fresh index."""
     fill(client, count)
     began = time.monotonic()
-    helpers.bulk(client, updates(count), chunk_size=500)
+    helpers.bulk(client, updates(count), chunk_size=chunk)
     return count / (time.monotonic() - began)
 
 
@@ -102,6 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--yardstick", type=int, default=200_000, help="documents of each")
+    parser.add_argument("--chunk", type=int, default=2000, help="documents of a task and a bulk")
+    parser.add_argument("--workers", type=int, default=3, help="each with one child")
     arguments = parser.parse_args()
     count = arguments.documents
     with tempfile.TemporaryDirectory(prefix="saferank-throughput-") as scratch:
@@ -110,15 +112,15 @@ def main() -> None:
         node, broker = Node(folder / "node", heap="1g"), Valkey(folder / "broker")
         with started(node, broker):
             client = Elasticsearch(node.url, request_timeout=120)
-            before = yardstick(client, arguments.yardstick)
+            before = yardstick(client, arguments.yardstick, arguments.chunk)
             print(f"helpers.bulk: {before:,.0f} documents/s", flush=True)
             fill(client, count)
             settings = Settings(elasticsearch_url=node.url, broker_url=broker.url)
             noted = folder / "inferences"
             env = environment(settings, TEST_INFERENCES=str(noted))
-            workers = Workers(2, env, folder / "worker.log")
-            chunk = ("--chunk", "500", "--in-flight", "32", "--slices", "2")
-            producer = Producer(env, folder / "producer.log", INDEX, *chunk)
+            workers = Workers(arguments.workers, env, folder / "worker.log")
+            pace = ("--chunk", str(arguments.chunk), "--in-flight", "16", "--slices", "2")
+            producer = Producer(env, folder / "producer.log", INDEX, *pace)
             samples: list[tuple[float, float, list[float], int]] = []
             closing = threading.Event()
             began = time.monotonic()
@@ -143,7 +145,7 @@ def main() -> None:
             assert job.finished_at is not None
             seconds = (job.finished_at - job.started_at).total_seconds()
             lost_views = (folder / "producer.log").read_text().count("waits:")
-            after = yardstick(client, arguments.yardstick)
+            after = yardstick(client, arguments.yardstick, arguments.chunk)
             inferences = len(noted.read_text().split()) if noted.exists() else 0
     speed = count / seconds
     print(f"helpers.bulk again: {after:,.0f} documents/s")

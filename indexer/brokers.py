@@ -101,7 +101,16 @@ def clear_broker_errors(app: Celery) -> Iterator[None]:
         raise _unavailable(app, "does not serve a request", error) from error
 
 
+# What Redis and Valkey say then, in whatever kombu makes of it.
+_FULL = "used memory > 'maxmemory'"
+
+
 def _unavailable(app: Celery, what: str, error: Exception) -> ServiceUnavailable:
+    if _FULL in str(error):
+        return ServiceUnavailable(
+            f"the broker at {shown(app.connection_for_write().as_uri())} takes no more messages: "
+            "its memory is full; raise its maxmemory, or start workers that empty the queues"
+        )
     cause = f"{error}; set SAFERANK_BROKER_CA_CERTS" if _is_untrusted(error) else error
     return ServiceUnavailable(
         f"the broker at {shown(app.connection_for_write().as_uri())} {what} ({cause}); "

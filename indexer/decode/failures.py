@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def coded(data: bytes) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             ErrorCode.TOO_LARGE,
-            f"the image declares too much: {error}; raise decode.max_pixels to score it",
+            f"the image declares {_pixels(error)}, more than are allowed; raise "
+            "decode.max_pixels to score it",
         ) from error
     except MemoryError as error:
         raise ImageError(
@@ -59,6 +61,12 @@ def coded(data: bytes) -> Iterator[None]:
         ) from error
     except _DAMAGE as error:
         raise _explain(error, data) from error
+
+
+def _pixels(error: Exception) -> str:
+    """How many; Pillow's own sentence names a limit that is not ours."""
+    found = re.search(r"\((\d+) pixels\)", str(error))
+    return "too many pixels" if found is None else f"{int(found[1]):,} pixels"
 
 
 def _explain(error: Exception, data: bytes) -> ImageError:

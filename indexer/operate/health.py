@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery
 from elastic_transport import TransportError
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from saferank.connection import clear_errors, index_exists
 from saferank.errors import SaferankError, ServiceUnavailable
@@ -129,6 +129,8 @@ def _writes(client: Elasticsearch, index: str, settings: Settings) -> Check:
     try:
         with clear_errors(settings.elasticsearch_url):
             found = client.indices.get_settings(index=index, name="index.blocks.*")
+    except NotFoundError:
+        return Check(name, False, "there is no such index")
     except (SaferankError, ApiError, TransportError) as error:
         return Check(name, False, str(error))
     closed = {

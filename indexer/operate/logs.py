@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import traceback
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TextIO
 
 import structlog
@@ -55,6 +55,10 @@ def configure_logging(level: int | str, *, json: bool) -> None:
         logging.getLogger(name).setLevel(
             logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING
         )
+    with suppress(ImportError):  # Nothing is tried again where that is not installed.
+        from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
+
+        set_on_retry_hooks([LoggingOnRetryHook])
     logging.captureWarnings(True)
     sys.excepthook = _log_last_words
     threading.excepthook = lambda said: _log_last_words(

@@ -598,7 +598,8 @@ class DocumentStore:
             raise IndexBlocked(
                 error.index,
                 f"index {error.index!r} has refused writes for {self._patience:g} s ({error}); "
-                "its documents wait until it takes them again",
+                "its documents wait until it takes them again: make room on its disk, or lift the "
+                "block",
             ) from error
         except _Busy as error:
             raise ServiceUnavailable(

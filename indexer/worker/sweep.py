@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from celery import Task, shared_task
-from elasticsearch import Elasticsearch
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
 
 from saferank.connection import clear_errors, connect
-from saferank.errors import JobError
+from saferank.errors import JobError, SaferankError
 from saferank.indexer.copies import Copies
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
@@ -52,12 +53,22 @@ def sweep(
         installation: whose task it is, see ``installation``; None where that is not known.
     """
     settings = get_settings()
+    try:
+        _sweep(self, settings, index, Only(only), installation)
+    except (SaferankError, ApiError, TransportError) as error:
+        # The next one is near, and an outage is no fault of this code.
+        log.warning("no sweep of %s this time: %s", index, error)
+
+
+def _sweep(
+    task: Task[..., None], settings: Settings, index: str, only: Only, installation: str | None
+) -> None:
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
-        put_back_unless_ours(self, client, settings, installation)
+        put_back_unless_ours(task, client, settings, installation)
         wanted = job_of(
             settings,
             index,
-            Selection(Only(only)),
+            Selection(only),
             Pace(settings.indexer.chunk_size, settings.indexer.in_flight),
             without=_not_ready(client, settings, index),
         )
@@ -77,7 +88,7 @@ def sweep(
                 log.info("no sweep of %s: %s", index, error)
                 continue
             if job is not None:
-                job = Backfill(client, self.app, settings, jobs, job, wait=False).run()
+                job = Backfill(client, task.app, settings, jobs, job, wait=False).run()
                 log.info("sweep of %s: %s is %s", index, job.id, job.state)
         if copies := Copies.of(client, settings):
             copies.look_closer(index)

@@ -118,6 +118,10 @@ def _score(
         from saferank.indexer.score.scoring import score_documents
         from saferank.indexer.worker.resources import make_resources
 
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks([])  # What is tried again in vain ends in one sentence.
+
     size = settings.indexer.chunk_size
     total = Report()
     columns = (SpinnerColumn(), TextColumn("scoring"), MofNCompleteColumn())

@@ -1,9 +1,10 @@
 """Addresses of brokers: used, or refused in one sentence."""
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from saferank.errors import ConfigurationError, SaferankError, ServiceUnavailable
-from saferank.indexer.brokers import broker_app, check_broker
+from saferank.indexer.brokers import broker_app, check_broker, clear_broker_errors
 from saferank.settings import Settings
 
 
@@ -23,6 +24,20 @@ def test_a_broker_that_cannot_be_used_is_one_sentence(url: str, error: type[Safe
         check_broker(broker_app(Settings(broker_url=url)))
     assert "planted" not in str(raised.value)
     assert "SAFERANK_BROKER" in str(raised.value)
+
+
+def test_a_full_broker_is_not_told_to_be_away() -> None:
+    app = broker_app(Settings(broker_url="redis://user:planted@127.0.0.1:9/0"))
+    said = (
+        "Command # 1 (SADD a b) caused error: command not allowed when used memory > 'maxmemory'."
+    )
+    with (
+        pytest.raises(ServiceUnavailable, match="its memory is full") as raised,
+        clear_broker_errors(app),
+    ):
+        raise OperationalError(said)
+    assert "planted" not in str(raised.value)
+    assert "SAFERANK_BROKER_URL" not in str(raised.value)
 
 
 def test_a_login_of_its_own_goes_where_the_address_has_none() -> None:

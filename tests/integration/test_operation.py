@@ -152,6 +152,22 @@ def test_a_sweep_tells_what_it_found_and_when(
     assert began < swept < time.time()
 
 
+def test_a_sweep_without_elasticsearch_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SAFERANK_ELASTICSEARCH_URL", "http://127.0.0.1:9")
+    get_settings.cache_clear()
+    app = create_app(get_settings())
+    app.loader.import_default_modules()
+    app.tasks[SWEEP_TASK].apply(args=("photos",), throw=True)
+    get_settings.cache_clear()
+    (line,) = [one for one in caplog.records if one.name == "saferank.indexer.worker.sweep"]
+    assert line.levelname == "WARNING"
+    assert line.exc_info is None
+    assert "no sweep of photos this time" in line.getMessage()
+    assert "http://127.0.0.1:9 cannot be reached" in line.getMessage()
+
+
 @pytest.mark.parametrize("block", ["read_only_allow_delete", "write", "read_only"])
 def test_an_index_that_refuses_writes_is_not_ready(
     client: Elasticsearch, index_name: str, indexer_settings: Settings, block: str

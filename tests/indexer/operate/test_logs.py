@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+import stamina
 
 from saferank.indexer.operate.logs import configure_logging
 
@@ -63,3 +64,15 @@ def test_at_debug_a_task_has_lines_of_celerys_own(capsys: pytest.CaptureFixture[
     configure_logging(logging.DEBUG, json=True)
     logging.getLogger("celery.app.trace").info("succeeded")
     assert json.loads(capsys.readouterr().err)["message"] == "succeeded"
+
+
+def test_what_is_tried_again_is_said_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(logging.INFO, json=True)
+    for attempt in stamina.retry_context(on=ValueError, attempts=2, wait_initial=0, wait_jitter=0):
+        with attempt:
+            if attempt.num == 1:
+                fail(0)
+    written = capsys.readouterr()
+    assert written.out == ""
+    (line,) = [json.loads(line) for line in written.err.splitlines()]
+    assert (line["level"], line["logger"]) == ("warning", "stamina")

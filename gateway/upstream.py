@@ -7,6 +7,7 @@ take longer for a request than making it safe; benchmarks/bench_upstream.py meas
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from elastic_transport import (
     HttpHeaders,
     NodeConfig,
     OpenTelemetrySpan,
+    SerializationError,
     TlsError,
     TransportApiResponse,
 )
@@ -335,18 +337,34 @@ class FastJson(JsonSerializer):
         # An infinite number is written so, which would mean another thing; the engine refuses it.
         return super().json_dumps(data) if b"null" in text else text
 
-    def json_loads(self, data: bytes) -> Any:
-        """What an answer says; whole numbers of any length are exact.
+    def loads(self, data: bytes) -> Any:
+        """The object that an answer is.
 
         Raises:
-            ValueError: it is no JSON, or too deep.
+            SerializationError: it is none.
+        """
+        found = super().loads(data)
+        if not isinstance(found, dict):
+            raise SerializationError("Unable to deserialize: the answer is no JSON object")
+        return found
+
+    def json_loads(self, data: bytes) -> Any:
+        """What JSON says; whole numbers of any length are exact.
+
+        Raises:
+            ValueError: it is none, or too deep.
         """
         try:
-            return msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # Half of a surrogate pair, or 1e400.
-            return super().json_loads(data)
+            return _decoded(data)
         except RecursionError:
             raise ValueError("it goes deeper than can be followed") from None
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # Half of a surrogate pair, or 1e400.
+        return json.loads(data)
 
 
 SERIALIZERS = {kind: FastJson() for kind in (FastJson.mimetype, "text/*")}

@@ -460,7 +460,9 @@ def test_an_infinite_number_is_not_written_as_none(value: float) -> None:
     assert b"null" not in FastJson().dumps({"gte": value})
 
 
-@pytest.mark.parametrize("text", [b"{", b'{"a": 1} x', b"\xff", b'"\\ud800', b"nul"])
+@pytest.mark.parametrize(
+    "text", [b"{", b'{"a": 1} x', b"\xff", b'"\\ud800', b"nul", b"", b"null", b"[{}]", b'"a"']
+)
 def test_what_is_no_json_is_an_error(text: bytes) -> None:
     with pytest.raises(SerializationError):
         FastJson().loads(text)

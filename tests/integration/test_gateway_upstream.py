@@ -10,14 +10,14 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from elasticsearch import Elasticsearch
-from gateways import SHOWN, Served, fill, served
+from gateways import SHOWN, fill, served
 
 FOUND = json.dumps(
     {
@@ -138,6 +138,9 @@ CASES = {
     "gzip that is none": bad(whole(FOUND, GZIP)),
     "packed in another way": bad(whole(FOUND[::-1], b"Content-Encoding: br\r\n")),
     "half of its JSON": bad(whole(FOUND[:-5])),
+    "no body": bad(whole(b"")),
+    "JSON that is no object": bad(whole(b"[" + FOUND + b"]")),
+    "deep, and half a character": bad(whole(b'{"a":"\\ud800","b":' + b"[" * 100_000)),
     # What is not Elasticsearch's.
     "a page": bad(whole(b"<html>", own=HTML)),
     "a page under its name": bad(whole(b"<html>", own=PRODUCT + HTML)),
@@ -219,40 +222,46 @@ def stands(elasticsearch_url: str) -> Iterator[Between]:
 
 
 @pytest.fixture(scope="module")
-def gateway(
+def clients(
     stands: Between, elasticsearch_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+) -> Iterator[dict[int, httpx.Client]]:
+    """Of a gateway that is patient and of one that is not, by the status that is expected."""
     index = "test-gateway-upstream"
-    url, folder = f"http://127.0.0.1:{stands.port}", tmp_path_factory.mktemp("upstream")
-    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
-        client.indices.delete(index=index, ignore_unavailable=True)
-        fill(client, index)
-        try:
-            with served(url, folder, index, timeout=PATIENCE) as made:
-                yield made
-        finally:
-            client.indices.delete(index=index, ignore_unavailable=True)
-
-
-PATIENCE = 0.7
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Served) -> Iterator[httpx.Client]:
-    headers = gateway.authorization("moderate")
-    base = f"{gateway.url}/{gateway.index}"
-    with httpx.Client(base_url=base, headers=headers, timeout=20) as made:
-        yield made
+    url = f"http://127.0.0.1:{stands.port}"
+    with ExitStack() as stack:
+        node = stack.enter_context(Elasticsearch(elasticsearch_url, request_timeout=60))
+        node.indices.delete(index=index, ignore_unavailable=True)
+        fill(node, index)
+        stack.callback(node.indices.delete, index=index, ignore_unavailable=True)
+        made = {}
+        for status, patience in {BAD: 30.0, LATE: 0.7}.items():
+            folder = tmp_path_factory.mktemp("upstream")
+            one = stack.enter_context(served(url, folder, index, timeout=patience))
+            made[status] = httpx.Client(
+                base_url=f"{one.url}/{index}", headers=one.authorization("moderate"), timeout=60
+            )
+            stack.enter_context(made[status])
+        yield {**made, FINE: made[BAD]}
 
 
 def searched(client: httpx.Client) -> httpx.Response:
     return client.post("/_search", json={"query": {"match_all": {}}})
 
 
+def in_time(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """What is asked for again while it is late, on a machine that is slow at times."""
+    for _ in range(20):
+        answer = ask()
+        if answer.status_code != LATE:
+            break
+    return answer
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 def test_what_is_no_answer_is_said_in_a_sentence_and_harms_no_other(
-    client: httpx.Client, stands: Between, case: Case
+    clients: dict[int, httpx.Client], stands: Between, case: Case
 ) -> None:
+    client = clients[case.status]
     stands.case = case
     answers = [searched(client)]
     if case.status == BAD:
@@ -267,7 +276,7 @@ def test_what_is_no_answer_is_said_in_a_sentence_and_harms_no_other(
             assert reason.startswith("Elasticsearch")
             assert reason.endswith(("try again", "try again in a moment"))
     # Those behind it get their own.
-    found = searched(client).json()
+    found = in_time(lambda: searched(client)).json()
     assert {hit["_id"] for hit in found["hits"]["hits"]} == SHOWN["moderate"]
-    assert client.get("/_doc/medium").json()["_id"] == "medium"
-    assert client.get("/_doc/high").status_code == 404
+    assert in_time(lambda: client.get("/_doc/medium")).json()["_id"] == "medium"
+    assert in_time(lambda: client.get("/_doc/high")).status_code == 404

@@ -109,13 +109,15 @@ test-frameworks:  ## Run the examples with Django, langchain, llama-index and ha
 	build/frameworks/bin/pytest tests/frameworks/check_elasticsearch_django.py
 
 fuzz: SEED ?= $(shell date +%s)
-fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run).
-	SAFERANK_FUZZ_BODIES=2000 $(BIN)/pytest tests/integration/test_fuzz_requests.py \
+fuzz: BODIES ?= 2000
+fuzz: $(READY)  ## Send 2,000 random requests to a real node at every level (SEED=N repeats a run; BODIES=250).
+	SAFERANK_FUZZ_BODIES=$(BODIES) $(BIN)/pytest tests/integration/test_fuzz_requests.py \
 	--hypothesis-show-statistics --hypothesis-seed=$(SEED)
 
 fuzz-suggestions: SEED ?= $(shell date +%s)
-fuzz-suggestions: $(READY)  ## Suggest words for 10,000 random beginnings at every level (SEED=N repeats a run).
-	SAFERANK_SUGGESTED_PREFIXES=10000 SAFERANK_SUGGESTED_SEED=$(SEED) $(BIN)/pytest -o timeout=0 tests/integration/test_suggested_words.py
+fuzz-suggestions: PREFIXES ?= 10000
+fuzz-suggestions: $(READY)  ## Suggest words for 10,000 random beginnings at every level (SEED=N; PREFIXES=1000).
+	SAFERANK_SUGGESTED_PREFIXES=$(PREFIXES) SAFERANK_SUGGESTED_SEED=$(SEED) $(BIN)/pytest -o timeout=0 tests/integration/test_suggested_words.py
 
 bench: weights  ## Run the benchmarks; each prints a table.
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

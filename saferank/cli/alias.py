@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 @_alias.command()
 def install(index: _Index, policy: PolicyOption = None, name: _Name = ALIAS_NAME) -> None:
-    """Make or renew an alias for each level that shows only what the level shows."""
+    """Create or update an alias for each level that shows only what the level shows."""
     settings = get_settings()
     loaded = load_policy(policy or settings.policy)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:

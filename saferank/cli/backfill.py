@@ -60,8 +60,8 @@ def backfill(
 ) -> None:
     """Score the documents of an index through the workers, and stay until it is done.
 
-    Starting the same again resumes it. Exits with 1 when documents are left, images failed, or it
-    was cancelled; not for images of kinds that are not read.
+    Run the same command again to resume it. Exits with 1 when documents are left, images failed, or
+    it was cancelled; not for images of kinds that are not read.
     """
     parsed = parse_query(query)
     if only == "changed" and (parsed is not None or dry_run):
@@ -119,7 +119,7 @@ def run_backfill(
 
     app = create_app(settings)
     check_broker(app)
-    console = make_console(stderr=as_json)
+    console = make_console(stderr=True)
     waiting = Waiting(app)
     columns = (
         TextColumn("{task.description}"),

@@ -102,9 +102,9 @@ def calibrate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
 ) -> None:
-    """Choose thresholds by labelled examples, with a guarantee that holds for few of them, too.
+    """Choose thresholds from labelled examples, with a guarantee even for few of them.
 
-    Nothing is written unless all of it can be.
+    Writes either everything or nothing.
     """
     with needs_extra("calibration"):
         from saferank.calibration.calibrate import Asked, run, to_json

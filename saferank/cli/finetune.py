@@ -111,10 +111,10 @@ def finetune(
         typer.Option("--alone", help="Train in one process, whatever the environment says."),
     ] = False,
 ) -> None:
-    """Fine-tune a model; one that was interrupted goes on when the command is given again.
+    """Fine-tune a model; run the command again to continue an interrupted training.
 
-    Started several times over with the variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR,
-    MASTER_PORT), or by srun, the processes train one model together.
+    Started as several processes with the variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR,
+    MASTER_PORT), or by srun, they train one model together.
     """
     if (labels is None) == (from_index is None):
         raise typer.BadParameter("give labels, or --from-index", param_hint="LABELS")

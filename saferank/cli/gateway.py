@@ -59,11 +59,10 @@ def gateway(
     ] = None,
     metrics_address: Annotated[str, typer.Option(help="Address to serve them at.")] = "127.0.0.1",
 ) -> None:
-    """Stand in front of Elasticsearch, speak its HTTP, and make every search safe.
+    """Serve Elasticsearch's HTTP API in front of it, and make every search safe.
 
     Clients in any language use http://127.0.0.1:9280 as they use Elasticsearch. What is not known
-    to be safe is refused. It runs until it is told to stop (Ctrl-C, or SIGTERM: it finishes what it
-    is answering).
+    to be safe is refused. It runs until Ctrl-C or SIGTERM, and finishes its open requests.
     """
     settings = get_settings()
     if upstream is not None:
@@ -124,9 +123,9 @@ def add(
         ),
     ] = None,
 ) -> None:
-    """Make an API key for a caller of the gateway, and print it once.
+    """Create an API key for a caller of the gateway, and print it once.
 
-    Clients take it as their API key, in the encoded form.
+    Clients use it as their encoded API key.
     """
     with needs_extra("gateway"):
         from saferank.gateway.callers import Rights, add_key

@@ -36,13 +36,12 @@ def health(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """See whether documents that are queued now would be scored and stored.
+    """Check whether documents that are queued now would be scored and stored.
 
-    Looks at Elasticsearch, the mapping of the named indices, the broker, a worker for each queue,
-    whether the workers have the same settings and what they need, and whether the policy's
-    thresholds lie where the model is exact. Exits with 0 when all is
-    well and with 1 when not. With --live, for restarting a worker that hangs: services that are
-    away do not count, since a restart would not bring them back.
+    Checks Elasticsearch, the mapping of the named indices, the broker, a worker for each queue, the
+    workers' settings and files, and whether the policy's thresholds lie where the model is exact.
+    Exits with 1 when a check fails. With --live it only says whether to restart a worker that
+    hangs: services that are away do not count, since a restart would not bring them back.
     """
     if live and indices:
         raise typer.BadParameter("--live looks at no index")

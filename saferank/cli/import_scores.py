@@ -27,7 +27,7 @@ def import_scores(
         Path, typer.Argument(help="Parquet with the columns id and safety.", show_default=False)
     ],
     category: Annotated[
-        str | None, typer.Option(help="The category that they are for, when there are several.")
+        str | None, typer.Option(help="Which category, where there are several.")
     ] = None,
 ) -> None:
     """Store scores that were made elsewhere, as a worker would have stored its own.

@@ -46,7 +46,9 @@ def index(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Look again at images that are known, or crashed workers."),
+        typer.Option(
+            "--force", help="Score known images again, and try those that crashed workers."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +63,7 @@ def index(
     if queue and force:
         raise typer.BadParameter("only without --queue", param_hint="--force")
     settings = get_settings()
-    console = make_console(stderr=as_json)
+    console = make_console(stderr=True)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         check_ready(client, name, settings)
         if ids:

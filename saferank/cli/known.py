@@ -25,7 +25,7 @@ _known = typer.Typer(
 )
 
 _List = Annotated[str, typer.Option("--list", help="Name of the list that it belongs to.")]
-_By = Annotated[str, typer.Option(help="Who says so.")]
+_By = Annotated[str, typer.Option(help="Who decided this.")]
 _Reason = Annotated[str | None, typer.Option(help="Why.")]
 
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 @_known.command()
 def install() -> None:
-    """Make the index of known pictures, which the setting names."""
+    """Create the index of known pictures, which the setting names."""
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
         _index(client, settings).install()
@@ -50,13 +50,13 @@ def add(
     ],
     by: _By,
     list_name: _List = "pictures",
-    decision: Annotated[Override, typer.Option(help="What holds for copies.")] = Override.BLOCK,
+    decision: Annotated[Override, typer.Option(help="Decision about copies.")] = Override.BLOCK,
     reason: _Reason = None,
 ) -> None:
-    """Make pictures known: the same bytes, and for 'block' also altered copies.
+    """Add known pictures: their copies are found by bytes, and for 'block' also when altered.
 
-    Found are copies that are resized, encoded anew, grey, mirrored, turned, or cropped by up to a
-    twentieth. Documents that are there already follow with 'saferank known apply'.
+    Altered copies are those that are resized, re-encoded, grey, mirrored, rotated, or cropped by up
+    to a twentieth. Existing documents follow with 'saferank known apply'.
     """
     settings = get_settings()
     with needs_extra("indexer"):
@@ -80,17 +80,17 @@ def import_list(
     list_name: Annotated[str, typer.Option("--list", help="Name of the list.")],
     by: _By,
     kind: Annotated[HashKind, typer.Option(help="What stands first in each line.")] = HashKind.PDQ,
-    decision: Annotated[Override, typer.Option(help="What holds for copies.")] = Override.BLOCK,
+    decision: Annotated[Override, typer.Option(help="Decision about copies.")] = Override.BLOCK,
     mirrored: Annotated[
         bool,
         typer.Option("--mirrored", help="Find mirrored copies, too, by PDQ; look-ups take longer."),
     ] = False,
     reason: _Reason = None,
 ) -> None:
-    """Take a list of hashes from outside: 64 hexadecimal digits, then whatever follows a comma.
+    """Import a list of hashes: 64 hexadecimal digits on each line, then anything after a comma.
 
-    A number after the first comma of a PDQ list is the quality, and below 50 the line is passed
-    over. Lines that begin with '#' are, too.
+    In a PDQ list, a number after the first comma is the quality; lines below 50 are skipped. Lines
+    that begin with '#' are skipped too.
     """
     settings = get_settings()
     pictures = read_list(
@@ -148,7 +148,7 @@ def remove(
         str | None, typer.Option("--list", help="Remove all pictures of this list.")
     ] = None,
 ) -> None:
-    """Let pictures be known no more; their copies follow with 'saferank known apply'."""
+    """Remove known pictures; their copies follow with 'saferank known apply'."""
     if not ids and list_name is None:
         raise typer.BadParameter("name the ids to remove, or a list with --list")
     settings = get_settings()
@@ -165,15 +165,15 @@ def remove(
                     "or with 'saferank override remove'"
                 )
         count = known.remove(wanted)
-    say(f"{count} pictures are known no more")
+    say(f"{count} known pictures were removed")
 
 
 @_known.command()
 def apply(index: Annotated[str, typer.Argument(help="Index or alias.", metavar="INDEX")]) -> None:
-    """Have the documents of an index follow what is known now, without scoring them again.
+    """Apply what is known now to the documents of an index, without scoring them again.
 
-    For documents that were scored before pictures became known, and before decisions were to reach
-    copies. It can be stopped and run again at any time.
+    For documents that were scored before pictures became known, or before decisions applied to
+    copies. You can stop it and run it again at any time.
     """
     settings = get_settings()
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:

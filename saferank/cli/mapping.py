@@ -36,7 +36,7 @@ def install(
     ] = None,
     as_option: Annotated[str | None, typer.Option("--index", hidden=True)] = None,
 ) -> None:
-    """Put the component template on the cluster, or add the fields to an index."""
+    """Install the component template on the cluster, or add the fields to an index."""
     index = index or as_option  # Earlier versions took only the option.
     settings = get_settings()
     every = SafetyFields.each(settings)
@@ -61,10 +61,10 @@ def install(
 
 @_mapping.command()
 def check(index: Annotated[str, typer.Argument(help="Index or alias.")]) -> None:
-    """See whether an index has the safety fields as they must be, with values that can be read.
+    """Check that an index has the right safety fields, with readable values.
 
-    Exit code 1 when a document has a value that nobody can read, as 'BLOCK' for 'block', or when
-    the index template of a data stream or a rollover alias lacks the fields.
+    Exits with 1 when a document has an unreadable value, such as 'BLOCK' for 'block', or when the
+    index template of a data stream or a rollover alias lacks the fields.
     """
     settings = get_settings()
     every = SafetyFields.each(settings)

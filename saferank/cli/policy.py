@@ -41,10 +41,10 @@ def check(
         typer.Option(help="JSON file with the body of a search; may be repeated."),
     ] = None,
 ) -> None:
-    """See whether a policy file is right, and whether every level takes the given requests.
+    """Check a policy file, and whether every level accepts the given requests.
 
-    The first fault of the file is named with its line. Exit code 1 when a level refuses a request,
-    or when a threshold lies where the model in use is not exact.
+    Names the first fault of the file with its line. Exits with 1 when a level refuses a request, or
+    when a threshold lies where the model in use is not exact.
     """
     path = file or get_settings().policy
     policy = load_policy(path)
@@ -135,7 +135,7 @@ def diff(
     before: Annotated[Path, typer.Argument(help="Policy file.")],
     after: Annotated[Path, typer.Argument(help="Policy file.")],
 ) -> None:
-    """Show what changes from one policy to another; exit code 1 when something does."""
+    """Show what changes from one policy to another; exits with 1 if something does."""
     changes = policy_diff(load_policy(before), load_policy(after))
     if not changes:
         say("nothing changes")

@@ -54,10 +54,10 @@ def reindex(
     in_flight: InFlight = None,
     chunk: Chunk = None,
 ) -> None:
-    """Replace a live index by a new one, without losing a write; undone by rollback.
+    """Replace a live index with a new one, without losing a write; undone by rollback.
 
-    Starting the same again resumes it. Exits with 1 when it was cancelled, and when documents of
-    the new index did not get their score.
+    Run the same command again to resume it. Exits with 1 when it was cancelled, or when documents
+    of the new index did not get their score.
     """
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Jobs
@@ -115,7 +115,7 @@ def run_reindex(
 
     app = create_app(settings)
     check_broker(app)
-    console = make_console()
+    console = make_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(job.id, total=None)

@@ -22,14 +22,12 @@ def register(app: typer.Typer) -> None:
 
 @_review_log.command()
 def rebuild(
-    index: Annotated[
-        str | None, typer.Argument(help="Index or alias, as reviewed; all of them unless given.")
-    ] = None,
+    index: Annotated[str | None, typer.Argument(help="Index or alias, as in the review.")] = None,
 ) -> None:
-    """Make every override again as the log says, and what is open as well.
+    """Restore every override and every open item from the review log.
 
-    For documents that were written anew, restored or copied without their overrides. Exit code 1
-    when an override could not be written.
+    For documents that were rewritten, restored or copied without their overrides. Exits with 1 when
+    an override could not be written.
     """
     settings = get_settings()
     written = kept = failed = 0

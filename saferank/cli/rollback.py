@@ -28,7 +28,7 @@ def rollback(
     in_flight: InFlight = None,
     chunk: Chunk = None,
 ) -> None:
-    """Go back to the index that an alias led to before 'saferank reindex', with what was written.
+    """Move an alias back to its index before 'saferank reindex', keeping what was written since.
 
     Exits with 1 when it was cancelled, and when documents did not get their score.
     """

@@ -25,7 +25,7 @@ _stack = typer.Typer(
 
 _Name = Annotated[
     str | None,
-    typer.Option(help="Of a stack beside the others, with data of its own: one for each project."),
+    typer.Option(help="Name of a separate stack with its own data, such as one for each project."),
 ]
 
 
@@ -47,7 +47,7 @@ def up(
         from saferank import local
 
     console = make_console()
-    with console.status("looking for a running stack") as progress:
+    with make_console(stderr=True).status("looking for a running stack") as progress:
         stack = local.up(name=name, engine=engine, heap=heap, report=progress.update)
     _show(stack.services)
     env, end = local.command_of("env", name), local.command_of("down", name)
@@ -66,15 +66,14 @@ def down(
     with needs_extra("local"):
         from saferank import local
 
-    console = make_console()
-    with console.status("stopping the services"):
+    with make_console(stderr=True).status("stopping the services"):
         was_running = local.down(name=name, erase=erase)
-    console.print("The stack is stopped." if was_running else "No stack was running.")
+    say("The stack is stopped." if was_running else "No stack was running.")
 
 
 @_stack.command()
 def status(name: _Name = None, as_json: AsJson = False) -> None:
-    """Show which services run, and where; exit code 1 unless both do."""
+    """Show which services run, and where; exits with 1 unless both do."""
     with needs_extra("local"):
         from saferank import local
 

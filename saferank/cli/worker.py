@@ -40,9 +40,9 @@ def worker(
     ] = None,
     metrics_address: Annotated[str, typer.Option(help="Address to serve them at.")] = "127.0.0.1",
 ) -> None:
-    """Run a worker until it is told to stop (Ctrl-C, or SIGTERM: it finishes its tasks).
+    """Run a worker until Ctrl-C or SIGTERM; it then finishes its tasks.
 
-    Exits with 1 when it had to end for another reason. A broker that is away is none: it waits.
+    Exits with 1 when it ends for another reason. If the broker is away, it waits.
     """
     settings = get_settings()
     names = {

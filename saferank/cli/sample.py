@@ -82,8 +82,8 @@ def _draw(
     policy: Path | None,
     seed: int,
 ) -> list[Drawn]:
+    from saferank.calibration.cells import thresholds_of
     from saferank.calibration.index import Population
-    from saferank.calibration.what_if import thresholds_of
     from saferank.ranker.level.states import StateQueries
 
     fields = SafetyFields.of(settings)

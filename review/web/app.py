@@ -21,10 +21,9 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from elastic_transport import TransportError
 from elasticsearch import ApiError
@@ -55,6 +54,17 @@ from saferank.review.labels import label_rows, to_csv
 from saferank.review.people import People, Person, Role
 from saferank.review.pictures import MEDIA_TYPE, Pictures, Wanted
 from saferank.review.queues import ReviewQueue, thresholds_of
+from saferank.review.web.forms import (
+    FOREIGN_FORM,
+    MONTH,
+    item_address,
+    led_to,
+    number_of,
+    picture_address,
+    sent_of,
+    set_cookie,
+    text_of,
+)
 from saferank.review.web.guard import (
     FORM_COOKIE,
     TOKEN_COOKIE,
@@ -62,7 +72,6 @@ from saferank.review.web.guard import (
     Guarded,
     check_form,
     form_field,
-    is_secure,
     new_secret,
 )
 from saferank.review.web.metrics import MEDIA_TYPE as MEDIA_TYPE_OF_METRICS
@@ -75,7 +84,6 @@ VIEW = ("blur", "grey", "keys")
 
 _PAGES = Path(__file__).parent / "pages"
 _ASSETS = {"review.css": "text/css", "review.js": "text/javascript"}
-_MONTH = 30 * 24 * 3600.0
 _FINISH_EVERY = 60.0
 _MOST_FRAMES = 16
 
@@ -264,8 +272,8 @@ class ReviewApp:
         try:
             subject = self._desk.see(self._item(asked))
             wanted = Wanted(
-                _whole(asked.get("place")),
-                _whole(asked.get("frame")),
+                number_of(asked.get("place")),
+                number_of(asked.get("frame")),
                 small="small" in asked,
                 with_map="map" in asked,
                 grey="grey" in asked,
@@ -288,52 +296,50 @@ class ReviewApp:
         """Store decisions about one item or several."""
         form = await request.form()
         person = self._checked(request, form, Role.DECIDE)
-        queue = self._desk.queues.get(_text(form, "queue"))
-        if queue is None or _text(form, "act") not in ("allow", "block", "skip"):
-            raise HTTPException(403, "This form is none of this server's; load the page again.")
-        act, batch = Act(_text(form, "act")), _text(form, "batch") or None
-        chosen = _sent(form, "item", id=str, token=str, version=str, seen=int)
-        if not chosen:
+        queue = self._desk.queues.get(text_of(form, "queue"))
+        if queue is None or text_of(form, "act") not in ("allow", "block", "skip"):
+            raise HTTPException(403, FOREIGN_FORM)
+        act, batch = Act(text_of(form, "act")), text_of(form, "batch") or None
+        reason = text_of(form, "reason")
+        decisions = [
+            (
+                Item(self._desk.index, one["id"], one["routing"]),
+                Form(one["token"], one["seen"], one["version"], queue.name, reason, batch),
+            )
+            for one in sent_of(form, "item", id=str, token=str, version=str, seen=int)
+        ]
+        if not decisions:
             raise Refused("nothing is selected; select documents first")
-
-        def store() -> list[str]:
-            problems = []
-            for one in chosen:
-                item = Item(self._desk.index, one["id"], one["routing"])
-                sent = Form(
-                    one["token"],
-                    one["seen"],
-                    one["version"],
-                    queue.name,
-                    _text(form, "reason"),
-                    batch,
-                )
-                try:
-                    self._desk.decide(item, person.name, act, sent)
-                except (Refused, MappingError) as error:
-                    if batch is None:
-                        raise
-                    problems.append(f"{item.id}: {error}")
-            return problems
+        problems = await run_in_threadpool(self._store, person, act, decisions)
+        if problems:
+            done = len(decisions) - len(problems)
+            raise Refused(f"{done} were stored, and these were not: {'; '.join(problems)}")
 
         def look_closer() -> None:
-            for one in chosen if act is Act.BLOCK else ():
-                item = Item(self._desk.index, one["id"], one["routing"])
+            for item, _ in decisions if act is Act.BLOCK else ():
                 self._desk.projection.look_closer(item.index, item)
 
-        problems = await run_in_threadpool(store)
-        if problems:
-            done = len(chosen) - len(problems)
-            raise Refused(f"{done} were stored, and these were not: {'; '.join(problems)}")
         many = "/many" if batch is not None else ""
-        return _led_to(request, f"/queue/{queue.name}{many}", then=BackgroundTask(look_closer))
+        return led_to(request, f"/queue/{queue.name}{many}", then=BackgroundTask(look_closer))
+
+    def _store(self, person: Person, act: Act, decisions: Sequence[tuple[Item, Form]]) -> list[str]:
+        """Store what can be stored; of several at once, say what could not."""
+        problems = []
+        for item, form in decisions:
+            try:
+                self._desk.decide(item, person.name, act, form)
+            except (Refused, MappingError) as error:
+                if form.batch is None:
+                    raise
+                problems.append(f"{item.id}: {error}")
+        return problems
 
     async def undo(self, request: Request) -> Response:
         """Take entries back."""
         form = await request.form()
         person = self._checked(request, form, Role.DECIDE)
         others = person.role.may(Role.UNDO_OTHERS)
-        named = _sent(form, "entry", id=str, number=int)
+        named = sent_of(form, "entry", id=str, number=int)
 
         def take_back() -> list[Entry]:
             undone = []
@@ -351,11 +357,11 @@ class ReviewApp:
             return undone
 
         undone = await run_in_threadpool(take_back)
-        if _text(form, "back") == "log" or not undone or undone[0].queue not in self._desk.queues:
-            return _led_to(request, "/log")
+        if text_of(form, "back") == "log" or not undone or undone[0].queue not in self._desk.queues:
+            return led_to(request, "/log")
         if len(undone) > 1:
-            return _led_to(request, f"/queue/{undone[0].queue}/many")
-        return _led_to(request, item_address(undone[0].queue or "", undone[0].item))
+            return led_to(request, f"/queue/{undone[0].queue}/many")
+        return led_to(request, item_address(undone[0].queue or "", undone[0].item))
 
     async def report(self, request: Request) -> Response:
         """Take an application's report: ``{"id": …, "routing": …, "reason": …}``."""
@@ -383,20 +389,20 @@ class ReviewApp:
     async def login(self, request: Request) -> Response:
         """Take a token."""
         form = await request.form()
-        check_form(request, _text(form, "form"))
-        token = _text(form, "token").strip()
+        check_form(request, text_of(form, "form"))
+        token = text_of(form, "token").strip()
         person = self._people.by_token(token)
         if person is None or not person.role.may(Role.VIEW):
             problem = "Nobody has this token, or it is an application's."
             return self._page(request, None, "login.html", status=403, problem=problem)
         response = RedirectResponse("/", 303)
-        _set(response, request, TOKEN_COOKIE, token)
+        set_cookie(response, request, TOKEN_COOKIE, token)
         return response
 
     async def logout(self, request: Request) -> Response:
         """Forget the token."""
         form = await request.form()
-        check_form(request, _text(form, "form"))
+        check_form(request, text_of(form, "form"))
         response = RedirectResponse("/login", 303)
         response.delete_cookie(TOKEN_COOKIE, path="/", httponly=True, samesite="strict")
         return response
@@ -404,17 +410,19 @@ class ReviewApp:
     async def view(self, request: Request) -> Response:
         """Keep how a reviewer wants to see pictures."""
         form = await request.form()
-        check_form(request, _text(form, "form"))
+        check_form(request, text_of(form, "form"))
         chosen = [name for name in VIEW if name in form]
         response = RedirectResponse("/", 303)
-        _set(response, request, VIEW_COOKIE, " ".join(chosen) or "nothing", seconds=12 * _MONTH)
+        set_cookie(
+            response, request, VIEW_COOKIE, " ".join(chosen) or "nothing", seconds=12 * MONTH
+        )
         return response
 
     # Parts
 
     def _checked(self, request: Request, form: FormData, role: Role) -> Person:
         person = self._guard.check(request, role)
-        check_form(request, _text(form, "form"))
+        check_form(request, text_of(form, "form"))
         return person
 
     def _queue(self, request: Request) -> ReviewQueue:
@@ -455,7 +463,7 @@ class ReviewApp:
         )
         response = HTMLResponse(text, status)
         if FORM_COOKIE not in request.cookies:
-            _set(response, request, FORM_COOKIE, secret)
+            set_cookie(response, request, FORM_COOKIE, secret)
         return response
 
     def _refused(self, request: Request, error: HTTPException) -> Response:
@@ -479,62 +487,3 @@ class ReviewApp:
         return self._page(
             request, person, "problem.html", status=status, reason=reason, not_stored=stored
         )
-
-
-def item_address(queue: str, item: Item) -> str:
-    """Where an item of a queue is shown."""
-    return f"/queue/{queue}/item?{urlencode(_named(item))}"
-
-
-def picture_address(item: Item, place: int, frame: int = 0, *more: str) -> str:
-    """Where a picture of an item is."""
-    asked = {**_named(item), "place": str(place), "frame": str(frame)}
-    return f"/picture?{urlencode({**asked, **dict.fromkeys(more, '1')})}"
-
-
-def _named(item: Item) -> dict[str, str]:
-    return {"id": item.id} if item.routing is None else {"id": item.id, "routing": item.routing}
-
-
-def _led_to(request: Request, address: str, then: BackgroundTask | None = None) -> Response:
-    if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"next": address}, background=then)
-    return RedirectResponse(address, 303, background=then)
-
-
-def _set(
-    response: Response, request: Request, name: str, value: str, *, seconds: float = _MONTH
-) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=int(seconds),
-        path="/",
-        httponly=True,
-        samesite="strict",
-        secure=is_secure(request),
-    )
-
-
-def _sent(form: FormData, name: str, **kinds: type) -> list[dict[str, Any]]:
-    """The items or entries that a form names, each a JSON object as our own pages have it."""
-    try:
-        found = [json.loads(text) for text in form.getlist(name) if isinstance(text, str)]
-        for one in found:
-            right = all(isinstance(one[key], kind) for key, kind in kinds.items())
-            if not right or not isinstance(one["routing"], str | None):
-                raise TypeError
-    except (ValueError, TypeError, KeyError) as error:
-        raise HTTPException(
-            403, "This form is none of this server's; load the page again."
-        ) from error
-    return found
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    return value if isinstance(value, str) else ""
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 6 else 0

@@ -253,9 +253,7 @@ def _run_lengths(
         position += 2
         if count:
             run = np.array((value >> 4, value & 15) if halved else (value, value), np.int16)
-            length = min(count, header.width - x)
-            indices[y, x : x + length] = np.resize(run, length)
-            x += length
+            x += _put(indices[y, x:], np.resize(run, count))
         elif value == 0:
             x, y = 0, y + 1
         elif value == 1:
@@ -270,10 +268,15 @@ def _run_lengths(
             position += size + size % 2
             if halved:
                 body = np.stack([body >> 4, body & 15], axis=-1).ravel()
-            length = min(value, header.width - x, len(body))
-            indices[y, x : x + length] = body[:length]
-            x += length
+            x += _put(indices[y, x:], body[:value])
     return indices, position
+
+
+def _put(row: NDArray[np.int16], pixels: NDArray[np.int16]) -> int:
+    """Write pixels from the start of what is left of a row; gives how many had room."""
+    length = min(len(row), len(pixels))
+    row[:length] = pixels[:length]
+    return length
 
 
 def _profile(data: bytes, header: Header) -> bytes:

@@ -79,6 +79,32 @@ class _Ready:
     blobs: Sequence[list[tuple[int, Array]] | Exception]
 
 
+@dataclass(frozen=True, slots=True)
+class _NewImage:
+    """An image to look at.
+
+    Attributes:
+        reference: that led to it.
+        found: what is known of it already.
+        sha256: of its bytes.
+        data: its bytes.
+        nets: that look at it, each with the categories that want to know about it.
+        unhashed: categories that know its probability and want only its PDQ hash.
+    """
+
+    reference: str
+    found: FoundImage
+    sha256: str
+    data: bytes
+    nets: Sequence[tuple[Batches, list[Pass]]]
+    unhashed: Sequence[Pass]
+
+    @property
+    def passes(self) -> list[Pass]:
+        """All that wait for its probability."""
+        return [each for _, passes in self.nets for each in passes]
+
+
 class Looking:
     """From what was fetched to what the nets say of it, in one call of ``Pipeline.stream``.
 
@@ -126,56 +152,59 @@ class Looking:
             version = fetched.etag, fetched.last_modified
             self.images[reference] = FoundImage(name, fetched.sha256, *version)
             return
-        data = fetched.data
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256 = hashlib.sha256(fetched.data).hexdigest()
         found = FoundImage(name, sha256, fetched.etag, fetched.last_modified)
-        new = {id(each) for each in self.passes if not each.knows(sha256, self._kept)}
+        nets = self._nets_without(sha256)
         unhashed = [each for each in self.passes if self._lacks_pdq(each.known.get(sha256))]
-        if not new and not unhashed:
+        if not nets and not unhashed:
             self.images[reference] = found
             return
-        nets = [
-            (net, passes)
-            for net in self._nets
-            if (passes := [each for each in net.passes if id(each) in new])
-        ]
-        for _, passes in nets:
-            for each in passes:
-                each.take(sha256)
-
-        def ready() -> _Ready | Exception:
-            try:
-                return self._ready(data, [net for net, _ in nets])
-            except Exception as error:
-                return error
-
-        def add(ready: _Ready | Exception) -> None:
-            self.images[reference] = found
-            if isinstance(ready, Exception):
-                self._fail(reference, found, [one for _, passes in nets for one in passes], ready)
-                return
-            for each in unhashed:
-                each.known[sha256] = replace(each.known[sha256], pdq=ready.looked.pdq)
-            for (net, passes), blobs in zip(nets, ready.blobs, strict=True):
-                for each in passes:
-                    each.see(sha256, ready.looked)
-                    if isinstance(blobs, Exception):
-                        each.fail(sha256, blobs)
-                if not isinstance(blobs, Exception):
-                    net.add(Wanted(sha256, passes, blobs, data if ready.smaller else None))
-
+        new = _NewImage(reference, found, sha256, fetched.data, nets, unhashed)
+        for each in new.passes:
+            each.take(sha256)
         self._crew.await_room()
         if self._guard is None:
-            self._crew.do(ready, add)
+            self._crew.do(lambda: self._prepare(new), lambda ready: self._add(new, ready))
             return
         try:
             with self._guard(sha256):
-                self._crew.do(ready, add)
+                self._crew.do(lambda: self._prepare(new), lambda ready: self._add(new, ready))
                 self.flush()
         except ServiceUnavailable:
             raise
         except Exception as error:
-            self._fail(reference, found, [one for _, passes in nets for one in passes], error)
+            self._fail(new, error)
+
+    def _nets_without(self, sha256: str) -> list[tuple[Batches, list[Pass]]]:
+        """The nets that are to look at an image, each with the categories that do not know it."""
+        nets = [
+            (net, [each for each in net.passes if not each.knows(sha256, self._kept)])
+            for net in self._nets
+        ]
+        return [(net, passes) for net, passes in nets if passes]
+
+    def _prepare(self, new: _NewImage) -> _Ready | Exception:
+        """Decode an image for its nets, or say why that fails; in any thread."""
+        try:
+            return self._ready(new.data, [net for net, _ in new.nets])
+        except Exception as error:
+            return error
+
+    def _add(self, new: _NewImage, ready: _Ready | Exception) -> None:
+        """Hand what was decoded to the nets."""
+        self.images[new.reference] = new.found
+        if isinstance(ready, Exception):
+            self._fail(new, ready)
+            return
+        for each in new.unhashed:
+            each.known[new.sha256] = replace(each.known[new.sha256], pdq=ready.looked.pdq)
+        for (net, passes), blobs in zip(new.nets, ready.blobs, strict=True):
+            for each in passes:
+                each.see(new.sha256, ready.looked)
+                if isinstance(blobs, Exception):
+                    each.fail(new.sha256, blobs)
+            if not isinstance(blobs, Exception):
+                net.add(Wanted(new.sha256, passes, blobs, new.data if ready.smaller else None))
 
     def settle(self) -> None:
         """Take note of what the crew has done."""
@@ -187,17 +216,15 @@ class Looking:
         while [net for net in self._nets if net.flush()]:
             self._crew.settle(wait=True)
 
-    def _fail(
-        self, reference: str, found: FoundImage, passes: Sequence[Pass], error: Exception
-    ) -> None:
-        """Note why an image cannot be looked at; where no category waits for it, it only lacks."""
-        if not passes:  # its probability holds all the same
-            self.images[reference] = found
-            log.warning("image %s has no PDQ hash: %s", found.sha256, error)
+    def _fail(self, new: _NewImage, error: Exception) -> None:
+        """Note why an image cannot be looked at; if only its hash was wanted, it goes without."""
+        if not new.passes:  # its probability holds all the same
+            self.images[new.reference] = new.found
+            log.warning("image %s has no PDQ hash: %s", new.sha256, error)
             return
-        self.images[reference] = failed_image(error, found.name, found.sha256)
-        for each in passes:
-            each.fail(found.sha256 or "", error)
+        self.images[new.reference] = failed_image(error, new.found.name, new.sha256)
+        for each in new.passes:
+            each.fail(new.sha256, error)
 
     def _ready(self, data: bytes, nets: Sequence[Batches]) -> _Ready:
         """Decode an image and make of it what the nets take; in any thread."""

@@ -105,17 +105,10 @@ def score_documents(
     for _ in range(_ROUNDS):
         documents, missing = store.read(index, pending)
         report.add_missing(missing)
-        todo, still_valid = [], []
-        for document in _in_ready_indices(store, index, documents, report):
-            previous = before.get(document.place)
-            if document.list_at is not None:
-                _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
-            elif since is not None and _done(document, pipeline, since):
-                report.counts[Outcome.SKIPPED] += 1
-            elif previous is not None and _alike(document, previous.document):
-                still_valid.append(replace(previous, document=document))
-            else:
-                todo.append(document)
+        scorable = _scorable(store, index, documents, report)
+        if since is not None:
+            scorable = _without_done(scorable, pipeline, since, report)
+        todo, still_valid = _divided(scorable, before)
         known = _known(before.values())
         if memory is not None and not force:
             for identity in identities:
@@ -128,8 +121,7 @@ def score_documents(
         for group in stream:
             scored = _finished([*group.values()], report, -1.0 if last_try else longest_wait)
             if memory is not None:
-                for identity, images in _known(one for one in scored if one.inferred).items():
-                    memory.remember(identity, images)
+                _remember(memory, scored)
             before |= {one.document.place: one for one in scored}
             pending += _write(store, index, scored, report, restamp=since is not None)
             late = {place: one for place, one in late.items() if place not in group}
@@ -149,16 +141,53 @@ def _reject(report: Report, key: DocumentKey, reason: str, **extra: str) -> None
     log.error("document %s is not stored: %s", key.id, reason, extra={"document": key.id, **extra})
 
 
-def _in_ready_indices(
+def _scorable(
     store: DocumentStore, index: str, documents: Sequence[Document], report: Report
 ) -> Sequence[Document]:
-    """Those whose index can take scores; the others are rejected, one line for each index."""
+    """Those that can take scores; the others are rejected, with one line for each index."""
     unready = store.unready(index, documents)
     for name, reason in unready.items():
         keys = [document.key for document in documents if document.index == name]
         report.add_rejected(keys, reason)
         log.error("%d documents are not scored: %s", len(keys), reason)
-    return [document for document in documents if document.index not in unready]
+    scorable = []
+    for document in documents:
+        if document.index in unready:
+            continue
+        if document.list_at is None:
+            scorable.append(document)
+        else:
+            _reject(report, document.key, _LIST.format(path=document.list_at), code=_LIST_CODE)
+    return scorable
+
+
+def _without_done(
+    documents: Sequence[Document], pipeline: Scorer, since: datetime, report: Report
+) -> Sequence[Document]:
+    """Those that were not scored since then; the others are passed over."""
+    rest = [document for document in documents if not _done(document, pipeline, since)]
+    report.counts[Outcome.SKIPPED] += len(documents) - len(rest)
+    return rest
+
+
+def _divided(
+    documents: Sequence[Document], before: Mapping[tuple[str, DocumentKey], Scored]
+) -> tuple[list[Document], list[Scored]]:
+    """Documents to score, and results of an earlier round that still hold for theirs."""
+    todo, still_valid = [], []
+    for document in documents:
+        previous = before.get(document.place)
+        if previous is not None and _alike(document, previous.document):
+            still_valid.append(replace(previous, document=document))
+        else:
+            todo.append(document)
+    return todo, still_valid
+
+
+def _remember(memory: Memory, scored: Iterable[Scored]) -> None:
+    """Keep what the model said, beside the documents."""
+    for identity, images in _known(one for one in scored if one.inferred).items():
+        memory.remember(identity, images)
 
 
 def _known(scored: Iterable[Scored]) -> defaultdict[str, list[ImageRecord]]:

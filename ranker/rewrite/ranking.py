@@ -64,18 +64,27 @@ def _sort_keys(sort: Any, key: str, decision: Decision) -> Iterable[tuple[str, s
     """Field and direction of each sort key; their nested filters are checked."""
     for item in as_list(sort):
         if isinstance(item, str):
-            yield item, "desc" if item == _SCORE else "asc"
+            yield item, _direction_unless_given(item)
         elif isinstance(item, dict):
             for field, options in item.items():
-                direction = "desc" if field == _SCORE else "asc"
-                if isinstance(options, str):
-                    direction = options
-                elif isinstance(options, dict):
-                    direction = options.get("order", direction)
-                    check_nested_sort(options.get("nested"), f"{key}.{field}.nested", decision)
-                yield field, str(direction).lower()
+                yield field, _direction(field, options, f"{key}.{field}", decision)
         else:
             raise UnsafeRequest(key, "a sort is a field, an object, or a list of these")
+
+
+def _direction(field: str, options: Any, key: str, decision: Decision) -> str:
+    """Of one sort key; a filter inside of it is checked."""
+    direction = _direction_unless_given(field)
+    if isinstance(options, str):
+        direction = options
+    elif isinstance(options, dict):
+        direction = options.get("order", direction)
+        check_nested_sort(options.get("nested"), f"{key}.nested", decision)
+    return str(direction).lower()
+
+
+def _direction_unless_given(field: str) -> str:
+    return "desc" if field == _SCORE else "asc"
 
 
 def ranked(body: dict[str, Any], query: Query, decision: Decision, key: str = "") -> dict[str, Any]:

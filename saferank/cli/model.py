@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +12,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from saferank.cli.arrays import read_inputs, write_npz, write_parquet
 from saferank.cli.extras import needs_extra
 from saferank.cli.options import ModelOption
 from saferank.cli.output import make_console, print_error, say
 from saferank.cli.score import RuntimeChoice, read_image
-from saferank.errors import ConfigurationError, ImageError, SaferankError
+from saferank.errors import ImageError
 from saferank.settings import get_settings
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def run(
         from saferank.models.caffe import format_shape, input_names, read_prototxt
         from saferank.models.model import open_net
     names = input_names(read_prototxt(prototxt))
-    given = _read_inputs([*(inputs or []), *(more_inputs or [])], names)
+    given = read_inputs([*(inputs or []), *(more_inputs or [])], names)
     net = open_net(
         prototxt,
         caffemodel,
@@ -267,7 +267,7 @@ def run(
     )
     results = net.run(given)
     net.close()
-    _write_npz(out, results)
+    write_npz(out, results)
     table = Table("blob", "shape", "smallest", "largest")
     for name, values in results.items():
         ends = (f"{values.min():.6g}", f"{values.max():.6g}") if values.size else ("", "")
@@ -359,72 +359,10 @@ def features(
     if names:
         arrays = {blob: np.stack(values) for blob, values in found.items()}
         if out.suffix == ".npz":
-            _write_npz(out, {**arrays, "image": np.array(names)})
+            write_npz(out, {**arrays, "image": np.array(names)})
         else:
-            _write_parquet(out, names, arrays)
+            write_parquet(out, names, arrays)
         shapes = ", ".join(f"{blob} {values.shape[1:]}" for blob, values in arrays.items())
         say(f"wrote {out}: {len(names)} images, {shapes}")
     if len(names) < len(images):
         raise typer.Exit(1)
-
-
-def _write_parquet(
-    path: Path, names: Sequence[str], arrays: Mapping[str, NDArray[np.float32]]
-) -> None:
-    """A row an image, a column a blob, flattened in C order."""
-    with needs_extra("spark"):
-        import pyarrow as pa
-        from pyarrow import parquet
-    columns = {
-        blob: pa.array(list(values.reshape(len(names), -1)), pa.list_(pa.float32()))
-        for blob, values in arrays.items()
-    }
-    try:
-        parquet.write_table(pa.table({"image": list(names), **columns}), path)
-    except OSError as error:
-        raise SaferankError(f"{path} cannot be written: {error}") from error
-
-
-def _read_inputs(given: Iterable[str], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Read the arrays; those without a name take the inputs that are left, in order."""
-    named: dict[str, Path] = {}
-    unnamed: list[Path] = []
-    for text in given:
-        name = next((each for each in names if text.startswith(f"{each}=")), None)
-        if name is not None:
-            named[name] = Path(text.removeprefix(f"{name}="))
-        elif "=" in text and not Path(text).exists():
-            raise ConfigurationError(
-                f"--input {text}: the net has no such input; it has {', '.join(names)}"
-            )
-        else:
-            unnamed.append(Path(text))
-    left = [name for name in names if name not in named]
-    if len(unnamed) > len(left):
-        raise ConfigurationError(
-            f"{len(named) + len(unnamed)} inputs are given, the net has {', '.join(names)}"
-        )
-    named |= zip(left, unnamed, strict=False)
-    return {name: _read_array(path) for name, path in named.items()}
-
-
-def _read_array(path: Path) -> NDArray[np.float32]:
-    import numpy as np
-
-    try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise ConfigurationError(f"{path}: not an array that numpy can read: {error}") from error
-
-
-def _write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write what ``numpy.load`` reads; ``numpy.savez`` cannot take a blob called ``file``."""
-    import numpy as np
-
-    try:
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, values in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(values, order="C"))
-    except OSError as error:
-        raise SaferankError(f"{path} cannot be written: {error.strerror}") from error

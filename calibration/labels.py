@@ -136,7 +136,8 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
     for number, row in enumerate(rows):
         if len(row) != len(head):
             raise ConfigurationError(
-                f"{path}, row {number + 2}: {len(row)} values for {len(head)} columns"
+                f"{path}, row {number + 2}: {len(row)} values for {len(head)} columns; "
+                "correct the row"
             )
     return {name: [row[place].strip() for row in rows] for place, name in enumerate(head)}
 

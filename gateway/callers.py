@@ -332,7 +332,9 @@ def add_key(path: Path, name: str, rights: Rights) -> str:
     if path.exists() and name in read_callers(path).keys:
         raise ConfigurationError(f"{path} has {name!r} already; take the old entry out first")
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is no name of letters, digits and .@+- of at most 100")
+        raise ConfigurationError(
+            f"{name!r} cannot be a name; use at most 100 letters, digits and .@+-"
+        )
     secret = secrets.token_urlsafe(32)
     lines = [f"[keys.{quoted(name)}]", f"secret_sha256 = {quoted(digest_of(secret))}"]
     if rights.context:

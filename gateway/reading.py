@@ -94,7 +94,7 @@ def _check_escapes(text: bytes, where: str) -> None:
     """See that each percent sign begins an escape."""
     for escape in text.split(b"%")[1:]:
         if len(escape) < 2 or not _HEX.issuperset(escape[:2]):
-            raise malformed(f"the {where} has a '%' that is no escape; write it as '%25'")
+            raise malformed(f"the {where} has a '%' that begins no escape; write it as '%25'")
 
 
 def check_type(content_type: str | None, *, lines: bool) -> None:
@@ -212,9 +212,9 @@ def _object(text: str, what: str) -> Json:
     except _KeyTwice as error:
         raise malformed(f"{what} has the key {error} twice in one object") from None
     except ValueError as error:
-        raise malformed(f"{what} is no JSON: {error}") from error
+        raise malformed(f"{what} is not JSON: {error}") from error
     if not isinstance(value, Mapping):
-        raise malformed(f"{what} is no JSON object")
+        raise malformed(f"{what} is not a JSON object")
     return dict(value)
 
 
@@ -232,4 +232,4 @@ class _KeyTwice(Exception):
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

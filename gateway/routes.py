@@ -87,8 +87,8 @@ def find_route(method: str, parts: tuple[str, ...]) -> tuple[Route, dict[str, st
             return route, found
     path = "/" + "/".join(parts)
     raise forbidden(
-        f"[{method} {path}] is no call that this gateway makes safe; the calls that it takes are "
-        "listed in saferank's guide to the gateway"
+        f"[{method} {path}] is not a call that this gateway can make safe; its calls are listed "
+        "in saferank's guide to the gateway"
     )
 
 

@@ -193,5 +193,5 @@ class Tokens:
             if isinstance(value, str | int):
                 context[attribute] = str(value)
             elif value is not None:
-                raise TokenRefused(f"its claim {claim!r} is no text")
+                raise TokenRefused(f"its claim {claim!r} is not text")
         return context

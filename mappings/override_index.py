@@ -131,7 +131,7 @@ def find_documents(
     aliases = led_to.get(index, {}).get("aliases", {})
     if whole := sorted(name for name, alias in aliases.items() if "filter" not in alias):
         raise MappingError(
-            f"index {index!r} stands behind {', '.join(map(repr, whole))}; name the alias, which "
+            f"index {index!r} is behind {', '.join(map(repr, whole))}; name the alias, which "
             "the override follows when the alias is moved"
         )
     where = {"_id": id} if routing is None else {"_id": id, "routing": routing}

@@ -123,7 +123,9 @@ def read_people(path: Path) -> dict[str, Person]:
         if role not in list(Role):
             raise ConfigurationError(f"{path}: the role of {name!r} is one of {', '.join(Role)}")
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
-            raise ConfigurationError(f"{path}: 'token_sha256' of {name!r} is no SHA-256 in hex")
+            raise ConfigurationError(
+                f"{path}: 'token_sha256' of {name!r} is not a SHA-256 in hexadecimal"
+            )
         people[name] = Person(name, Role(role), digest)
     return people
 
@@ -141,7 +143,9 @@ def add_person(path: Path, name: str, role: Role, *, with_token: bool = True) ->
     if name in known:
         raise ConfigurationError(f"{path} has {name!r} already; take the old entry out first")
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is no name of letters, digits and .@+- of at most 100")
+        raise ConfigurationError(
+            f"{name!r} cannot be a name; use at most 100 letters, digits and .@+-"
+        )
     token = secrets.token_urlsafe(32) if with_token else None
     lines = [f"[{quoted(name)}]", f"role = {quoted(role.value)}"]
     if token is not None:

@@ -78,7 +78,7 @@ class Pictures:
         reference = subject.pictures[wanted.place].reference
         if not isinstance(reference, str):
             raise ImageError(
-                ErrorCode.UNSUPPORTED_REFERENCE, "what names the image in the document is no text"
+                ErrorCode.UNSUPPORTED_REFERENCE, "the document does not name the image by a text"
             )
         decoded = self._decode(reference)
         if not 0 <= wanted.frame < len(decoded.frames):

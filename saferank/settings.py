@@ -144,14 +144,14 @@ class FetchSettings(BaseModel):
     @classmethod
     def _with_a_host(cls, base_url: str | None) -> str | None:
         if base_url is not None and not re.match(r"https?://[^/?#]", base_url):
-            raise ValueError(f"{base_url!r} is no http(s) address with a host")
+            raise ValueError(f"{base_url!r} is not an http(s) address with a host")
         return base_url
 
     @field_validator("stores")
     @classmethod
     def _not_around_the_checks(cls, stores: tuple[str, ...]) -> tuple[str, ...]:
         for name in {"file", "local", "http", "https", "data"} & set(stores):
-            raise ValueError(f"{name!r} is no store; files are opened with fetch.file_roots")
+            raise ValueError(f"{name!r} is not a store; files are opened with fetch.file_roots")
         return stores
 
 
@@ -573,7 +573,7 @@ class _Environment(EnvSettingsSource):
         except ValueError as error:
             if value.lstrip().startswith(("[", "{")):
                 raise ConfigurationError(
-                    f"setting {field_name!r}: {value!r} is no JSON ({error}); a list may also be "
+                    f"setting {field_name!r}: {value!r} is not JSON ({error}); a list may also be "
                     "written with commas: a,b"
                 ) from error
             return [item.strip() for item in value.split(",")]

@@ -147,7 +147,7 @@ def _can_sort(value: object) -> bool:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def without_safety(source: Mapping[str, Any], policy: Policy | PolicyFile) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _picture_stream(container: InputContainer) -> VideoStream:
     ]
     if not streams:
         raise ImageError(
-            ErrorCode.KIND_NOT_READ, "the file is sound without pictures, which is not read"
+            ErrorCode.KIND_NOT_READ, "the file has sound but no pictures, and is not read"
         )
     stream = streams[0]
     if stream.codec_context is None:

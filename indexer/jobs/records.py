@@ -342,7 +342,7 @@ class Jobs:
             raise JobError(
                 f"job {wanted.id!r} was started by a newer saferank, which noted "
                 f"{', '.join(existing.unknown)}; update this one, or 'saferank jobs cancel "
-                f"{wanted.id}' to start it anew"
+                f"{wanted.id}' to start it again"
             )
         if existing is not None and not existing.state.finished and self.lives(existing):
             raise JobHeld(existing)

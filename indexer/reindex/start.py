@@ -39,7 +39,7 @@ def start_reindex(
         JobError: another producer runs it, or a name does not fit.
     """
     if job.into is None:
-        raise ValueError("the job is no reindex")
+        raise ValueError("the job is not a reindex")
     led_to = indices_of(client, job.index)
     if len(led_to) != 1:
         raise JobError(
@@ -90,7 +90,7 @@ def _check_open(client: Elasticsearch, job: Job) -> None:
         if str(blocks.get("write")) == "true":
             raise JobError(
                 f"index {name!r} is closed for writes since the move back from it; 'saferank "
-                f"rollback {job.index}' leads to it again, or delete it to copy anew"
+                f"rollback {job.index}' leads to it again, or delete it to copy again"
             )
 
 

@@ -102,7 +102,7 @@ class Reindex:
         report: Reporter = lambda job, phase, copied: None,
     ) -> None:
         if job.into is None:
-            raise ValueError("the job is no reindex")
+            raise ValueError("the job is not a reindex")
         source, target = job.index, job.into
         self._client = client
         self._every = [SafetyFields(name, settings.override_field) for name in job.scores]

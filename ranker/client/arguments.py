@@ -99,7 +99,7 @@ def _body_of(body: Any) -> Mapping[str, Any]:
         raise UnsafeRequest("body", "give it as an object, not as text")
     for key in body:
         if not isinstance(key, str):
-            raise UnsafeRequest("body", "its keys are to be texts")
+            raise UnsafeRequest("body", "its keys must be text")
     return body
 
 

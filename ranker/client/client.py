@@ -222,7 +222,7 @@ def _check_fit(kind: type[Any], sender: object, policy: object) -> None:
 
     Raises:
         ConfigurationError: the client is asynchronous and the safe client is not, or the other way
-            round; or the policy is none.
+            round; or the policy is not one.
     """
     if isinstance(sender, AsyncElasticsearch) is not issubclass(kind, AsyncRunner):
         fitting = "AsyncSafeSearch" if isinstance(sender, AsyncElasticsearch) else "SafeSearch"
@@ -232,7 +232,7 @@ def _check_fit(kind: type[Any], sender: object, policy: object) -> None:
         )
     if not isinstance(policy, Policy | PolicyFile):
         raise ConfigurationError(
-            f"a safe client takes a policy, and {shortened(policy)} is none; read the file with "
+            f"a safe client needs a policy, not {shortened(policy)}; read the file with "
             "load_policy or PolicyFile"
         )
 
@@ -277,7 +277,7 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
     Raises:
         ContextError: there is no such level.
         ConfigurationError: the secret is empty, the client is of no engine that is known or is
-            asynchronous, or the policy is none.
+            asynchronous, or the policy is not one.
     """
 
     @property  # type: ignore[misc]

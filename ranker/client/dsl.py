@@ -35,12 +35,12 @@ def protect(
     """
     if not isinstance(search, _SEARCHES):
         raise ConfigurationError(
-            f"'protect' was given {search!r}, which is no search of elasticsearch.dsl; give it a "
-            "Search or a MultiSearch, before it is sent"
+            f"'protect' was given {search!r}, which is not a search of elasticsearch.dsl; give it "
+            "a Search or a MultiSearch, before it is sent"
         )
     if not isinstance(client, SafeSearch | AsyncSafeSearch):
         raise ConfigurationError(
-            f"'protect' was given {client!r}, which is no safe client, so the search would hide "
+            f"'protect' was given {client!r}, which is not a safe client, so the search would hide "
             "nothing; wrap it: SafeSearch(client, policy)"
         )
     bound: Any = client if context is None else client.bind(context)

@@ -50,9 +50,7 @@ def one_text(names: Any, key: str = "index") -> str | None:
     elif isinstance(names, LISTS) and all(isinstance(name, str) for name in names):
         text = ",".join(names)
     else:
-        raise UnsafeRequest(
-            key, f"names are text, or a list of texts; {shortened(names)} is neither"
-        )
+        raise UnsafeRequest(key, f"names must be text, or a list of texts, not {shortened(names)}")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UnsafeRequest(key, f"{text!r} has half of a character, which no address can have")
     return text or None

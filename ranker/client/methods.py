@@ -408,7 +408,7 @@ def _travelling(
             raise UnsafeRequest("params", "an object is expected")
         for name, value in parameters.items():
             if not isinstance(name, str):
-                raise UnsafeRequest("params", f"names are text, and {shortened(name)} is none")
+                raise UnsafeRequest("params", f"names must be text, not {shortened(name)}")
             if name in arguments:
                 raise TypeError(f"{name!r} is given twice, as a keyword and in 'params'")
             arguments[name] = value

@@ -358,7 +358,7 @@ def check_id(name: Any, key: str) -> None:
         UnsafeRequest: it is none.
     """
     if not isinstance(name, str | int) or isinstance(name, bool):
-        raise UnsafeRequest(key, f"an id is text; {name!r} is none")
+        raise UnsafeRequest(key, f"an id must be text, not {name!r}")
 
 
 def _documents(

@@ -79,7 +79,7 @@ class ScrollToken:
             UnsafeRequest: it did not.
         """
         if decision.cache_key != self.cache_key:
-            raise UnsafeRequest("scroll_id", "this scroll was begun at another level; begin anew")
+            raise UnsafeRequest("scroll_id", "this scroll began at another level; start it again")
 
     def renewed(self, scroll_id: str) -> ScrollToken:
         """The token with the id for the next page."""

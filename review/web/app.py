@@ -55,7 +55,6 @@ from saferank.review.people import People, Person, Role
 from saferank.review.pictures import MEDIA_TYPE, Pictures, Wanted
 from saferank.review.queues import ReviewQueue, thresholds_of
 from saferank.review.web.forms import (
-    FOREIGN_FORM,
     MONTH,
     item_address,
     led_to,
@@ -66,6 +65,7 @@ from saferank.review.web.forms import (
     text_of,
 )
 from saferank.review.web.guard import (
+    FOREIGN_FORM,
     FORM_COOKIE,
     TOKEN_COOKIE,
     Guard,

@@ -13,11 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from saferank.review.entries import Item
-from saferank.review.web.guard import is_secure
+from saferank.review.web.guard import FOREIGN_FORM, is_secure
 
 MONTH = 30 * 24 * 3600.0
 """Seconds for which a cookie is kept."""
-FOREIGN_FORM = "This form is none of this server's; load the page again."
 
 
 def item_address(queue: str, item: Item) -> str:

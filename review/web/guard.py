@@ -20,6 +20,8 @@ TOKEN_COOKIE, FORM_COOKIE = "saferank_token", "saferank_form"
 MOST_BYTES = 256 * 1024
 """Of a request's body; a selection of items with a reason is far smaller."""
 
+FOREIGN_FORM = "This form was not made by this server; load the page again."
+
 _HERE = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
@@ -98,7 +100,7 @@ def check_form(request: Request, sent: str | None) -> None:
     if not _same_origin(request):
         raise HTTPException(403, "This form was sent from another site.")
     if secret is None or sent is None or not hmac.compare_digest(form_field(secret), sent):
-        raise HTTPException(403, "This form is none of this server's; load the page again.")
+        raise HTTPException(403, FOREIGN_FORM)
 
 
 def form_field(secret: str) -> str:

@@ -14,9 +14,9 @@ from saferank.gateway.reading import json_lines, json_object
             "the body has the key 'a' twice in one",
         ),
         (b'{"size": 1, "s\\u0069ze": 2}', "the body has the key 'size' twice in one object"),
-        (b'{"size": NaN}', "the body is no JSON: NaN is no number of JSON"),
-        (b'{"size": 1', "the body is no JSON"),
-        (b"[]", "the body is no JSON object"),
+        (b'{"size": NaN}', "the body is not JSON: NaN is not a JSON number"),
+        (b'{"size": 1', "the body is not JSON"),
+        (b"[]", "the body is not a JSON object"),
         (b"[" * 100_000, "the body goes deeper than can be followed"),
     ],
 )

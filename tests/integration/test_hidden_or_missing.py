@@ -107,13 +107,13 @@ def test_an_id_that_is_no_text(
         lambda: client.mget(index=index, docs=[{"_id": form(name)}]),
     ]
     for call in calls:
-        with pytest.raises(UnsafeRequest, match="an id is text"):
+        with pytest.raises(UnsafeRequest, match="an id must be text"):
             call()
 
 
 async def test_an_id_that_is_no_text_awaited(elasticsearch_url: str, index: str) -> None:
     async with AsyncSafeSearch(AsyncElasticsearch(elasticsearch_url), POLICY) as client:
-        with pytest.raises(UnsafeRequest, match="an id is text"):
+        with pytest.raises(UnsafeRequest, match="an id must be text"):
             await client.get(index=index, id=[HIDDEN])  # type: ignore[typeddict-item]
         answer = await client.mget(index=index, ids=[HIDDEN])
         assert "content-length" not in answer.meta.headers

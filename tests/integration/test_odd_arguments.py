@@ -239,7 +239,7 @@ def test_names_and_values_that_are_too_deep_for_a_message(elasticsearch_url: str
         client.search(context={"requested": too_deep([])})
     with pytest.raises(ContextError, match="there is no level"):
         client.at_level(too_deep([]))
-    with pytest.raises(UnsafeRequest, match="names are text"):
+    with pytest.raises(UnsafeRequest, match="names must be text"):
         client.search(filter_path=too_deep([]))
 
 

@@ -236,7 +236,7 @@ def test_an_override_is_of_one_index_and_follows_its_alias(
         client.indices.create(index=other)
         add_to_index(client, other)
         save(client, other, "1")
-        with pytest.raises(MappingError, match=f"stands behind '{alias}'; name the alias"):
+        with pytest.raises(MappingError, match=f"is behind '{alias}'; name the alias"):
             override(client, kept, FIELDS, index_name, "1", BLOCK)
         with pytest.raises(MappingError, match="no document 'nix'"):
             override(client, kept, FIELDS, alias, "nix", BLOCK)

@@ -44,7 +44,7 @@ def test_roles_include_those_before_them_but_reports_stand_apart() -> None:
         ("ann = 1", "must be a table"),
         ('[ann]\nrole = "decide"\ntoken = "secret"', "must be a table"),
         ('[ann]\nrole = "admin"', "role of 'ann' is one of report, view"),
-        ('[ann]\nrole = "view"\ntoken_sha256 = "abc"', "is no SHA-256"),
+        ('[ann]\nrole = "view"\ntoken_sha256 = "abc"', "is not a SHA-256"),
         ('["a<b>"]\nrole = "view"', "name of letters"),
     ],
 )
@@ -60,7 +60,7 @@ def test_nobody_is_added_twice_or_under_a_strange_name(tmp_path: Path) -> None:
     add_person(file, "ann", Role.DECIDE)
     with pytest.raises(ConfigurationError, match="has 'ann' already"):
         add_person(file, "ann", Role.VIEW)
-    with pytest.raises(ConfigurationError, match="is no name"):
+    with pytest.raises(ConfigurationError, match="cannot be a name"):
         add_person(file, 'x"]\nrole', Role.VIEW)
     with pytest.raises(ConfigurationError, match="saferank reviewers add"):
         People(tmp_path / "none.toml").by_name("ann")

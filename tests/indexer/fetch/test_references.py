@@ -118,5 +118,5 @@ def test_stores_that_are_not():
 
 @pytest.mark.parametrize("name", ["file", "local", "http", "data"])
 def test_a_store_cannot_get_around_the_checks(name):
-    with pytest.raises(ValidationError, match="is no store"):
+    with pytest.raises(ValidationError, match="is not a store"):
         FetchSettings(stores=("s3", name))

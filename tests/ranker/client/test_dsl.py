@@ -19,11 +19,11 @@ SAFE = SafeSearch(
 
 @pytest.mark.parametrize("search", [None, {"query": {"match_all": {}}}, FacetedSearch])
 def test_what_is_no_search_is_told(search: Any) -> None:
-    with pytest.raises(ConfigurationError, match="which is no search"):
+    with pytest.raises(ConfigurationError, match="which is not a search"):
         protect(search, SAFE)
 
 
 def test_a_plain_client_is_told() -> None:
     client: Any = Elasticsearch("http://localhost:1")
-    with pytest.raises(ConfigurationError, match="which is no safe client"):
+    with pytest.raises(ConfigurationError, match="which is not a safe client"):
         protect(Search(), client)

@@ -9,6 +9,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError
 
+from saferank.engines.engine import wrong_server
 from saferank.errors import JobError
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ class Outages:
             JobError: waiting does not help, or it has been long enough.
         """
         if is_lasting(error):
-            raise JobError(f"job {self._job!r} cannot go on: {error}") from error
+            said = wrong_server(error) if isinstance(error, ApiError) else None
+            reason = error if said is None else f"the server {said}"
+            raise JobError(f"job {self._job!r} cannot go on: {reason}") from error
         now = time.monotonic()
         if self.since is None or progressed:
             self.since = now

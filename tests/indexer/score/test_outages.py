@@ -36,6 +36,12 @@ def test_a_lasting_error_ends_the_job_at_once() -> None:
     assert outages.since is None
 
 
+def test_what_a_server_lacks_is_said_in_words() -> None:
+    lacking = answer(400, "No mapping found for [_shard_doc] in order to sort on")
+    with pytest.raises(JobError, match=r"cannot go on: the server is an OpenSearch .* version 3$"):
+        Outages("pictures.missing", 900).wait(lacking, progressed=True)
+
+
 def test_patience_counts_from_the_last_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saferank.indexer.score.outages._PAUSE", 0.01)
     outages = Outages("pictures.missing", 0)

@@ -125,7 +125,7 @@ bench: weights  ## Run the benchmarks; each prints a table.
 bench-ranker: weights  ## Measure every way of searching safely on a million documents (stack up first).
 	$(BIN)/python benchmarks/bench_ranker.py $(BENCH)
 
-bench-score: weights  ## Measure scoring in every mode beside other packages (BENCH="--int8 FOLDER").
+bench-score: weights  ## Measure scoring in every mode beside other packages (BENCH="--cores one").
 	$(BIN)/python benchmarks/bench_score.py $(BENCH)
 
 bench-worker: weights  ## Measure a real worker end to end beside another package (BENCH="--sets web").

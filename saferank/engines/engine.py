@@ -28,9 +28,7 @@ from elasticsearch.serializer import CompatibilityModeJsonSerializer
 from saferank.engines.json_text import json_text
 from saferank.engines.transports import (
     AsyncClientTransport,
-    AsyncOpenSearchTransport,
     ClientTransport,
-    OpenSearchTransport,
 )
 from saferank.errors import ConfigurationError, ServiceUnavailable
 
@@ -147,7 +145,7 @@ class ElasticsearchEngine:
             () if ignored is None or isinstance(ignored, DefaultType) else ignored
         )
         self.sender = client.options(ignore_status=()) if self.ignored else client
-        self._default = _default_of(client.transport)
+        self._default = _default_of(client)
 
     @property
     def serializing(self) -> Any:
@@ -181,16 +179,21 @@ class ElasticsearchEngine:
         return error if said is None else ServiceUnavailable(f"the server {said}")
 
 
-def _default_of(transport: Transport | AsyncTransport) -> Callable[[Any], Any] | None:
-    """What a transport's serializer makes of values that JSON has no form for.
+def _default_of(client: Elasticsearch | AsyncElasticsearch) -> Callable[[Any], Any] | None:
+    """What a client's serializer makes of values that JSON has no form for.
 
-    None where bodies are to be left to the transport: the application chose how they are written,
-    or they are still to be translated for OpenSearch.
+    None where bodies are to be left to the client: the application chose how they are written, or
+    there is a search or a transport that may look into them, as the one that translates for
+    OpenSearch.
     """
-    if isinstance(transport, OpenSearchTransport | AsyncOpenSearchTransport):
+    search = getattr(client.search, "__func__", None)
+    if search not in _SEARCHES or type(client.transport) not in (Transport, AsyncTransport):
         return None
-    serializer = transport.serializers.serializers.get(_JSON)
+    serializer = client.transport.serializers.serializers.get(_JSON)
     return serializer.default if type(serializer) is CompatibilityModeJsonSerializer else None
+
+
+_SEARCHES = (Elasticsearch.search, AsyncElasticsearch.search)
 
 
 # What may be given for a request where the client takes it; the rest is said when it is made.

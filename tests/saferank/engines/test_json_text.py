@@ -113,6 +113,22 @@ def test_an_application_that_chose_its_serializer_keeps_it() -> None:
     assert search == {"index": "a", "body": {"size": 1}}
 
 
+class Looking(Elasticsearch):
+    """Looks into the bodies of its searches."""
+
+    def search(self, **arguments: Any) -> Any:  # type: ignore[override]
+        """Search."""
+        return super().search(**arguments)
+
+
+def test_a_client_with_a_search_of_its_own_gets_the_body_as_it_was() -> None:
+    search = {"body": {"size": 1}}
+    assert ElasticsearchEngine(Looking("http://127.0.0.1:9")).written(search) is search
+    patched = Elasticsearch("http://127.0.0.1:9")
+    patched.search = print  # type: ignore[assignment]
+    assert ElasticsearchEngine(patched).written(search) is search
+
+
 def test_a_search_without_a_body_is_sent_without_one() -> None:
     engine = ElasticsearchEngine(Elasticsearch("http://127.0.0.1:9"))
     assert engine.written({"index": "a"}) == {"index": "a"}

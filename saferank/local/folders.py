@@ -6,12 +6,13 @@ cache folder that ``nobody`` can reach; anybody else uses their own cache folder
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -42,12 +43,45 @@ def give_to(user: pwd.struct_passwd, folder: Path) -> None:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new folder that the service user can reach; removed at the end."""
+    """Yield a new folder that the service user can reach; removed at the end.
+
+    Folders of processes that were killed before they could remove them are removed, too.
+    """
     parent = cache_folder() / "temporary"
     parent.mkdir(mode=0o755, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    folder.chmod(0o755)
+    with _locked(parent):  # So that nobody takes a folder that is not yet locked for an old one.
+        for left in parent.iterdir():
+            with _locked(left, wait=False) as unused:
+                if unused:
+                    shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        folder.chmod(0o755)
+        lock = ExitStack()
+        lock.enter_context(_locked(folder))
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a folder, which ends with its process; False if another has it."""
     try:
-        yield folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # Removed by its owner meanwhile, or no folder of ours.
+        yield False
+        return
+    try:
+        yield _lock(descriptor, wait)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

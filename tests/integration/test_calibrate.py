@@ -207,7 +207,7 @@ def test_the_guide_leads_from_an_index_to_a_policy(
     (policy,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
     Path("policy.yaml").write_text(policy)
     commands = re.findall(r"^\$ (.+)$", PAGE, re.M)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         program, *words = shlex.split(command.replace("photos", filled))
         if program == "cp":

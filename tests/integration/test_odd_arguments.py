@@ -255,7 +255,7 @@ def test_a_copy_searches_as_the_client_does(client: SafeSearch, index: str) -> N
 
 def test_a_client_that_is_not_safe_protects_nothing(elasticsearch_url: str) -> None:
     plain: Any = Elasticsearch(elasticsearch_url)
-    with pytest.raises(ConfigurationError, match="no safe client"):
+    with pytest.raises(ConfigurationError, match="not a safe client"):
         protect(Search[Any](), plain)
 
 

@@ -288,6 +288,10 @@ def _check_lines(head: list[str]) -> None:
             raise ValueError("a line of the head of a request has a line break in it")
 
 
+# That of the Elasticsearch client of version 8 takes less, and no status.
+_SPANS_OF_9 = hasattr(OpenTelemetrySpan, "set_db_response")
+
+
 class OneTry(AsyncTransport):
     """Sends a request to the one node that there is, once; whoever asked may ask again."""
 
@@ -314,9 +318,11 @@ class OneTry(AsyncTransport):
             data = self.serializers.dumps(body, mimetype=sent.get("content-type"))
             span.set_db_statement(data)
         node: Any = self.node_pool.get()
-        span.set_node_metadata(node.host, node.port, node.base_url, target, method)
+        if _SPANS_OF_9:
+            span.set_node_metadata(node.host, node.port, node.base_url, target, method)
         meta, answer = await node.perform_request(method, target, data, sent, request_timeout)
-        span.set_db_response(meta.status)
+        if _SPANS_OF_9:
+            span.set_db_response(meta.status)
         read = None if method == "HEAD" else self.serializers.loads(answer, meta.mimetype)
         return TransportApiResponse(meta, read)
 

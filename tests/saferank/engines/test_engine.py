@@ -60,7 +60,7 @@ def test_a_client_that_does_not_fit_is_refused_when_the_safe_one_is_made(
 
 @pytest.mark.parametrize("none", ["policy.yaml", None, {"version": 1}])
 def test_what_is_no_policy_is_refused_when_the_client_is_made(none: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is none; read the file with load_policy"):
+    with pytest.raises(ConfigurationError, match="a safe client needs a policy, not "):
         SafeSearch(NOWHERE, none)
 
 

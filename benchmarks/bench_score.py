@@ -237,7 +237,7 @@ def eight_bits() -> Path:
         with tempfile.TemporaryDirectory() as scratch:
             pictures, made = Path(scratch, "pictures"), Path(scratch, "made")
             make_pictures(pictures, 300, 640, np.random.default_rng(6))
-            subprocess.run([*command, str(pictures), "--output", str(made)], check=True)
+            subprocess.run([*command, str(pictures), "--out", str(made)], check=True)
             shutil.move(made, model)
     return model
 

@@ -107,17 +107,18 @@ class Population:
 
     def random(self, size: int, seed: int) -> list[Drawn]:
         """Documents drawn at random; the same ones as long as nothing is written to the index."""
-        return self._at_random(self._all(), size, seed, "random")
+        query = self._all()
+        return self._at_random(query, self._count(query), size, seed, "random")
 
     def stratified(self, size: int, seed: int) -> list[Drawn]:
         """As many from each of ``STRATA`` as it has; so the rare ones are well known, too."""
         ends: list[float | None] = [*STRATA[1:], None]
         strata = [self._between(start, end) for start, end in zip(STRATA, ends, strict=True)]
-        sizes = shares(size, [self._count(stratum) for stratum in strata])
+        counts = [self._count(stratum) for stratum in strata]
         return [
             one
-            for stratum, own in zip(strata, sizes, strict=True)
-            for one in self._at_random(stratum, own, seed, "stratified")
+            for stratum, count, own in zip(strata, counts, shares(size, counts), strict=True)
+            for one in self._at_random(stratum, count, own, seed, "stratified")
         ]
 
     def near(self, thresholds: Sequence[float], size: int, seed: int) -> list[Drawn]:
@@ -142,10 +143,9 @@ class Population:
         }
         return list(self._documents(body, size, NEAR_THRESHOLD, None))
 
-    def _at_random(self, query: Query, size: int, seed: int, how: str) -> list[Drawn]:
+    def _at_random(self, query: Query, count: int, size: int, seed: int, how: str) -> list[Drawn]:
         if not size:
             return []
-        count = self._count(query)
         weight = count / min(size, count) if count else None
         return list(self._documents({"query": self._shuffled(query, seed)}, size, how, weight))
 

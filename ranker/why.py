@@ -18,17 +18,12 @@ from saferank.mappings.overrides import OverrideRecord, Overrides
 from saferank.ranker.hits import deciding_record
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.explanation import Explanation
-from saferank.ranker.level.verdicts import Action, Rule
+from saferank.ranker.level.verdicts import ACTIONS, Action, Rule
 from saferank.ranker.policy.policy import Policy
 
 _MOST = 100
 """Most documents of one id, in different indices of an alias or under different routings."""
-_TREATMENTS = {
-    Action.HIDDEN: "hide",
-    Action.DEMOTED: "demote",
-    Action.BLURRED: "blur",
-    Action.SHOWN: "show",
-}
+_TREATMENTS = {action: treatment for treatment, action in ACTIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +83,9 @@ def why(
             f"no search of index {index!r} finds a document {id!r}; correct the id, or wait a "
             "second if it was just written"
         )
+    known = [decision.knowing(overrides) for decision in decisions]
     return [
-        _why(hit, [hit["_index"], *aliases[hit["_index"]]["aliases"]], decisions, overrides)
+        _why(hit, [hit["_index"], *aliases[hit["_index"]]["aliases"]], known, overrides)
         for hit in hits
     ]
 
@@ -97,13 +93,12 @@ def why(
 def _why(
     hit: Mapping[str, Any], names: Sequence[str], decisions: Iterable[Decision], all_: Overrides
 ) -> Why:
-    known = [decision.knowing(all_) for decision in decisions]
     return Why(
         hit["_index"],
         hit["_id"],
         hit.get("_source", {}),
         all_.find(names, hit["_id"]),
-        tuple(_explanation(hit, names, decision) for decision in known),
+        tuple(_explanation(hit, names, decision) for decision in decisions),
     )
 
 

@@ -85,7 +85,7 @@ def verdict(level: Level, state: Set[str], probability: Range) -> Verdict:
     if "allowed" in state:
         return Verdict(Action.SHOWN, Rule.ALLOWED)
     if "blocked" in state:
-        return Verdict(_ACTIONS[level.blocked], Rule.BLOCKED, blur=level.blocked is Treatment.BLUR)
+        return Verdict(ACTIONS[level.blocked], Rule.BLOCKED, blur=level.blocked is Treatment.BLUR)
 
     def by_state(treatment: Treatment) -> Rule | None:
         names = (name for name in level.treats(treatment) if name in state)
@@ -104,12 +104,13 @@ def verdict(level: Level, state: Set[str], probability: Range) -> Verdict:
     return Verdict(Action.SHOWN, by_state(Treatment.SHOW) or Rule.BELOW_THRESHOLDS)
 
 
-_ACTIONS = {
+ACTIONS = {
     Treatment.SHOW: Action.SHOWN,
     Treatment.BLUR: Action.BLURRED,
     Treatment.DEMOTE: Action.DEMOTED,
     Treatment.HIDE: Action.HIDDEN,
 }
+"""What each treatment does."""
 
 
 def verdicts(level: Level) -> list[list[Verdict]]:

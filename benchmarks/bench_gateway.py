@@ -56,6 +56,7 @@ from http_client import Pool, request_bytes
 from ranker_corpus import ensure_corpus, word
 
 from saferank.gateway.callers import Rights, add_key
+from saferank.local.ending import end_with_this_process
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
 
@@ -119,6 +120,7 @@ def running(
         log.open("w") as errors,
         subprocess.Popen(command, stderr=errors, env=environment, cwd=checkout) as process,
     ):
+        end_with_this_process(process.pid)
         try:
             for _ in range(600):
                 with socket.socket() as probe:

@@ -60,6 +60,7 @@ from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import job_of
 from saferank.local import Stack, temporary_stack
+from saferank.local.ending import end_with_this_process
 from saferank.settings import IndexerSettings, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -318,6 +319,7 @@ def run_worker(
             [*command, "worker", "--concurrency", str(children), "--log-level", "warning"],
             env=with_ours, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        end_with_this_process(worker.pid)
         try:
             _await_children(worker.pid, children)
             jobs = Jobs(client, own.indexer.jobs_index)

@@ -141,7 +141,7 @@ def _running_stack(console: Console, *, keep: bool) -> Iterator[local.Stack]:
     """Yield the user's local stack; one that was started here is stopped unless ``keep``."""
     already_running = local.status() is not None
     with console.status("looking for a running stack") as progress:
-        stack = local.up(report=progress.update)
+        stack = local.up(stay=keep, report=progress.update)
     try:
         yield stack
     finally:

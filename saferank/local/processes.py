@@ -1,4 +1,4 @@
-"""Starting services detached from the terminal, and stopping exactly those later."""
+"""Starting services apart from the terminal, and stopping exactly those later."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import Self
 import psutil
 
 from saferank.errors import ServiceUnavailable
+from saferank.local import ending
 
-# A clock step moves the start times that the system reports; no process id returns this soon.
-_START_TOLERANCE = 5.0
 _POLL_SECONDS = 0.1
 _LOG_LINES_SHOWN = 15
 
@@ -43,19 +42,17 @@ class Service:
     @property
     def running(self) -> bool:
         """Whether this very process is still alive."""
-        return self._process() is not None
+        return ending.find(self.pid, self.started) is not None
 
     def stop(self, timeout: float = 30.0) -> None:
         """End the process and its children: politely, then by force after ``timeout`` seconds."""
-        process = self._process()
-        if process is None:
-            return
-        family = [process, *process.children(recursive=True)]
-        for member in family:
-            _signal(member.terminate)
-        for member in _still_alive(family, timeout):
-            _signal(member.kill)
-        _still_alive(family, timeout)
+        process = ending.find(self.pid, self.started)
+        if process is not None:
+            ending.end([process], timeout)
+
+    def outlive(self) -> None:
+        """Let it run on after the process that started it has ended."""
+        ending.let_stay(self.pid)
 
     @classmethod
     def start(
@@ -70,6 +67,8 @@ class Service:
         user: pwd.struct_passwd | None = None,
     ) -> Self:
         """Start a service in the background and wait until it answers.
+
+        It ends with this process, even a killed one, unless it is told to `outlive` it.
 
         Args:
             name: what it is, for people.
@@ -97,20 +96,13 @@ class Service:
                 group=user.pw_gid if user else None,
                 extra_groups=[] if user else None,
             )
+        ending.end_with_this_process(child.pid)
         service = cls(name, "", child.pid, psutil.Process(child.pid).create_time(), str(log))
         try:
             return replace(service, url=_wait_for(child, name, log, find_url, timeout))
         except BaseException:  # an interrupt, too, must not leave it running
             service.stop()
             raise
-
-    def _process(self) -> psutil.Process | None:
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < _START_TOLERANCE
-            return process if same and _is_alive(process) else None
-        except psutil.NoSuchProcess:
-            return None
 
 
 def free_port() -> int:
@@ -144,32 +136,6 @@ def _wait_for(
             continue
         raise ServiceUnavailable(f"{reason}; the end of {log}:\n{_tail(log)}")
     return url
-
-
-def _signal(send: Callable[[], None]) -> None:
-    try:
-        send()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _still_alive(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
-    """Wait until all have ended; return those that have not within ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    alive = list(processes)
-    while alive := [process for process in alive if _is_alive(process)]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_SECONDS)
-    return alive
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    # In a container, nobody may collect processes that have ended: they stay as zombies.
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _tail(log: Path) -> str:

@@ -89,6 +89,7 @@ def up(
     name: str | None = None,
     engine: Engine | None = None,
     heap: str = DEFAULT_HEAP,
+    stay: bool = True,
     report: Report = lambda _: None,
 ) -> Stack:
     """Return the user's stack, started when it does not run; its data are kept between starts.
@@ -97,6 +98,7 @@ def up(
         name: of a stack beside the others, with data and ports of its own; None for the usual one.
         engine: what the node is to be; None for the one that runs, or the first.
         heap: Java heap of the node, for example ``512m`` or ``1g``.
+        stay: whether a stack that is started here runs on after this process has ended.
         report: called with what is being done, for progress display.
 
     Raises:
@@ -116,6 +118,9 @@ def up(
     partial = _state_file(name).with_suffix(".new")
     partial.write_text(json.dumps(asdict(stack), indent=1))
     partial.replace(_state_file(name))
+    if stay:
+        for service in stack.services:
+            service.outlive()
     return stack
 
 
@@ -149,7 +154,7 @@ def temporary_stack(
     heap: str = DEFAULT_HEAP,
     report: Report = lambda _: None,
 ) -> Iterator[Stack]:
-    """Run a stack of its own, stopped and deleted at the end.
+    """Run a stack of its own, stopped and deleted at the end; stopped if this process is killed.
 
     Raises:
         ServiceUnavailable: a service cannot be started.

@@ -1,6 +1,7 @@
 """Services that can be broken and mended, for the scripts beside this file.
 
-Everything is started here, on free ports, in a temporary folder, and ended by process id.
+Everything is started here, on free ports, in a temporary folder, and ended by process id, or with
+the script that started it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from workers import WorkerProcess  # noqa: E402
 
 from saferank.local import valkey as local_valkey  # noqa: E402
 from saferank.local.elasticsearch import VERSION, start_node  # noqa: E402
+from saferank.local.ending import end_with_this_process  # noqa: E402
 from saferank.local.processes import Service, base_environment, free_port  # noqa: E402
 from saferank.settings import Settings  # noqa: E402
 
@@ -254,6 +256,7 @@ class Producer:
                 self.process = subprocess.Popen(
                     self._command, env=self._env, stdout=output, stderr=subprocess.STDOUT
                 )
+            end_with_this_process(self.process.pid)
             while self.process.poll() is None:
                 if time.monotonic() > deadline:
                     self.process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from celery import Celery
 
 from saferank.indexer.brokers import queue_length
 from saferank.indexer.worker.sweep import SWEEP_TASK
+from saferank.local.ending import end_with_this_process
 from saferank.settings import Settings
 
 
@@ -49,6 +50,7 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        end_with_this_process(self.process.pid)
 
     def kill(self) -> None:
         """End the worker and its children at once, as a power cut would."""

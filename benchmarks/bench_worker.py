@@ -56,7 +56,7 @@ from bench_score import AVX2, eight_bits, make_sets, peers_python
 
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Jobs, Pace
-from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import job_of
 from saferank.local import Stack, temporary_stack

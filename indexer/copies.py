@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 from elasticsearch import Elasticsearch
 
+from saferank.indexer.bulk.pages import pages
 from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.known_pictures import hashes_at
-from saferank.indexer.score.select import pages
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.known import DECISIONS, KnownPicture, turned
 from saferank.mappings.known_index import KnownIndex

@@ -1,4 +1,4 @@
-"""A document as the indexer reads it: its images, and what is stored about them."""
+"""A document as the indexer reads it, and what scoring it gave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from saferank.indexer.keys import DocumentKey
-from saferank.mappings.record import StoredRecord, reference_name
+from saferank.mappings.record import SafetyRecord, StoredRecord, reference_name
 
 Json = Mapping[str, Any]
 """A JSON object that is only read: a query, a hit, a mapping. What is built is ``dict``."""
@@ -63,3 +63,29 @@ class Document:
     def other_records(self) -> Mapping[str, StoredRecord]:
         """What is stored for further categories, by their object field."""
         return {name: StoredRecord(stored) for name, stored in self.others.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The outcome for one document.
+
+    Attributes:
+        document: as it was read.
+        record: what to store; of several categories, for the first.
+        inferred: number of its images that went through a model now.
+        transient: whether trying again may help; the record then holds what is known so far.
+        retry_after: seconds that a server asked to wait, if one did.
+        others: what to store for further categories, by their object field.
+    """
+
+    document: Document
+    record: SafetyRecord
+    inferred: int = 0
+    transient: bool = False
+    retry_after: float | None = None
+    others: Mapping[str, SafetyRecord] = field(default_factory=dict)
+
+    @property
+    def records(self) -> tuple[SafetyRecord, ...]:
+        """What to store, for each category."""
+        return self.record, *self.others.values()

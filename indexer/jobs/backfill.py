@@ -22,6 +22,8 @@ from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import ErrorCode, ServiceUnavailable
 from saferank.indexer.brokers import queue_length
+from saferank.indexer.bulk.outages import PATIENCE, Outages
+from saferank.indexer.bulk.pages import pages
 from saferank.indexer.documents import Json
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.lease import Cancelled, Lease
@@ -31,9 +33,7 @@ from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.presence import present_children
 from saferank.indexer.queue import send
-from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.indexer.score.report import Outcome
-from saferank.indexer.score.select import pages
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.record import Status
 from saferank.settings import Settings

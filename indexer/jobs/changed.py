@@ -14,10 +14,10 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
+from saferank.indexer.bulk.changes import NOTHING_YET, changed, checkpoints
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Job, Jobs, JobState
-from saferank.indexer.score.changes import NOTHING_YET, changed, checkpoints
-from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.paths import value_at, values_at
 from saferank.mappings.record import StoredRecord, reference_name

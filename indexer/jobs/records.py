@@ -24,8 +24,8 @@ from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.score.report import Outcome
-from saferank.indexer.score.select import Only, Selection
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ import stamina
 from elasticsearch import ApiError, Elasticsearch
 
 from saferank.errors import JobError, ServiceUnavailable
+from saferank.indexer.bulk.outages import BLOCK, BUSY, is_transient
+from saferank.indexer.bulk.pages import pages
+from saferank.indexer.bulk.parts import TOO_LARGE, by_bytes, document_to_json, in_halves, to_json
 from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import merged
-from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
-from saferank.indexer.score.parts import TOO_LARGE, by_bytes, document_to_json, in_halves, to_json
-from saferank.indexer.score.select import pages
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from functools import cached_property
 
 from elasticsearch import Elasticsearch
 
+from saferank.indexer.bulk.changes import changed, checkpoints, whole_source
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.records import Pace
 from saferank.indexer.reindex.copier import Copier
 from saferank.indexer.reindex.progress import Phase, Tracker
 from saferank.indexer.reindex.writes import Writes
-from saferank.indexer.score.changes import changed, checkpoints, whole_source
 
 log = logging.getLogger(__name__)
 

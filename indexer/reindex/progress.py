@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from saferank.indexer.bulk.changes import NOTHING_YET
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job, Jobs
-from saferank.indexer.score.changes import NOTHING_YET
 
 _PAUSED_POLL = 1.0
 

@@ -12,8 +12,8 @@ from saferank.indexer.documents import Json
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import LEASE, Job, Jobs, JobState
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.reindex.progress import Phase, Tracker
-from saferank.indexer.score.select import Only, Selection
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings
 

@@ -30,6 +30,8 @@ from elasticsearch import ApiError, Elasticsearch
 
 from saferank.connection import index_exists
 from saferank.errors import JobError, ServiceUnavailable
+from saferank.indexer.bulk.changes import checkpoints
+from saferank.indexer.bulk.outages import PATIENCE, Outages
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState
@@ -47,8 +49,6 @@ from saferank.indexer.reindex.progress import Phase, Progress, Reporter, Tracker
 from saferank.indexer.reindex.scores import Scores
 from saferank.indexer.reindex.verify import count, verify_sample
 from saferank.indexer.reindex.writes import BlockTooLong, Writes, accept_writes
-from saferank.indexer.score.changes import checkpoints
-from saferank.indexer.score.outages import PATIENCE, Outages
 from saferank.mappings import add_to_index
 from saferank.mappings.fields import SafetyFields
 from saferank.settings import Settings

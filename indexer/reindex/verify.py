@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from elasticsearch import Elasticsearch
 
 from saferank.errors import JobError
+from saferank.indexer.bulk.parts import in_halves
 from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.reindex.merge import digest
-from saferank.indexer.score.parts import in_halves
 
 _NAMED = 5
 _PAGE = 100

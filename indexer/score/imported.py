@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from saferank.errors import ConfigurationError
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Document, Scored
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.pipeline import Scored
 from saferank.mappings.record import ImageRecord, SafetyRecord
 
 _NEEDED = ("id", "safety")

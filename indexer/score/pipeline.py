@@ -12,14 +12,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Document, Scored
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.crew import Crew
 from saferank.indexer.score.lanes import Lanes
@@ -48,32 +47,6 @@ log = logging.getLogger(__name__)
 _TICK = 0.5
 # Seconds after which a lane that is behind all others counts as slow.
 _SLOW = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The outcome for one document.
-
-    Attributes:
-        document: as it was read.
-        record: what to store; of several categories, for the first.
-        inferred: number of its images that went through a model now.
-        transient: whether trying again may help; the record then holds what is known so far.
-        retry_after: seconds that a server asked to wait, if one did.
-        others: what to store for further categories, by their object field.
-    """
-
-    document: Document
-    record: SafetyRecord
-    inferred: int = 0
-    transient: bool = False
-    retry_after: float | None = None
-    others: Mapping[str, SafetyRecord] = field(default_factory=dict)
-
-    @property
-    def records(self) -> tuple[SafetyRecord, ...]:
-        """What to store, for each category."""
-        return self.record, *self.others.values()
 
 
 class Pipeline:

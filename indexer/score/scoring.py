@@ -10,14 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Document, Scored
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.looking import Guard, Known
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.pipeline import Scored
 from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
-from saferank.indexer.score.store import DocumentStore, Written
+from saferank.indexer.storage.store import DocumentStore, Written
 from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord
 
 log = logging.getLogger(__name__)

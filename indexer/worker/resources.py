@@ -18,13 +18,13 @@ from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.fetch import Fetched, Fetcher
 from saferank.indexer.installation import installation_of
 from saferank.indexer.jobs.records import Job, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.score.digests import Digests
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.passes import FirstPass, Look
 from saferank.indexer.score.pipeline import Pipeline
-from saferank.indexer.score.select import Selection
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.allocation import keep_for_pictures
 from saferank.indexer.worker.cores import threads
 from saferank.mappings.record import ImageRecord

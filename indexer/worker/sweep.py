@@ -17,9 +17,9 @@ from saferank.indexer.copies import Copies
 from saferank.indexer.jobs.backfill import Backfill, count_left
 from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.operate import metrics
 from saferank.indexer.reindex.writes import open_abandoned
-from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.installations import put_back_unless_ours
 from saferank.indexer.worker.resources import job_of
 from saferank.mappings import not_ready

@@ -68,7 +68,7 @@ def backfill(
         raise typer.BadParameter("'changed' takes neither --query nor --dry-run")
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Jobs
-        from saferank.indexer.score.select import Only, Selection
+        from saferank.indexer.jobs.selection import Only, Selection
         from saferank.indexer.worker.resources import job_of
 
     settings = settings_about(category)

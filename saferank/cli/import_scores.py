@@ -38,7 +38,7 @@ def import_scores(
     with needs_extra("spark"):
         from saferank.indexer.score.imported import Imported, read_scores
         from saferank.indexer.score.scoring import score_documents
-        from saferank.indexer.score.store import DocumentStore
+        from saferank.indexer.storage.store import DocumentStore
         from saferank.indexer.worker.resources import model_identity
 
     every = get_settings()

@@ -80,7 +80,8 @@ def _selected(
     client: Elasticsearch, settings: Settings, name: str, query: dict[str, object] | None
 ) -> Iterator[tuple[str, list[DocumentKey]]]:
     """Walk through the documents of a query, or those never scored, by concrete index."""
-    from saferank.indexer.score.select import Only, Selection, pages
+    from saferank.indexer.bulk.pages import pages
+    from saferank.indexer.jobs.selection import Only, Selection
 
     selection = Selection(Only.MISSING) if query is None else Selection(Only.ALL, query)
     each = [selection.to_query(fields, model="") for fields in SafetyFields.each(settings)]

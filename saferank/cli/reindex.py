@@ -61,9 +61,9 @@ def reindex(
     """
     with needs_extra("indexer"):
         from saferank.indexer.jobs.records import Jobs
+        from saferank.indexer.jobs.selection import Selection
         from saferank.indexer.reindex.start import start_reindex
         from saferank.indexer.reindex.steps import Limits
-        from saferank.indexer.score.select import Selection
         from saferank.indexer.worker.resources import job_of
 
     settings = get_settings()

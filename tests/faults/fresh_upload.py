@@ -29,9 +29,9 @@ from workers import running_worker, wait_until
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.ledger import Ledger
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.local.stack import temporary_stack

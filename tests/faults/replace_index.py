@@ -27,10 +27,10 @@ from workers import running_worker
 from writer import Writer
 
 from saferank.indexer.jobs.records import Job, Jobs, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.reindex.merge import digest
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.local.stack import temporary_stack

@@ -36,18 +36,18 @@ from brightness import Brightness, brightness_pipeline
 from workers import running_worker, wait_until
 
 from saferank.errors import SaferankError
+from saferank.indexer.bulk.changes import whole_source
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.reindex.merge import without_scores
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
-from saferank.indexer.score.changes import whole_source
 from saferank.indexer.score.report import Outcome
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.select import Only, Selection
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.local.elasticsearch import VERSION

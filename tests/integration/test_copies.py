@@ -32,13 +32,13 @@ from saferank.indexer.brokers import queue_length
 from saferank.indexer.copies import Copies
 from saferank.indexer.fetch import Fetcher
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.known_pictures import hashes_at
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.reindex.start import start_reindex
 from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.sweep import SWEEP_TASK
 from saferank.mappings import SafetyFields, add_to_index

@@ -17,7 +17,7 @@ from saferank.errors import ConfigurationError, ErrorCode, ImageError
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.labels import Written, write_labels
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.decisions import DecidedDocument, decided_documents
 from saferank.mappings.override_index import install_overrides, override

@@ -29,10 +29,10 @@ from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.changed import is_outdated
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import LEASE, Job, JobHeld, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.report import Report
-from saferank.indexer.score.select import Only, Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.indexer.worker.sweep import SWEEP_TASK

@@ -14,8 +14,8 @@ from workers import running_worker, sweep, wait_until
 
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Job, Jobs, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.queue import queue_documents
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import add_to_index

@@ -17,7 +17,7 @@ from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.app import create_app
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.float32 import as_probability

@@ -14,12 +14,12 @@ from workers import running_worker, wait_until
 from saferank.errors import MappingError
 from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.select import Selection
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import SafetyFields, add_to_index, component_template, install

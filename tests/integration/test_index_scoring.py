@@ -16,7 +16,7 @@ from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.float32 import as_probability
 from saferank.settings import DecodeSettings, FetchSettings

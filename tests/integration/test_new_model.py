@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index, check_index
 from saferank.mappings.float32 import as_probability
 from saferank.ranker import SafeSearch, load_policy

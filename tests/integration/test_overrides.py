@@ -19,9 +19,9 @@ from saferank.errors import (
     UnsafeRequest,
 )
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.overrides import KeptOverrides
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.overrides import KeptOverrides
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.mappings.override_index import install_overrides, override
 from saferank.mappings.overrides import HOLDS, OverrideRecord

@@ -15,16 +15,16 @@ from writer import Writer, picture
 
 from saferank.cli import app as command
 from saferank.errors import JobError, MappingError
+from saferank.indexer.bulk.changes import whole_source
 from saferank.indexer.jobs.lease import Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.reindex.definition import create
 from saferank.indexer.reindex.progress import Progress
 from saferank.indexer.reindex.start import start_reindex, start_rollback
 from saferank.indexer.reindex.steps import Reindex
 from saferank.indexer.reindex.verify import verify_sample
 from saferank.indexer.reindex.writes import Writes, open_abandoned
-from saferank.indexer.score.changes import whole_source
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.indexer.worker.resources import model_identity
 from saferank.mappings import SafetyFields, add_to_index

@@ -17,9 +17,9 @@ from saferank.errors import ServiceUnavailable
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger
 from saferank.indexer.jobs.records import Job, Jobs, Pace
 from saferank.indexer.jobs.recovery import held_tasks
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import SCORE_TASK, queue_documents
-from saferank.indexer.score.select import Selection
 from saferank.indexer.worker.app import create_app
 from saferank.local.folders import temporary_folder
 from saferank.local.valkey import start_broker

@@ -14,7 +14,7 @@ from saferank.indexer.fetch import Fetcher
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.score.store import DocumentStore
+from saferank.indexer.storage.store import DocumentStore
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import DecodeSettings, FetchSettings, Settings
 

@@ -8,7 +8,7 @@ import pytest
 from saferank.errors import JobError
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
-from saferank.indexer.score.select import Selection
+from saferank.indexer.jobs.selection import Selection
 
 JOB = Job(
     index="products",

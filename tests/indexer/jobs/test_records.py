@@ -10,7 +10,7 @@ import pytest
 from saferank.errors import JobError
 from saferank.indexer.jobs.ledger import ChunkOfJob
 from saferank.indexer.jobs.records import Job, JobState, Pace
-from saferank.indexer.score.select import Only, Selection
+from saferank.indexer.jobs.selection import Only, Selection
 
 VERSION = (7, 1)
 JOB = Job(

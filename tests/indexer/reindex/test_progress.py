@@ -1,8 +1,8 @@
 """What the record of a reindex keeps."""
 
 from saferank.indexer.jobs.records import Job, Pace
+from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.reindex.progress import Progress
-from saferank.indexer.score.select import Selection
 
 
 def job(progress: dict[str, object]) -> Job:

@@ -16,12 +16,12 @@ from prometheus_client import REGISTRY
 
 from saferank.errors import ErrorCode
 from saferank.indexer.decode import decode
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Document, Scored
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.digests import Digests
 from saferank.indexer.score.passes import FirstPass, Look
-from saferank.indexer.score.pipeline import Pipeline, Scored
+from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.worker.resources import make_pipeline
 from saferank.mappings import Status
 from saferank.mappings.float32 import as_probability

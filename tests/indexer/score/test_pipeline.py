@@ -16,10 +16,10 @@ from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError
 from saferank.indexer.decode import Decoded, decode
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Document, Scored
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.pipeline import Pipeline, Scored
+from saferank.indexer.score.pipeline import Pipeline
 from saferank.mappings import SafetyRecord, Status
 from saferank.mappings.float32 import as_probability
 from saferank.mappings.record import ImageRecord

@@ -27,16 +27,15 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from saferank.engines.engine import wrong_server
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer.documents import Document, Json
+from saferank.indexer.bulk.outages import BLOCK, BUSY, is_transient
+from saferank.indexer.bulk.pages import pages
+from saferank.indexer.bulk.parts import TOO_LARGE, by_bytes, in_halves, to_json
+from saferank.indexer.documents import Document, Json, Scored
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
-from saferank.indexer.score.indices import Indices
-from saferank.indexer.score.matches import Matches
-from saferank.indexer.score.outages import BLOCK, BUSY, is_transient
-from saferank.indexer.score.overrides import KeptOverrides
-from saferank.indexer.score.parts import TOO_LARGE, by_bytes, in_halves, to_json
-from saferank.indexer.score.pipeline import Scored
-from saferank.indexer.score.select import pages
+from saferank.indexer.storage.indices import Indices
+from saferank.indexer.storage.matches import Matches
+from saferank.indexer.storage.overrides import KeptOverrides
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.overrides import NO_FIELDS

@@ -3,7 +3,7 @@ from elastic_transport import ApiResponseMeta, ConnectionTimeout, HttpHeaders, N
 from elasticsearch import ApiError
 
 from saferank.errors import JobError
-from saferank.indexer.score.outages import Outages, is_lasting, is_transient
+from saferank.indexer.bulk.outages import Outages, is_lasting, is_transient
 
 
 def answer(status: int, kind: str = "some_exception") -> ApiError:
@@ -43,7 +43,7 @@ def test_what_a_server_lacks_is_said_in_words() -> None:
 
 
 def test_patience_counts_from_the_last_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saferank.indexer.score.outages._PAUSE", 0.01)
+    monkeypatch.setattr("saferank.indexer.bulk.outages._PAUSE", 0.01)
     outages = Outages("pictures.missing", 0)
     outages.wait(answer(503), progressed=False)
     outages.wait(answer(503), progressed=True)

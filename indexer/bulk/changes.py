@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
 from saferank.errors import ServiceUnavailable
+from saferank.indexer.bulk.pages import KEEP_ALIVE
+from saferank.indexer.bulk.parts import MOST_BYTES, TOO_MANY, json_size
 from saferank.indexer.documents import Json
-from saferank.indexer.score.parts import MOST_BYTES, TOO_MANY, json_size
-from saferank.indexer.score.select import KEEP_ALIVE
 
 NOTHING_YET = -1
 """The cursor of a shard of which nothing was read."""

@@ -8,8 +8,8 @@ from elasticsearch import ApiError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saferank.indexer.score import parts
-from saferank.indexer.score.parts import by_bytes, document_to_json, in_halves, to_json
+from saferank.indexer.bulk import parts
+from saferank.indexer.bulk.parts import by_bytes, document_to_json, in_halves, to_json
 
 
 def refusal(status: int) -> ApiError:

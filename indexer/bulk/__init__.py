@@ -1,0 +1,1 @@
+"""Many documents at a time: walking through indices, requests of a fitting size, outages."""

@@ -1,0 +1,1 @@
+"""Documents in Elasticsearch: reading them by their keys, and storing what is found out."""

@@ -50,8 +50,8 @@ def install(
             roots = ", ".join(repr(field) for field in settings.model_by_field)
             done = (
                 f"index {index!r} has the safety fields under {roots}\n"
-                "Each scoring is a write that counts a document's _version up by one. Where the "
-                "application gives versions of its own, leave room between them."
+                "Each scoring is a write, and raises the document's _version by one.\n"
+                "If your application sets versions itself, leave room between them."
             )
         later = [] if index is None else _later(client, index, every)
     say(done)

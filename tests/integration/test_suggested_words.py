@@ -1,10 +1,11 @@
 """Beginnings and misspelled words at every level: no word of hidden documents alone comes back.
 
-Each word of a vocabulary belongs to documents of some kinds: shown, demoted, hidden, blocked. What
-is suggested is held against an index that has the visible documents and no others.
+Each word of a vocabulary belongs to documents of some kinds: shown, demoted, hidden, blocked. Words
+that are suggested are held against an index that has the visible documents and no others; tags and
+completions against what they come to, worked out from these documents.
 
 ``SAFERANK_SUGGESTED_PREFIXES`` sets how many beginnings are tried at each level, and
-``SAFERANK_SUGGESTED_SEED`` which; without them there are 60, always the same.
+``SAFERANK_SUGGESTED_SEED`` which; without them there are 100, always the same.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import pytest
 from elasticsearch import Elasticsearch, helpers
 
 from saferank.mappings import template
 from saferank.ranker import SafeSearch, load_policy
+from saferank.ranker.level.decision import explain
 
 Json = dict[str, Any]
 ALL = "test-suggested"
@@ -42,42 +46,63 @@ VISIBLE = {
     "moderate": ["shown", "demoted"],
     "strict": ["shown"],
 }
-PREFIXES = int(os.environ.get("SAFERANK_SUGGESTED_PREFIXES", "60"))
+PREFIXES = int(os.environ.get("SAFERANK_SUGGESTED_PREFIXES", "100"))
 SEED = os.environ.get("SAFERANK_SUGGESTED_SEED", "20")
-TOGETHER = 20
-"""Beginnings in one request."""
+TOGETHER = 100
+"""Most beginnings in one request."""
+OF_ONE_VOCABULARY = 5
+"""Requests, before there are other words."""
 MANY = 500
 """More options than there are."""
+SIZE = 5
+"""Of completions."""
 
 
-def _vocabulary() -> dict[str, list[str]]:
-    """Word -> the kinds of documents that it is in. Of few letters, so that many are alike."""
-    draw = random.Random(7)
-    words = {"".join(draw.choices("abcde", k=draw.randint(4, 6))) for _ in range(500)}
-    return {word: draw.sample(list(SAFETY), draw.choice([1, 1, 2, 3])) for word in sorted(words)}
+class Vocabulary(NamedTuple):
+    """Words, and documents that have three of them each.
+
+    Attributes:
+        words: word -> the kinds of documents that it is in.
+        documents: with their kind.
+    """
+
+    words: dict[str, list[str]]
+    documents: list[Json]
+
+    @classmethod
+    def drawn(cls, draw: random.Random) -> Vocabulary:
+        """Few words of few letters, so that many begin alike and are nearly the same."""
+        drawn = {"".join(draw.choices("abcd", k=draw.randint(4, 6))) for _ in range(140)}
+        words = {word: draw.sample(list(SAFETY), draw.choice([1, 1, 2, 3])) for word in drawn}
+        words = dict(sorted(words.items()))
+        documents: list[Json] = []
+        for kind, safety in SAFETY.items():
+            own = [word for word, kinds in words.items() if kind in kinds]
+            # Each word at least once, and some far more often.
+            left = [word for word in own for _ in range(draw.choice([1, 1, 2, 9]))]
+            draw.shuffle(left)
+            while left:
+                three, left = left[:3], left[3:]
+                title = {"title": " ".join(three), "words": three, "kind": kind}
+                documents.append({**title, "safety": safety})
+        # No two weights are equal, so that the order of completions is known.
+        weights = draw.sample(range(10_000), len(documents))
+        for document, weight in zip(documents, weights, strict=True):
+            document["c"] = {"input": [document["title"]], "weight": weight}
+        return cls(words, documents)
+
+    def seen_at(self, level: str) -> list[Json]:
+        """The documents that a level shows or demotes."""
+        return [each for each in self.documents if each["kind"] in VISIBLE[level]]
+
+    def words_at(self, level: str) -> set[str]:
+        """The words that may be told at a level."""
+        return {word for each in self.seen_at(level) for word in each["words"]}
 
 
-VOCABULARY = _vocabulary()
-
-
-def _documents() -> list[Json]:
-    draw = random.Random(8)
-    documents = []
-    for kind, safety in SAFETY.items():
-        own = [word for word, kinds in VOCABULARY.items() if kind in kinds]
-        # Each word at least once, and some far more often.
-        left = [word for word in own for _ in range(draw.choice([1, 1, 2, 9]))]
-        draw.shuffle(left)
-        while left:
-            words, left = left[:3], left[3:]
-            value = {"input": [" ".join(words)], "weight": draw.randrange(10_000)}
-            title = {"title": " ".join(words), "words": words, "c": value, "kind": kind}
-            documents.append({**title, "safety": safety})
-    return documents
-
-
-@pytest.fixture(scope="module")
-def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+@contextmanager
+def _indexed(node: Elasticsearch, vocabulary: Vocabulary, *levels: str) -> Iterator[None]:
+    """An index with all documents, and one a level with those that are visible there."""
     properties = {
         **template.component_template()["template"]["mappings"]["properties"],
         "title": {"type": "text"},
@@ -85,23 +110,18 @@ def node(elasticsearch_url: str) -> Iterator[Elasticsearch]:
         "c": {"type": "completion"},
         "kind": {"type": "keyword"},
     }
-    documents = _documents()
-    kinds = {ALL: list(SAFETY), **{f"{ALL}-{level}": shown for level, shown in VISIBLE.items()}}
-    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
-        client.indices.delete(index=list(kinds), ignore_unavailable=True)
-        for index, shown in kinds.items():
-            client.indices.create(
-                index=index,
-                mappings={"properties": properties},
-                settings={"number_of_shards": 2 if index == ALL else 1},
-            )
-            helpers.bulk(
-                client,
-                ({"_index": index, "_source": each} for each in documents if each["kind"] in shown),
-                refresh=True,
-            )
-        yield client
-        client.indices.delete(index=list(kinds))
+    contents = {ALL: vocabulary.documents}
+    contents |= {f"{ALL}-{level}": vocabulary.seen_at(level) for level in levels}
+    node.indices.delete(index=list(contents), ignore_unavailable=True)
+    for index, documents in contents.items():
+        node.indices.create(
+            index=index,
+            mappings={"properties": properties},
+            settings={"number_of_shards": 2 if index == ALL else 1, "number_of_replicas": 0},
+        )
+        helpers.bulk(node, documents, index=index, refresh=True)
+    yield
+    node.indices.delete(index=list(contents))
 
 
 def _misspelled(word: str, draw: random.Random) -> str:
@@ -109,17 +129,18 @@ def _misspelled(word: str, draw: random.Random) -> str:
     return word[:place] + draw.choice(["", "a", "e", "ab"]) + word[place + draw.randint(0, 1) :]
 
 
-def _request(draw: random.Random) -> Json:
+def _request(vocabulary: Vocabulary, draw: random.Random, prefixes: int) -> Json:
     """A search with some beginnings, each in all forms of suggestions that there are."""
+    known = list(vocabulary.words)
     suggest: Json = {}
     aggregations: Json = {}
     wanted: list[Json] = []
-    for number in range(TOGETHER):
-        word = draw.choice(list(VOCABULARY))
+    for number in range(prefixes):
+        word = draw.choice(known)
         prefix = word[: draw.randint(1, 4)]
-        typo, other = _misspelled(word, draw), _misspelled(draw.choice(list(VOCABULARY)), draw)
+        typo, other = _misspelled(word, draw), _misspelled(draw.choice(known), draw)
         suggest |= {
-            f"c{number}": {"prefix": prefix, "completion": {"field": "c", "size": 5}},
+            f"c{number}": {"prefix": prefix, "completion": {"field": "c", "size": SIZE}},
             f"t{number}": {
                 "text": f"{typo} {other}",
                 "term": {
@@ -156,82 +177,134 @@ def _request(draw: random.Random) -> Json:
     }
 
 
-def _texts(answer: Json) -> Iterator[str]:
-    """All that came back, but for the caller's own words."""
-    for parts in answer["suggest"].values():
-        for part in parts:
-            for option in part["options"]:
-                yield option["text"]
-                yield option.get("highlighted", "")
-                yield option.get("_source", {}).get("title", "")
+def _told(request: Json, answer: Json) -> Iterator[str]:
+    """All words that came back, but for the caller's own in the phrases made of them."""
+    for name, parts in answer["suggest"].items():
+        entry = request["suggest"][name]
+        own = entry["text"].split() if "phrase" in entry else []
+        for option in (option for part in parts for option in part["options"]):
+            texts = [option["text"], option.get("highlighted", "")]
+            texts.append(option.get("_source", {}).get("title", ""))
+            yield from (word for text in texts for word in text.split() if word not in own)
     for aggregation in answer["aggregations"].values():
         yield from (bucket["key"] for bucket in aggregation["buckets"])
     for hit in answer["hits"]["hits"]:
-        yield hit["_source"]["title"]
-        yield from hit.get("highlight", {}).get("title", [])
+        for text in [hit["_source"]["title"], *hit.get("highlight", {}).get("title", [])]:
+            yield from re.findall(r"[a-e]{3,}", text)
 
 
-def _words(answer: Json) -> list[str]:
-    return [word for text in _texts(answer) for word in re.findall(r"\b[a-e]{3,}\b", text)]
-
-
-def _completions(answer: Json) -> dict[str, list[Any]]:
-    """What was completed, and how."""
+def _completions(answer: Json) -> dict[str, list[tuple[str, float]]]:
+    """What was completed, with its weight; a demoted document's is smaller."""
     return {
         name: [
-            [
-                (option["text"], option.get("score", option.get("_score")))
-                for option in part["options"]
-            ]
+            (option["text"], option.get("score", option.get("_score")))
             for part in parts
+            for option in part["options"]
         ]
         for name, parts in answer["suggest"].items()
         if name.startswith("c")
     }
 
 
-def _of_words(answer: Json) -> dict[str, list[Any]]:
-    return {
-        name: [[dict(option) for option in part["options"]] for part in parts]
-        for name, parts in answer["suggest"].items()
-        if name.startswith("t")
+def _expected_completions(
+    request: Json, documents: list[Json], level: str
+) -> dict[str, list[tuple[str, Any]]]:
+    """The same, worked out from the documents that are visible."""
+    factors = {
+        kind: explain([safety], POLICY.decision_for(level))[0].factor or 0
+        for kind, safety in SAFETY.items()
     }
+    result = {}
+    for name, entry in request["suggest"].items():
+        if "prefix" in entry:
+            found = [
+                (each["title"], each["c"]["weight"] * factors[each["kind"]])
+                for each in documents
+                if each["title"].startswith(entry["prefix"])
+            ]
+            best = sorted(found, key=lambda item: item[1], reverse=True)[:SIZE]
+            result[name] = [(title, pytest.approx(weight)) for title, weight in best]
+    return result
 
 
-def _own(request: Json) -> set[str]:
-    texts = [entry.get("text", "") for entry in request["suggest"].values()]
-    return {word for text in texts for word in text.split()}
+def _expected_tags(request: Json, documents: list[Json]) -> Json:
+    """The aggregations, likewise."""
+    counts = Counter(word for each in documents for word in set(each["words"]))
+    result = {}
+    for name, aggregation in request["aggs"].items():
+        prefix = aggregation["terms"]["include"].removesuffix(".*")
+        found = [(word, count) for word, count in counts.items() if word.startswith(prefix)]
+        found.sort(key=lambda item: (-item[1], item[0]))
+        buckets = [{"key": word, "doc_count": count} for word, count in found]
+        nothing_else = {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0}
+        result[name] = {**nothing_else, "buckets": buckets}
+    return result
+
+
+def _of_words(suggest: Json) -> Json:
+    """Those of the suggestions, or of their answers, that are words."""
+    return {name: part for name, part in suggest.items() if name.startswith("t")}
 
 
 @pytest.mark.parametrize("level", VISIBLE)
-def test_no_word_of_hidden_documents_is_suggested(node: Elasticsearch, level: str) -> None:
+def test_no_word_of_hidden_documents_is_suggested(client: Elasticsearch, level: str) -> None:
     draw = random.Random(f"{SEED} {level}")
-    safe = SafeSearch(node, POLICY, level=level)
-    visible = {word for word, kinds in VOCABULARY.items() if set(kinds) & set(VISIBLE[level])}
-    told = 0
-    for number in range(max(1, PREFIXES // TOGETHER)):
-        request = _request(draw)
-        answer = safe.search(index=ALL, **request).body
-        words = _words(answer)
-        stray = set(words) - visible - _own(request)
-        assert not stray, f"seed {SEED}, request {number}: {sorted(stray)}"
-        told += len(words)
-        if not number:  # Without a policy it would have been seen.
-            plain = set(_words(node.search(index=ALL, **request).body))
-            assert len(plain - visible - _own(request)) > 10
-        expected = node.search(index=f"{ALL}-{level}", **request).body
-        # Words are as if there were no hidden documents, to the count and the order.
-        assert _of_words(answer) == _of_words(expected), f"seed {SEED}, request {number}"
-        assert answer["aggregations"] == expected["aggregations"]
-        if level != "moderate":  # There the weights of demoted documents are smaller.
-            assert _completions(answer) == _completions(expected)
-    assert told > 1000
+    told = asked = 0
+    while asked < PREFIXES:
+        vocabulary = Vocabulary.drawn(draw)
+        with _indexed(client, vocabulary, level):
+            safe = SafeSearch(client, POLICY, level=level)
+            for _ in range(OF_ONE_VOCABULARY):
+                if prefixes := min(TOGETHER, PREFIXES - asked):
+                    request = _request(vocabulary, draw, prefixes)
+                    where = f"seed {SEED}, after {asked} beginnings"
+                    told += _check(client, safe, vocabulary, request, level, where)
+                    asked += prefixes
+    assert told > 10 * PREFIXES
 
 
-def test_stricter_levels_suggest_a_part_of_what_looser_ones_do(node: Elasticsearch) -> None:
+def _check(
+    client: Elasticsearch,
+    safe: SafeSearch,
+    vocabulary: Vocabulary,
+    request: Json,
+    level: str,
+    where: str,
+) -> int:
+    """Hold an answer against visible documents; how many words it has."""
+    answer = safe.search(index=ALL, **request).body
+    words = [*_told(request, answer)]
+    assert {*words} - vocabulary.words_at(level) == set(), where
+    # Words are as if there were no hidden documents, to the count and the order.
+    alone = client.search(index=f"{ALL}-{level}", suggest=_of_words(request["suggest"]), size=0)
+    assert _of_words(answer["suggest"]) == alone["suggest"], where
+    seen = vocabulary.seen_at(level)
+    assert answer["aggregations"] == _expected_tags(request, seen), where
+    assert _completions(answer) == _expected_completions(request, seen, level), where
+    return len(words)
+
+
+@pytest.mark.parametrize("level", VISIBLE)
+def test_without_a_policy_words_of_hidden_documents_are_seen(
+    client: Elasticsearch, level: str
+) -> None:
     draw = random.Random(SEED)
+    vocabulary = Vocabulary.drawn(draw)
+    request = _request(vocabulary, draw, TOGETHER)
+    with _indexed(client, vocabulary):
+        told = {*_told(request, client.search(index=ALL, **request).body)}
+    hidden = vocabulary.words.keys() - vocabulary.words_at(level)
+    assert len(hidden) > 5
+    assert len(told & hidden) > len(hidden) / 2
+
+
+def test_stricter_levels_suggest_a_part_of_what_looser_ones_do(client: Elasticsearch) -> None:
+    draw = random.Random(SEED)
+    vocabulary = Vocabulary.drawn(draw)
     suggest = {
-        name: entry for name, entry in _request(draw)["suggest"].items() if "phrase" not in entry
+        name: entry
+        for name, entry in _request(vocabulary, draw, 20)["suggest"].items()
+        if "phrase" not in entry
     }
     for entry in suggest.values():
         if "term" in entry:
@@ -239,14 +312,15 @@ def test_stricter_levels_suggest_a_part_of_what_looser_ones_do(node: Elasticsear
             entry["term"] |= {**whole, "min_doc_freq": 0}
         else:
             entry["completion"]["size"] = MANY
-    strict, moderate, off = (
-        _suggested(SafeSearch(node, POLICY, level=level).search(index=ALL, suggest=suggest).body)
-        for level in ("strict", "moderate", "off")
-    )
+    with _indexed(client, vocabulary):
+        strict, moderate, off = (
+            _suggested(SafeSearch(client, POLICY, level=level).search(index=ALL, suggest=suggest))
+            for level in ("strict", "moderate", "off")
+        )
     assert strict < moderate < off
 
 
-def _suggested(answer: Json) -> set[tuple[str, int, str]]:
+def _suggested(answer: Any) -> set[tuple[str, int, str]]:
     """What was suggested, where."""
     return {
         (name, place, option["text"])

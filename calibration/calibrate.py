@@ -21,6 +21,9 @@ from saferank.mappings.float32 import shortest
 
 METHOD = "fixed-sequence tests by exact binomial bounds (Learn then Test)"
 
+CHANCE = 0.5
+"""The area under the ROC curve of probabilities that say nothing."""
+
 Count = Callable[[Sequence[float]], Reached]
 """From thresholds to how many documents of the index reach them."""
 
@@ -77,6 +80,19 @@ class Result:
     def thresholds(self) -> list[float]:
         """All thresholds that are supported, ascending."""
         return sorted({one.threshold for one in self.supported if one.threshold is not None})
+
+    @property
+    def doubt(self) -> str | None:
+        """Why not to use the thresholds although they keep their bounds, if there is a reason."""
+        area = self.areas.roc
+        if area.interval.low > CHANCE:
+            return None
+        return (
+            f"the area is {area.value:.4f} ({area.interval}), and chance alone gives {CHANCE:g}: "
+            "these probabilities do not tell positives from negatives, so a threshold keeps its "
+            "bound only by catching nearly everything or nearly nothing; check which labels are "
+            "positive, and whether the model knows this kind of content"
+        )
 
     def hardest(self, count: int) -> list[tuple[str, float, bool]]:
         """Names, probabilities and labels that the model is most wrong about, each once."""

@@ -2,7 +2,8 @@
 
 ========================  =========================================================================
 ``probability``           as the index has it, 0..1; or ``image``, which is then scored
-``label``                 0, safe, allow; 1, nsfw, block; nothing, ?, ambiguous, unsure: left out
+``label``                 0, safe, allow; 1, nsfw, block; nothing, ?, ambiguous, unsure: left out;
+                          or names of classes of one's own, of which one is said to be positive
 ``image``, ``id``         what the row is called; one id, or else one image, has one label
 ``weight``                how many documents of the index the row stands for; makes the rows a
                           sample of the index
@@ -167,6 +168,7 @@ def to_labels(
     table: Table,
     groups: Sequence[str] = (),
     probabilities: Sequence[float] | None = None,
+    positive: str | None = None,
 ) -> Labels:
     """Check a table of labels.
 
@@ -174,6 +176,8 @@ def to_labels(
         table: as it was read.
         groups: columns by whose values the examples are told apart.
         probabilities: of each row, where the table has none.
+        positive: the label that is positive, where classes have names of their own; every other
+            one is negative, but for those that say nothing.
 
     Raises:
         ConfigurationError: a column is missing or a value is wrong, one name has two labels, or
@@ -185,7 +189,7 @@ def to_labels(
                 f"{table.path}: the column {column!r} is missing; there are "
                 f"{', '.join(map(repr, table.columns)) or 'none'}"
             )
-    found = [_label(table, row, text) for row, text in enumerate(table.columns["label"])]
+    found = [_label(table, row, text, positive) for row, text in enumerate(table.columns["label"])]
     names, first = _names(table), _first_of_each(table, found)
     drawn = table.columns.get("drawn", ())
     near = {row for row, how in enumerate(drawn) if how == NEAR_THRESHOLD}
@@ -196,22 +200,46 @@ def to_labels(
         truth=np.array([found[row] for row in kept], np.bool_),
         weights=_weights(table, kept),
         groups={name: [table.columns[name][row] for row in kept] for name in groups},
-        remarks=_remarks(found, len(first), len(first) - len(kept)),
+        remarks=[
+            *_remarks(found, len(first), len(first) - len(kept)),
+            *([] if positive is None else [_classes(table, kept, found)]),
+        ],
     )
-    _check_enough(table, labels)
+    _check_enough(table, labels, positive)
     return labels
 
 
-def _label(table: Table, row: int, text: str) -> bool | None:
+def check_labels(table: Table, groups: Sequence[str] = (), positive: str | None = None) -> None:
+    """Check all of a table but its probabilities, which are not known yet.
+
+    Raises:
+        ConfigurationError: as ``to_labels`` raises it.
+    """
+    to_labels(table, groups, [0.0] * len(table), positive)
+
+
+def _label(table: Table, row: int, text: str, positive: str | None) -> bool | None:
     word = text.strip().lower()
     if word in _AMBIGUOUS:
         return None
+    if positive is not None:
+        return word == positive.strip().lower()
     if word in _POSITIVE or word in _NEGATIVE:
         return word in _POSITIVE
     raise ConfigurationError(
         f"{table.where(row)}: the label is {text!r}; write 0 or safe, 1 or nsfw, or ? if it is "
-        "neither"
+        "neither; if classes have names of their own, say which is positive (--positive NAME)"
     )
+
+
+def _classes(table: Table, kept: Sequence[int], found: Sequence[bool | None]) -> str:
+    """Which names count as what: a misspelt one would be negative without a word."""
+
+    def named(side: bool) -> str:
+        counts = Counter(table.columns["label"][row] for row in kept if found[row] is side)
+        return ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common()) or "none"
+
+    return f"positive: {named(True)}; negative: {named(False)}"
 
 
 def _names(table: Table) -> list[str]:
@@ -290,8 +318,12 @@ def _remarks(found: Sequence[bool | None], first: int, near: int) -> list[str]:
     return [f"left out: {what}" for what, count in told.items() if count]
 
 
-def _check_enough(table: Table, labels: Labels) -> None:
-    counts = {"positive (1, nsfw)": labels.positives, "negative (0, safe)": labels.negatives}
+def _check_enough(table: Table, labels: Labels, positive: str | None) -> None:
+    classes = ("1, nsfw", "0, safe") if positive is None else (positive, f"not {positive}")
+    counts = {
+        f"positive ({classes[0]})": labels.positives,
+        f"negative ({classes[1]})": labels.negatives,
+    }
     for what, count in counts.items():
         if count < LEAST:
             raise ConfigurationError(

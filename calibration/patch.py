@@ -39,12 +39,7 @@ def patched(
             way that cannot be edited, or the policy would not be consistent.
         ConfigurationError: the policy has no category in these fields.
     """
-    before = load_policy(text)
-    if level not in before.levels:
-        raise PolicyError(f"there is no level {level!r}; there are {', '.join(before.levels)}")
-    place = ["levels", level]
-    if not isinstance(before, OneCategoryPolicy):
-        place += filter(None, [before.category_of(fields or SafetyFields())])
+    before, place = load_policy(text), place_of(text, level, fields)
     text = _without_remarks(text, place)
     for name in reversed(KEYS):
         start, end, new = _edit(text, _at(text, place)[1], name, thresholds[name])
@@ -54,6 +49,24 @@ def patched(
     text = text[:start] + "".join(f"{indent}{_MARK}{one}\n" for one in remarks) + text[start:]
     _check(before, load_policy(text), place, thresholds)
     return text
+
+
+def place_of(text: str, level: str, fields: SafetyFields | None = None) -> list[str]:
+    """Which keys lead to where a level's thresholds stand; see ``patched``.
+
+    Raises:
+        PolicyError: there is no such level, it says nothing of the category, or it is written in a
+            way that cannot be edited.
+        ConfigurationError: the policy has no category in these fields.
+    """
+    policy = load_policy(text)
+    if level not in policy.levels:
+        raise PolicyError(f"there is no level {level!r}; there are {', '.join(policy.levels)}")
+    place = ["levels", level]
+    if not isinstance(policy, OneCategoryPolicy):
+        place += filter(None, [policy.category_of(fields or SafetyFields())])
+    _at(text, place)
+    return place
 
 
 def new_policy(

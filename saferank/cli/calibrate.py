@@ -49,6 +49,13 @@ def calibrate(
         Path | None,
         typer.Option(help="With --from-index: the 'saferank sample' that people decided about."),
     ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="The label that is positive, where classes have names of their own.",
+            show_default="1, nsfw or block",
+        ),
+    ] = None,
     max_miss: Annotated[
         list[float] | None,
         typer.Option(help="Largest share of positives to miss, such as 0.01; may be repeated."),
@@ -109,7 +116,7 @@ def calibrate(
     with needs_extra("calibration"):
         from saferank.calibration.calibrate import Asked, run, to_json
         from saferank.calibration.guarantee import Rate, Wanted
-        from saferank.calibration.patch import new_policy, patched
+        from saferank.calibration.patch import new_policy, patched, place_of
         from saferank.calibration.reliability import Method
         from saferank.calibration.report import write_report
 
@@ -119,6 +126,12 @@ def calibrate(
         raise typer.BadParameter("--audit goes with --from-index")
     if level is not None and out is None:
         raise typer.BadParameter("a policy is written into a folder; give --out, too")
+    if level is not None and not (max_miss or max_false_alarm):
+        raise typer.BadParameter("a level takes --max-miss, --max-false-alarm, or both")
+    if policy is not None and level is None:
+        raise typer.BadParameter("--policy goes with --level, the level to change in the copy")
+    if positive is not None and labels is None:
+        raise typer.BadParameter("--positive goes with a file of labels")
     if map_by is not None and map_by not in set(Method):
         raise typer.BadParameter(f"--probabilities is {' or '.join(Method)}, not {map_by!r}")
     wanted = [
@@ -133,8 +146,10 @@ def calibrate(
     asked = Asked(wanted, confidence, seed, None if map_by is None else Method(map_by))
     settings = settings_about(category)
     fields = SafetyFields.of(settings)
+    if policy is not None and level is not None:
+        place_of(read_text(policy), level, fields)  # A misspelt level costs no scoring.
     if labels is not None:
-        read = _read(settings, labels, group or (), model)
+        read = _read(settings, labels, group or (), model, positive)
     else:
         read = _decided(settings, str(from_index), audit, group or ())
     result = run(
@@ -142,7 +157,7 @@ def calibrate(
         asked,
         source=labels.name if labels else f"overrides of {from_index}",
         count=None if index is None else lambda bounds: _count(settings, index, bounds),
-        before=None if before is None else _read(settings, before, (), model),
+        before=None if before is None else _read(settings, before, (), model, positive),
     )
     _print(result)
     text = None
@@ -162,14 +177,21 @@ def calibrate(
         write_file(figures, json.dumps(to_json(result), indent=1) + "\n")
 
 
-def _read(settings: Settings, path: Path, groups: Sequence[str], model: str | None) -> Labels:
-    from saferank.calibration.labels import read_table, to_labels
+def _read(
+    settings: Settings,
+    path: Path,
+    groups: Sequence[str],
+    model: str | None,
+    positive: str | None,
+) -> Labels:
+    from saferank.calibration.labels import check_labels, read_table, to_labels
 
     table = read_table(path)
     probabilities = None
     if "probability" not in table.columns and "image" in table.columns:
+        check_labels(table, groups, positive)  # Scoring takes minutes; a wrong label costs none.
         probabilities = _scored(settings, path, table.columns["image"], model)
-    return to_labels(table, groups, probabilities)
+    return to_labels(table, groups, probabilities, positive)
 
 
 def _decided(settings: Settings, index: str, audit: Path | None, groups: Sequence[str]) -> Labels:
@@ -203,6 +225,12 @@ def _scored(settings: Settings, path: Path, images: Sequence[str], name: str | N
         from saferank.models import load_model
         from saferank.models.frames import of_pictures
 
+    for image in images:
+        if not (path.parent / image).is_file():
+            raise ConfigurationError(
+                f"{path.parent / image} cannot be read: no such file; images are named relative "
+                f"to the folder of {path.name}"
+            )
     model = load_model(name or settings.model, threads=0)
     found = []
     for image in track(images, "scoring", console=make_console(stderr=True)):
@@ -251,6 +279,8 @@ def _print(result: Result) -> None:
     )
     for remark in labels.remarks:
         say(remark)
+    if result.doubt is not None:
+        warn(result.doubt)
     table = Table("wanted", "threshold", "seen", "interval", "labels")
     for one in result.supported:
         sign = "≥" if one.wanted.rate.value == "precision" else "≤"

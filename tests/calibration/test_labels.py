@@ -40,6 +40,21 @@ def test_words_numbers_and_doubts(tmp_path: Path) -> None:
     assert not np.signbit(found.probabilities).any()
 
 
+def test_classes_may_have_names_of_their_own(tmp_path: Path) -> None:
+    words = ("Animal", "texture")
+    rows = [f"{number}.jpg,0.{number:02d},{words[number % 2]}" for number in range(30)]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join([HEAD, *rows, "x,0.5,?", "y,0.5,textrue"]))
+    found = to_labels(read_table(path), positive="animal")
+    assert found.truth.tolist() == [True, False] * 15 + [False]
+    assert found.remarks == [
+        "left out: 1 without a clear label",
+        "positive: 'Animal' (15); negative: 'texture' (15), 'textrue' (1)",
+    ]
+    with pytest.raises(ConfigurationError, match=r"0 of 31 .* are positive \(cat\)"):
+        to_labels(read_table(path), positive="cat")
+
+
 def test_what_stands_twice_counts_once(tmp_path: Path) -> None:
     found = read(tmp_path, *ROWS, ROWS[3])
     assert len(found) == 30

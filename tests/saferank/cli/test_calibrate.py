@@ -142,6 +142,53 @@ def test_images_are_scored_where_there_is_no_probability(tmp_path: Path) -> None
     assert "3.png cannot be read" in str(run(tmp_path / "images.csv", "--model", model).exception)
 
 
+@pytest.mark.parametrize(
+    ("last", "options", "said"),
+    [
+        ("0.png,animal", (), "row 22: the label is 'animal'"),
+        ("none.png,1", (), "none.png cannot be read: no such file"),
+        ("0.png,0", ("--policy", "policy.yaml", "--level", "x"), "there is no level 'x'"),
+    ],
+)
+def test_what_can_be_known_before_costs_no_scoring(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    last: str,
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    """The model is not there either, and would be missed first."""
+    monkeypatch.chdir(tmp_path)
+    Path("policy.yaml").write_text(POLICY)
+    for number in range(20):
+        Path(f"{number}.png").touch()
+    rows = [f"{number}.png,{number % 2}" for number in range(20)]
+    Path("images.csv").write_text("\n".join(["image,label", *rows, last]))
+    options = (*options, "--max-miss", "0.1", "--out", "out") if options else options
+    result = run("images.csv", "--model", "missing.toml", *options)
+    assert said in str(result.exception)
+
+
+def test_names_of_classes_are_taken_as_for_training(tmp_path: Path) -> None:
+    path, told = tmp_path / "labels.csv", tmp_path / "figures.json"
+    rows = [f"{number},{number / 40},{('other', 'animal')[number // 20]}" for number in range(40)]
+    path.write_text("\n".join(["image,probability,label", *rows]))
+    result = run(path, "--positive", "animal", "--figures", told)
+    assert "positive: 'animal' (20); negative: 'other' (20)" in result.output
+    assert figures(told)["areas"]["roc"]["value"] == 1
+    assert "do not tell" not in result.output
+
+
+def test_probabilities_that_tell_nothing_are_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    rows = [f"{number},{number % 20 / 40},{number // 20}" for number in range(40)]
+    path.write_text("\n".join(["image,probability,label", *rows]))
+    result = run(path, "--max-miss", 0.2, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.exception
+    assert "the area is 0.5000" in result.output
+    assert "Do not use these thresholds" in (tmp_path / "out" / "report.html").read_text()
+
+
 HEAD = "image,probability,label"
 GOOD = [f"{number}.jpg,0.{number:02d},{number % 2}" for number in range(40)]
 
@@ -184,7 +231,14 @@ def test_a_policy_that_cannot_be_changed_leaves_nothing_behind(
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("--level", "strict"), ("--audit", "x.csv"), ("--probabilities", "other")],
+    [
+        (),
+        ("--level", "strict"),
+        ("--level", "strict", "--out", "x"),
+        ("--policy", "policy.yaml", "--max-miss", "0.1"),
+        ("--audit", "x.csv"),
+        ("--probabilities", "other"),
+    ],
     ids=str,
 )
 def test_options_that_do_not_fit_are_refused(labels: Path, options: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from saferank.errors import ConfigurationError
 from saferank.gateway.answers import Refused
 from saferank.gateway.callers import NOBODY, Caller, Callers, Rights, add_key, read_callers
+from saferank.gateway.tokens import Tokens, TokenSettings
 from saferank.ranker import load_policy
 
 POLICY = load_policy("""version: 1
@@ -147,6 +148,51 @@ async def test_keys_change_without_a_stop(callers: Callers, tmp_path: Path) -> N
         await with_token(callers, old)
     (tmp_path / "keys.json").write_text("damaged")
     await with_token(callers, new)
+
+
+async def test_a_token_that_counted_counts_no_longer_than_its_key_and_its_time(
+    callers: Callers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = sign(ONE, "one", iss="https://id.example", sub="ann", **{"age group": "adult"})
+    for _ in range(2):
+        assert (await with_token(callers, token)).context == {"audience": "adult"}
+    head, body, signature = token.split(".")
+    for other in (
+        f"{head}.{body}.{signature[:-4]}AAAA",
+        f"{head}.{body}.",
+        f"{token}.",
+        token[:-1],
+    ):
+        with pytest.raises(Refused):
+            await with_token(callers, other)
+    write_keys(tmp_path / "keys.json", one=OTHER)  # The same name for another key.
+    with pytest.raises(Refused, match="ignature"):
+        await with_token(callers, token)
+    write_keys(tmp_path / "keys.json", one=ONE)
+    await with_token(callers, token)
+    monkeypatch.setattr("saferank.gateway.tokens._LEEWAY", -3600.0)  # As if an hour had passed.
+    with pytest.raises(Refused, match="expired"):
+        await with_token(callers, token)
+
+
+async def test_what_was_found_out_about_a_token_is_for_its_file_alone(
+    callers: Callers, tmp_path: Path
+) -> None:
+    token = sign(ONE, "one", iss="https://id.example", **{"age group": "adult"})
+    await with_token(callers, token)
+    file = tmp_path / "callers.toml"
+    file.write_text(file.read_text().replace('"search"', '"another service"'))
+    with pytest.raises(Refused, match="udience"):
+        await with_token(callers, token)
+
+
+async def test_a_token_is_checked_once(tmp_path: Path) -> None:
+    write_keys(tmp_path / "keys.json", one=ONE)
+    tokens = Tokens(TokenSettings(keys="keys.json", audience="search"), tmp_path)
+    token, other = sign(ONE, "one", sub="ann"), sign(ONE, "one", sub="bea")
+    first = await tokens.claims(token)
+    assert (await tokens.claims(other))["sub"] == "bea"
+    assert await tokens.claims(token) is first
 
 
 async def test_a_proxy_is_known_by_its_connection_alone(callers: Callers) -> None:

@@ -34,6 +34,7 @@ from saferank.gateway.reading import (
     wants_pretty,
 )
 from saferank.gateway.routes import Takes, find_route
+from saferank.gateway.upstream import OPAQUE_ID
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.client import AsyncSafeSearch
 from saferank.ranker.level.decision import Decision
@@ -106,7 +107,8 @@ class Gateway:
     """Answers requests as Elasticsearch would, with the safe part of what it would say.
 
     Args:
-        client: of Elasticsearch, with the gateway's own credentials; it is closed with it.
+        client: of Elasticsearch, with the gateway's own credentials and ``OneTry`` as its
+            transport; it is closed with it.
         policy: what it searches under.
         callers: who may ask.
         settings: its limits.
@@ -234,9 +236,8 @@ class Gateway:
         if is_made_safe(route):
             note.decision = decision
         who = caller.name if caller.name != "nobody" else f"nobody at {address}"
-        opaque = headers.get("x-opaque-id")
-        if opaque is not None:
-            client = client.options(opaque_id=opaque)
+        # Also where there is none: the next request of a connection begins with what this one set.
+        OPAQUE_ID.set(headers.get("x-opaque-id"))
         async with asyncio.timeout(settings.timeout), self._gate.place(who):
             made = self._calls.make(call, client)
             result = await (made if route.writes else _unless_gone(made, request))

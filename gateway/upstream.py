@@ -11,6 +11,7 @@ import json
 import ssl
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import httptools
@@ -288,6 +289,13 @@ def _check_lines(head: list[str]) -> None:
             raise ValueError("a line of the head of a request has a line break in it")
 
 
+OPAQUE_ID: ContextVar[str | None] = ContextVar("opaque_id", default=None)
+"""What the client calls its request: ``X-Opaque-Id`` of all that is asked because of it.
+
+``client.options(opaque_id=…)`` would say the same by a new client for each request, which takes
+0.2 ms to make.
+"""
+
 # That of the Elasticsearch client of version 8 takes less, and no status.
 _SPANS_OF_9 = hasattr(OpenTelemetrySpan, "set_db_response")
 
@@ -313,6 +321,8 @@ class OneTry(AsyncTransport):
         """
         span = OpenTelemetrySpan(None) if isinstance(otel_span, DefaultType) else otel_span
         sent = HttpHeaders() if isinstance(headers, DefaultType) else HttpHeaders(headers)
+        if (opaque_id := OPAQUE_ID.get()) is not None:
+            sent["x-opaque-id"] = opaque_id
         data = None
         if body is not None:
             data = self.serializers.dumps(body, mimetype=sent.get("content-type"))

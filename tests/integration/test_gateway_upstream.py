@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -162,11 +163,13 @@ class Between:
         node: a client of the real one.
         case: what answers searches and reads; None lets the node answer.
         port: where it listens.
+        counts: of each request to count, the header ``X-Opaque-Id``.
     """
 
     node: httpx.AsyncClient
     case: Case | None = None
     port: int = 0
+    counts: list[str | None] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -183,6 +186,8 @@ class Between:
         method, path, _ = lines[0].split(" ")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
+        if "_count" in path:
+            self.counts.append(headers.get("x-opaque-id"))
         case = self.case
         if case is None or not ("_search" in path or "_doc" in path):
             answer = await self.node.request(method, path, content=body, headers=headers)
@@ -280,3 +285,20 @@ def test_what_is_no_answer_is_said_in_a_sentence_and_harms_no_other(
     assert {hit["_id"] for hit in found["hits"]["hits"]} == SHOWN["moderate"]
     assert in_time(lambda: client.get("/_doc/medium")).json()["_id"] == "medium"
     assert in_time(lambda: client.get("/_doc/high")).status_code == 404
+
+
+def test_each_request_goes_on_under_its_own_name(
+    clients: dict[int, httpx.Client], stands: Between
+) -> None:
+    client = clients[FINE]
+    stands.counts.clear()
+    url, key = client.base_url, client.headers["Authorization"]
+    names = ["X-Opaque-Id: one\r\n", "", "X-Opaque-Id: two\r\n", "X-Opaque-Id: \r\n", ""]
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        for number, name in enumerate(names, start=1):
+            last = "Connection: close\r\n" if number == len(names) else ""
+            head = f"GET {url.path}_count HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
+            connection.sendall(f"{head}{name}{last}\r\n".encode())
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200") == len(names)
+    assert stands.counts == ["one", None, "two", "", None]

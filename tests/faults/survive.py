@@ -2,7 +2,9 @@
 
     python tests/faults/survive.py [--documents 5000] [--broker valkey|rabbitmq] [--fault NAME ...]
 
-Each fault is tried in a run of its own, then all in one run. After each run every live document
+Each fault is tried in a run of its own, then all in one run. Faults strike whenever another share
+of the documents has been through the model, so that a slow machine or a small index has as many of
+them as any other, and each after work was done. After each run every live document
 must be scored for the image that it has, or failed with a code; no decision of a person may have
 changed, no deleted document may be back, and no field of the application may differ.
 """
@@ -42,15 +44,17 @@ from saferank.settings import IndexerSettings, Settings
 
 INDEX = "pictures"
 MODEL = model_identity("open_nsfw")
-# Seconds in which nobody takes the job of a killed producer, and then in which its lost tasks are
-# not missed; one that is killed more often gets nowhere.
-_TAKEN_OVER = 60
 
 
 def picture(number: int) -> tuple[str, float]:
     """A picture of its own bytes, and its probability."""
     level = number % 256
     return data_uri(png(level, (8 + number // 256, 8))), as_probability(level / 255)
+
+
+def _inferences(noted: Path) -> int:
+    """How many images have been through the model until now."""
+    return noted.read_text().count("\n") if noted.exists() else 0
 
 
 @dataclass
@@ -151,9 +155,9 @@ class Application(threading.Thread):
 class Run:
     """One index, one backfill, some faults."""
 
-    def __init__(self, node: Node, broker: Any, folder: Path, documents: int, every: float) -> None:
+    def __init__(self, node: Node, broker: Any, folder: Path, documents: int, strikes: int) -> None:
         self.node, self.broker, self.folder = node, broker, folder
-        self.documents, self.every = documents, every
+        self.documents, self.strikes = documents, strikes
         self.random = random.Random(11)
         self.faults: Counter[str] = Counter()
         self.turned_away = 0
@@ -222,7 +226,7 @@ class Run:
         producer = Producer(env, self.folder / "producer.log", INDEX, "--in-flight", "16")
         application = Application(self.client, self.settings, self.expected)
         done = threading.Event()
-        breaker = threading.Thread(target=self._break, args=(names, workers, producer, done))
+        breaker = threading.Thread(target=self._break, args=(names, workers, producer, noted, done))
         began = time.monotonic()
         try:
             application.start()
@@ -283,7 +287,12 @@ class Run:
         )
 
     def _break(
-        self, names: list[str], workers: Workers, producer: Producer, done: threading.Event
+        self,
+        names: list[str],
+        workers: Workers,
+        producer: Producer,
+        noted: Path,
+        done: threading.Event,
     ) -> None:
         actions: dict[str, Callable[[], None]] = {
             "kill worker child": lambda: workers.kill_child(self.random.randrange(2)),
@@ -297,19 +306,18 @@ class Run:
         chosen = [name for name in names if name in actions]
         if not chosen:
             return
-        done.wait(8)
+        self.faults.update(dict.fromkeys(chosen, 0))
+        strikes = max(self.strikes, len(chosen))
         bag: list[str] = []
-        while not done.is_set():
+        for number in range(1, strikes + 1):
+            share = number / (strikes + 1)
+            while _inferences(noted) < share * self.documents:
+                if done.wait(0.2):
+                    return
             bag = bag or self.random.sample(chosen, len(chosen))  # each once before any again
             name = bag.pop()
-            if name == "restart Elasticsearch" and self.faults[name] >= 2:
-                if chosen == [name]:
-                    return
-                continue
             actions[name]()
             self.faults[name] += 1
-            rest = self.random.uniform(0.5, 1.5) * self.every
-            done.wait(rest + (_TAKEN_OVER if name == "kill producer" else 0))
 
     def _restart(self, service: Any, *, hard: bool) -> None:
         service.stop(hard=hard)
@@ -386,7 +394,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=5000)
     parser.add_argument("--broker", choices=["valkey", "rabbitmq"], default="valkey")
     parser.add_argument("--fault", action="append", choices=[*FAULTS, "none", "all"])
-    parser.add_argument("--every", type=float, default=12, help="mean seconds between faults")
+    parser.add_argument(
+        "--strikes", type=int, default=3, help="faults in a run, or as many as it has kinds of them"
+    )
     parser.add_argument("--keep", type=Path, help="folder for logs, kept")
     arguments = parser.parse_args()
     runs = {"none": [], **{name: [name] for name in FAULTS}, "all": FAULTS}
@@ -404,13 +414,15 @@ def main() -> None:
         broker = make_broker(arguments.broker, Path(scratch) / "broker")
         with started(node, broker):
             for name in arguments.fault or runs:
-                run = Run(node, broker, folder, arguments.documents, arguments.every)
+                run = Run(node, broker, folder, arguments.documents, arguments.strikes)
                 result = run.go(runs[name])
                 problems = {
                     kind: result[kind]
                     for kind in ("lost", "changed", "overridden", "resurrected")
                     if result[kind]
                 }
+                if missed := [fault for fault, n in run.faults.items() if not n]:
+                    problems["never came"] = missed
                 wrong += len(problems)
                 table.add_row(
                     name,

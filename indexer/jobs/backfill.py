@@ -33,9 +33,10 @@ from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.presence import present_children
 from saferank.indexer.queue import send
-from saferank.indexer.score.report import Outcome
+from saferank.indexer.score.report import FailedImage, Outcome
 from saferank.mappings.fields import SafetyFields
-from saferank.mappings.record import Status
+from saferank.mappings.paths import value_at
+from saferank.mappings.record import Status, StoredRecord
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -334,8 +335,12 @@ class Backfill:
         self._lease.beat(**changes)
         self._lease.check_cancelled()
 
-    def _with_failures_that_lasted(self, tally: Tally) -> Tally:
-        """Count failures in the index: some were tried again since the workers reported them."""
+    def _failures_that_lasted(self, tally: Tally) -> tuple[Tally, tuple[FailedImage, ...]]:
+        """Count failures in the index: some were tried again since the workers reported them.
+
+        Returns:
+            The tally with these numbers, and an image of each code.
+        """
         queries = {
             name: _failed_since(SafetyFields(name), model, self._job.started_at)
             for name, model in self._job.scores.items()
@@ -344,7 +349,12 @@ class Backfill:
             name: {
                 "filter": query,
                 "aggs": {
-                    "codes": {"terms": {"field": SafetyFields(name).error, "size": len(ErrorCode)}}
+                    "codes": {
+                        "terms": {"field": SafetyFields(name).error, "size": len(ErrorCode)},
+                        "aggs": {
+                            "first": {"top_hits": {"size": 1, "_source": SafetyFields(name).images}}
+                        },
+                    }
                 },
             }
             for name, query in queries.items()
@@ -358,30 +368,49 @@ class Backfill:
             track_total_hits=True,
         )
         failures = Counter[str]()
+        examples: dict[str, FailedImage] = {}
         for name in queries:
             for bucket in answer["aggregations"][name]["codes"]["buckets"]:
                 failures[bucket["key"]] += bucket["doc_count"]
+                for image in _failed_images(bucket["first"]["hits"]["hits"], name, bucket["key"]):
+                    examples.setdefault(image.code, image)
         failed = answer["hits"]["total"]["value"]
         counts = {**tally.counts, Outcome.FAILED.value: failed}
         # A plain dict: dataclasses.asdict makes nonsense of a Counter.
-        return replace(tally, counts=counts, failures=dict(failures))
+        tally = replace(tally, counts=counts, failures=dict(failures))
+        return tally, tuple(examples[code] for code in sorted(examples))
 
     def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
         since = self._job.started_at.isoformat()
         tally = self._ledger.tally(self._job.id, since)
+        examples: tuple[FailedImage, ...] = ()
         if state is JobState.DONE and tally.failures:
-            tally = self._with_failures_that_lasted(tally)
+            tally, examples = self._failures_that_lasted(tally)
         notes = [note] if note else []
         by_reason: dict[str, list[str]] = {}
         for id, reason in self._ledger.reasons(self._job.id, since).items():
             by_reason.setdefault(reason, []).append(id)
         notes += [f"{', '.join(ids)}: {reason}" for reason, ids in by_reason.items()]
         job = self._lease.finish(
-            state, "; ".join(notes), counts=tally.counts, failures=tally.failures, left=left
+            state,
+            "; ".join(notes),
+            counts=tally.counts,
+            failures=tally.failures,
+            examples=examples,
+            left=left,
         )
         self._report(job, tally)
         self._ledger.forget(job.id)
         return job
+
+
+def _failed_images(hits: list[Json], name: str, code: str) -> Iterator[FailedImage]:
+    """Images of documents that failed with this code, as the object of that name says."""
+    for hit in hits:
+        stored = value_at(hit.get("_source"), name)
+        for image in StoredRecord(stored if isinstance(stored, dict) else {}).images:
+            if image.error is not None and image.error == code:
+                yield FailedImage.of(hit["_id"], image, image.error)
 
 
 def _failed_since(fields: SafetyFields, model: str, since: datetime) -> Json:

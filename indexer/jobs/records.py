@@ -25,7 +25,7 @@ from saferank.errors import JobError
 from saferank.indexer.documents import Json
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.jobs.selection import Only, Selection
-from saferank.indexer.score.report import Outcome
+from saferank.indexer.score.report import FailedImage, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Job:
         passes: how often the index was walked through.
         counts: documents by outcome, see ``score.report``; filled in at the end.
         failures: failed documents by error code; filled in at the end.
+        examples: a failed image of each error code; filled in at the end.
         left: documents that the job should have done and did not; filled in at the end.
         note: a sentence about the end.
         into: the new index, when the job is a reindex.
@@ -132,6 +133,7 @@ class Job:
     version: tuple[int, int] | None = None
     recorded: Json = default(default_factory=dict, compare=False, repr=False)
     others: Mapping[str, str] = default(default_factory=dict)
+    examples: tuple[FailedImage, ...] = ()
 
     @property
     def scores(self) -> Mapping[str, str]:
@@ -188,6 +190,7 @@ class Job:
             "documents": self.total,
             "counts": dict(self.counts),
             "failures": dict(self.failures),
+            "examples": [image.to_json() for image in self.examples],
             "left": self.left,
             "producer": self.owner,
             "producer_lives": self.alive,
@@ -208,6 +211,8 @@ class Job:
         own = asdict(replace(self, recorded={}))
         for name in _NOT_RECORDED:
             del own[name]
+        if not self.examples:
+            del own["examples"]  # So that an earlier version may resume an unfinished job.
         for name in _TIMES:
             own[name] = None if own[name] is None else own[name].isoformat()
         parts = {name: {**self.recorded.get(name, {}), **own[name]} for name in _PARTS}
@@ -241,6 +246,7 @@ class Job:
             ) from error
         values["pace"] = Pace(**{name: pace[name] for name in _PACE & pace.keys()})
         values["without"] = tuple(values.get("without", ()))
+        values["examples"] = tuple(map(FailedImage.from_json, values.get("examples", ())))
         return cls(**values, version=version, recorded=recorded)
 
 

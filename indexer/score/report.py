@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import ClassVar
 
@@ -67,7 +67,7 @@ class FailedImage:
     """
 
     document: str
-    code: ErrorCode
+    code: str
     reference: str
     cause: str | None
 
@@ -77,19 +77,20 @@ class FailedImage:
     @classmethod
     def of(cls, document: str, image: ImageRecord, code: ErrorCode) -> FailedImage:
         """An image as it is stored."""
-        return cls(document, code, image.reference[: cls.LONGEST], image.cause)
+        return cls(document, code.value, image.reference[: cls.LONGEST], image.cause)
 
     def __str__(self) -> str:
         return f"document {self.document}: {self.code}: {self.reference}: {self.cause}"
 
     def to_json(self) -> dict[str, str | None]:
-        """The same for programs."""
-        return {
-            "document": self.document,
-            "code": self.code.value,
-            "reference": self.reference,
-            "cause": self.cause,
-        }
+        """The same for programs, and for job records."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, str | None]) -> FailedImage:
+        """Read it back; what a newer version says beside is left out."""
+        known = {one.name: values.get(one.name) for one in fields(cls)}
+        return cls(**known)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)

@@ -289,7 +289,7 @@ def _note_failed_images(
         if image.error is not None
     }
     for image in failed:
-        report.examples.setdefault(image.code.value, image)
+        report.examples.setdefault(image.code, image)
         log.debug("%s", image, extra=image.to_json())
 
 

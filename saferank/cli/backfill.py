@@ -185,6 +185,8 @@ def show_job(job: Job, *, as_json: bool = False) -> None:
     if job.note:
         table.add_row("note", job.note)
     make_console().print(table, markup=False)
+    for image in job.examples:
+        say(f"such as {image}")
 
 
 def _print_estimate(

@@ -117,6 +117,10 @@ def test_scores_what_is_missing_and_says_what_came_out(
         assert (done.total, done.counts["scored"], done.counts["no_image"]) == (97, 94, 1)
         assert done.counts["not_read"] == 1
         assert (done.counts["failed"], done.failures) == (1, {"truncated": 1})
+        (example,) = done.examples
+        assert (example.document, example.code) == ("bad", "truncated")
+        assert example.reference == data_uri(png(1)[:40])
+        assert example.cause == "the PNG file ends early: its header cannot be read"
         assert noted.read_text().count("\n") == 95
         # Nothing is left, so the same job again does nothing.
         again = backfill(jobs.acquire(job)).run()
@@ -132,6 +136,7 @@ def test_scores_what_is_missing_and_says_what_came_out(
     # What came out at first is still to be read.
     (kept,) = jobs.ended()
     assert (kept.id, kept.total, kept.failures) == (job.id, 97, {"truncated": 1})
+    assert kept.examples == done.examples
     assert kept.finished_at == done.finished_at
     as_json, table = (
         subprocess.run(

@@ -11,6 +11,7 @@ from saferank.errors import JobError
 from saferank.indexer.jobs.ledger import ChunkOfJob
 from saferank.indexer.jobs.records import Job, JobState, Pace
 from saferank.indexer.jobs.selection import Only, Selection
+from saferank.indexer.score.report import FailedImage
 
 VERSION = (7, 1)
 JOB = Job(
@@ -32,10 +33,16 @@ def stored(job: Job = JOB) -> dict[str, Any]:
 
 
 def test_a_record_is_read_back_as_it_was_stored() -> None:
-    read = Job.from_document(stored(), VERSION)
-    assert read == JOB
-    assert read.unknown == []
-    assert stored(read) == stored()
+    image = FailedImage("7", "truncated", "https://host/7.jpg", "the file ends early")
+    for job in (JOB, replace(JOB, examples=(image,))):
+        read = Job.from_document(stored(job), VERSION)
+        assert read == job
+        assert read.unknown == []
+        assert stored(read) == stored(job)
+
+
+def test_an_unfinished_job_has_nothing_in_it_that_the_version_before_does_not_know() -> None:
+    assert "examples" not in stored()["record"]
 
 
 def test_what_a_newer_version_noted_stays_when_this_one_writes() -> None:

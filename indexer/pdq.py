@@ -9,7 +9,6 @@ Image-Hashing Algorithm", 2019).
 from __future__ import annotations
 
 import numpy as np
-import pdqhash
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -98,8 +97,35 @@ def _pdq_of(image: Image.Image, lowest: int) -> str:
     """The hash of a picture of this quality, 0..100, or a higher one."""
     if min(image.size) < _SMALLEST:
         return ""
-    bits, quality = pdqhash.compute(_small(image))
-    return _hex(bits) if quality >= lowest else ""
+    luma = (_small(image) @ _LUMA).astype(np.float32)
+    return _hash(luma) if _quality(luma) >= lowest else ""
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def _quality(luma: NDArray[np.float32]) -> int:
+    """How much there is to see in a picture of 64 × 64 pixels of 0..255: 0..100."""
+    steps = (np.diff(luma, axis=axis) * np.float32(100) / np.float32(255) for axis in (0, 1))
+    return min(100, int(sum(np.abs(np.trunc(step)).sum() for step in steps)) // 90)
+
+
+def _hash(luma: NDArray[np.float32]) -> str:
+    """One bit for each of 16 × 16 frequencies: whether it is stronger than half of them.
+
+    Written here since the usual package, ``pdqhash``, is published without wheels: it would have
+    every worker's installation compile C++.
+    """
+    strengths = _WAVES @ luma.astype(np.float64) @ _WAVES.T
+    half = strengths.size // 2
+    bits = strengths > np.partition(strengths, half - 1, axis=None)[half - 1]
+    return np.packbits(bits.ravel()[::-1]).tobytes().hex()
+
+
+# The cosines of frequencies 1 to 16: a constant has no part in a hash.
+_WAVES = np.sqrt(2 / _SIDE) * np.cos(
+    np.pi / (2 * _SIDE) * np.outer(np.arange(1, 17), 2 * np.arange(_SIDE) + 1)
+)
 
 
 def _small(image: Image.Image) -> NDArray[np.uint8]:
@@ -114,7 +140,3 @@ def _small(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode != "RGB":
         image = image.convert("RGB")
     return np.array(image.resize((_SIDE, _SIDE), Image.Resampling.HAMMING, reducing_gap=2))
-
-
-def _hex(bits: NDArray[np.int64]) -> str:
-    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex()

@@ -12,13 +12,12 @@ import typer
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
-from saferank.cli.examples import add_examples
+from saferank.cli.examples import add_examples, join_lines
 from saferank.cli.output import print_error
 from saferank.errors import SaferankError
 
 app = typer.Typer(
     name="saferank",
-    help="Safe-search re-ranking for Elasticsearch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -59,6 +58,7 @@ _COMMAND_MODULES: tuple[str, ...] = (
 for _module in _COMMAND_MODULES:
     importlib.import_module(f"saferank.cli.{_module}").register(app)
 add_examples(app)
+join_lines(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,9 +76,10 @@ def saferank(
         ),
     ] = False,
 ) -> None:
-    """Safe-search re-ranking for Elasticsearch.
+    """Safe search for images in Elasticsearch or OpenSearch.
 
-    Settings come from SAFERANK_* variables and saferank.toml; see 'saferank settings'.
+    New here? Run 'saferank demo'. Settings come from SAFERANK_* variables and
+    saferank.toml; 'saferank settings' shows them.
     """
 
 

@@ -19,7 +19,7 @@ from saferank.ranker.alias import (
 )
 from saferank.settings import get_settings
 
-_alias = typer.Typer(help="One filtered alias a level.", no_args_is_help=True)
+_alias = typer.Typer(help="Filtered aliases, one for each level.", no_args_is_help=True)
 
 _Index = Annotated[str, typer.Argument(help="Index or alias.")]
 _Name = Annotated[str, typer.Option(help="Names of the aliases.")]

@@ -38,8 +38,8 @@ def backfill(
     only: Annotated[
         Literal["missing", "stale", "failed", "not_read", "changed", "all"],
         typer.Option(
-            help="Never scored or failed for now, scored by another model, failed, of kinds that "
-            "were not read, scored for other images than they name now, or all."
+            help="missing: never scored, or failed for now; stale: scored by another model; "
+            "failed; not_read: of kinds that were not read; changed: with other images now; or all."
         ),
     ] = "missing",
     query: Annotated[
@@ -47,7 +47,7 @@ def backfill(
     ] = None,
     category: Annotated[
         str | None,
-        typer.Option(help="Score for this category alone; what is stored for others stays."),
+        typer.Option(help="Score for this category alone; scores of others stay."),
     ] = None,
     slices: Slices = 1,
     rate: Rate = None,
@@ -61,7 +61,7 @@ def backfill(
     """Score the documents of an index through the workers, and stay until it is done.
 
     Run the same command again to resume it. Exits with 1 when documents are left, images failed, or
-    it was cancelled; not for images of kinds that are not read.
+    it was cancelled. Images of kinds that are not read do not count as failed.
     """
     parsed = parse_query(query)
     if only == "changed" and (parsed is not None or dry_run):

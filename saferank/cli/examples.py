@@ -1,6 +1,9 @@
-"""An example for each command, shown at the end of its help and in the reference."""
+"""What is done to the help of every command: an example at its end, and lines that fit."""
 
 from __future__ import annotations
+
+import inspect
+import re
 
 import typer
 
@@ -74,6 +77,13 @@ def add_examples(app: typer.Typer) -> None:
     for name, command in _commands(app):
         if (example := EXAMPLES.get(name)) is not None:
             command.epilog = f"Example: [bold]{example.replace('[', chr(92) + '[')}[/bold]"
+
+
+def join_lines(app: typer.Typer) -> None:
+    """Let the terminal break the lines of each paragraph; Typer keeps those of the docstring."""
+    for _, command in _commands(app):
+        text = command.help or inspect.getdoc(command.callback) or ""
+        command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
 
 
 def _commands(app: typer.Typer, of: str = "") -> list[tuple[str, typer.models.CommandInfo]]:

@@ -38,14 +38,15 @@ def register(app: typer.Typer) -> None:
 def explain(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
-    level: Annotated[str | None, typer.Option(help="At this level alone.")] = None,
+    level: Annotated[str | None, typer.Option(help="Only at this level.")] = None,
     context: ContextOption = None,
     policy: PolicyOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why a document is shown, blurred, demoted or hidden: at each level, or in a context.
 
-    With what is stored about its images, and what people decided. Exit code 1 when there is none.
+    Also shows what is stored about its images and what people decided. Exits with 1 when there is
+    no such document.
     """
     if level is not None and context:
         raise typer.BadParameter("give either --level or --context")

@@ -75,7 +75,7 @@ def finetune(
     keep_last_layer: Annotated[
         bool,
         typer.Option(
-            "--keep-last-layer", help="Go on with the source's last layer instead of a new one."
+            "--keep-last-layer", help="Continue with the source's last layer instead of a new one."
         ),
     ] = False,
     last_layer_rate: Annotated[
@@ -113,8 +113,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model; run the command again to continue an interrupted training.
 
-    Started as several processes with the variables of torchrun (RANK, WORLD_SIZE, MASTER_ADDR,
-    MASTER_PORT), or by srun, they train one model together.
+    To train one model on several processes or machines, start each with torchrun's variables (RANK,
+    WORLD_SIZE, MASTER_ADDR, MASTER_PORT), or use srun.
     """
     if (labels is None) == (from_index is None):
         raise typer.BadParameter("give labels, or --from-index", param_hint="LABELS")

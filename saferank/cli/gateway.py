@@ -14,7 +14,7 @@ from saferank.errors import ConfigurationError
 from saferank.ranker import PolicyFile
 from saferank.settings import get_settings
 
-_callers = typer.Typer(help="Whom the gateway knows.", no_args_is_help=True)
+_callers = typer.Typer(help="The callers of the gateway.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -106,15 +106,15 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Id of the key, as logs have it.")],
     context: Annotated[
         list[str] | None,
-        typer.Option(metavar="ATTRIBUTE=VALUE", help="What holds for all of its requests."),
+        typer.Option(metavar="ATTRIBUTE=VALUE", help="Context of all its requests."),
     ] = None,
     says: Annotated[
         list[str] | None,
-        typer.Option(metavar="ATTRIBUTE", help="What its requests may say of themselves."),
+        typer.Option(metavar="ATTRIBUTE", help="Context attributes that its requests may set."),
     ] = None,
-    writes: Annotated[bool, typer.Option("--writes", help="It may change documents.")] = False,
+    writes: Annotated[bool, typer.Option("--writes", help="Let it change documents.")] = False,
     explained: Annotated[
-        bool, typer.Option("--explained", help="Its hits say what was done and why.")
+        bool, typer.Option("--explained", help="Let its hits say what was done and why.")
     ] = False,
     callers: Annotated[
         Path | None,

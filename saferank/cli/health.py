@@ -32,7 +32,7 @@ def health(
         typer.Argument(metavar="[INDEX]...", help="Indices that must have the safety fields."),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Only: do the workers of this machine answer?")
+        bool, typer.Option("--live", help="Only check whether the workers of this machine answer.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

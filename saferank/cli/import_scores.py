@@ -26,14 +26,12 @@ def import_scores(
     scores: Annotated[
         Path, typer.Argument(help="Parquet with the columns id and safety.", show_default=False)
     ],
-    category: Annotated[
-        str | None, typer.Option(help="Which category, where there are several.")
-    ] = None,
+    category: Annotated[str | None, typer.Option(help="Category, if there are several.")] = None,
 ) -> None:
     """Store scores that were made elsewhere, as a worker would have stored its own.
 
-    A document that has other images by now is left as it is, for a worker to score. Exits with 1
-    when a document is missing or could not be stored.
+    A document whose images have changed since is left for a worker to score. Exits with 1 when a
+    document is missing or could not be stored.
     """
     with needs_extra("spark"):
         from saferank.indexer.score.imported import Imported, read_scores

@@ -42,20 +42,20 @@ def index(
         str | None, typer.Option(help="An Elasticsearch query as JSON, instead of ids.")
     ] = None,
     queue: Annotated[
-        bool, typer.Option("--queue", help="Let the workers do it, and do not wait.")
+        bool, typer.Option("--queue", help="Let the workers do it, without waiting for them.")
     ] = False,
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Score known images again, and try those that crashed workers."
+            "--force", help="Score known images again, and also those that crashed workers."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score the images of documents and store the result with them.
 
-    Exits with 1 when a document is missing, could not be stored, or has an image that failed; not
-    for images of kinds that are not read.
+    Exits with 1 when a document is missing or could not be stored, or when an image failed. Images
+    of kinds that are not read do not count as failed.
     """
     parsed = parse_query(query)
     if ids and parsed is not None:

@@ -25,7 +25,7 @@ _jobs = typer.Typer(
     help="Backfills and reindexes: see, pause, resume, cancel.", no_args_is_help=True
 )
 
-Id = Annotated[str, typer.Argument(metavar="JOB", help="As 'saferank jobs list' names it.")]
+Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, from 'saferank jobs list'.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +72,7 @@ def list_jobs(
 
 @_jobs.command()
 def show(id: Id, as_json: AsJson = False) -> None:
-    """Print one job; of an unfinished one, how far it is."""
+    """Print one job and its progress."""
     from dataclasses import replace
 
     from saferank.indexer.jobs.ledger import Ledger

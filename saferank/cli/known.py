@@ -21,7 +21,7 @@ from saferank.mappings.record import Override
 from saferank.settings import Settings, get_settings
 
 _known = typer.Typer(
-    help="Pictures that are known: their copies are blocked or allowed.", no_args_is_help=True
+    help="Known pictures, whose copies are blocked or allowed.", no_args_is_help=True
 )
 
 _List = Annotated[str, typer.Option("--list", help="Name of the list that it belongs to.")]

@@ -36,7 +36,7 @@ def install(
     ] = None,
     as_option: Annotated[str | None, typer.Option("--index", hidden=True)] = None,
 ) -> None:
-    """Install the component template on the cluster, or add the fields to an index."""
+    """Add the safety fields to an index, or install the component template on the cluster."""
     index = index or as_option  # Earlier versions took only the option.
     settings = get_settings()
     every = SafetyFields.each(settings)

@@ -50,7 +50,7 @@ def show(
 ) -> None:
     """Show layers, shapes, parameters, multiply-adds and memory of one forward pass.
 
-    Of a model that is an ONNX file, what its description says.
+    For an ONNX model, prints what its description says.
     """
     with needs_extra("indexer"):
         from saferank.models.caffe import convert, read_prototxt, read_weights

@@ -159,7 +159,7 @@ def compare(
     page: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("nets.html"),
     png: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("nets.png"),
 ) -> None:
-    """Draw accuracy against multiply-adds against parameters, and print the table."""
+    """Plot accuracy against multiply-adds and parameters, and print the table."""
     with needs_extra("plots"):
         from saferank.models.builder.comparison import PUBLISHED, read_results
         from saferank.models.builder.figure import render_page, render_png

@@ -16,9 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 CategoryOption = Annotated[
     str | None,
-    typer.Option(
-        "--category", help="Which category, where there are several.", show_default="the first"
-    ),
+    typer.Option("--category", help="Category, if there are several.", show_default="the first"),
 ]
 """For commands that are about one category alone."""
 

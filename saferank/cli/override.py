@@ -48,7 +48,7 @@ def install() -> None:
 def block(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
-    """Hide a document, whatever its probabilities and whoever writes it."""
+    """Hide a document, whatever its probability, also after it is written again."""
     _decide(index, id, Override.BLOCK, by, reason, routing)
     say(f"document {id!r} is blocked")
 
@@ -57,9 +57,9 @@ def block(
 def allow(
     index: _Index, id: _Id, by: _By, reason: _Reason = None, routing: _Routing = None
 ) -> None:
-    """Show a document, whatever its probability, as long as it has the images that it has now.
+    """Show a document, whatever its probability, until its images change.
 
-    Of several categories it is about the first, or with 'override_field' about all.
+    With several categories, this applies to the first, or to all if 'override_field' is set.
     """
     _decide(index, id, Override.ALLOW, by, reason, routing)
     say(f"document {id!r} is allowed with the images that it has now")

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 Slices = Annotated[int, typer.Option(min=1, help="Parts read in parallel.")]
 Rate = Annotated[float | None, typer.Option(min=0.001, help="Documents a second at most.")]
 InFlight = Annotated[
-    int | None, typer.Option(min=1, help="Tasks queued or worked on, if not as in the settings.")
+    int | None,
+    typer.Option(
+        min=1, help="Tasks queued or in progress at a time; by default as in the settings."
+    ),
 ]
 Chunk = Annotated[
-    int | None, typer.Option(min=1, help="Documents in a task, if not as in the settings.")
+    int | None, typer.Option(min=1, help="Documents in a task; by default as in the settings.")
 ]
 
 

@@ -22,7 +22,7 @@ from saferank.ranker.policy.tools import diff as policy_diff
 from saferank.ranker.policy.tools import explain_context, json_schema
 from saferank.settings import get_settings
 
-_policy = typer.Typer(help="The safe-search policy.", no_args_is_help=True)
+_policy = typer.Typer(help="Check, explain and compare policy files.", no_args_is_help=True)
 
 _File = Annotated[Path | None, typer.Argument(help="Policy file.", show_default="SAFERANK_POLICY")]
 

@@ -45,15 +45,16 @@ def review(
     ] = None,
     category: CategoryOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; others than this machine's need TLS before.")
+        str, typer.Option(help="Address to listen at; any but this machine's needs TLS in front.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8600,
 ) -> None:
     """Let people decide about the documents of an index, in a browser.
 
-    It answers at http://127.0.0.1:8600 unless told otherwise. Make the reviewers first, with
-    'saferank reviewers add'. Of several categories the thresholds of one make the queues. That of
-    another than the first takes 'override_field', since a decision is about the whole document.
+    Add reviewers first, with 'saferank reviewers add', then open http://127.0.0.1:8600.
+
+    With several categories, the thresholds of one of them make the queues. Any but the first needs
+    'override_field' set, so that a decision is about the whole document.
     """
     if category is not None and not get_settings().decides_about(category):
         raise ConfigurationError(

@@ -36,14 +36,14 @@ def register(app: typer.Typer) -> None:
 def sample(
     index: Annotated[str, typer.Argument(help="Index, alias or pattern.")],
     at_random: Annotated[
-        int | None, typer.Option("--random", min=1, help="Draw so many at random.")
+        int | None, typer.Option("--random", min=1, help="How many to draw at random.")
     ] = None,
     stratified: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw so many, as many of high probabilities as of low ones."),
+        typer.Option(min=1, help="How many to draw, as many of high probabilities as of low ones."),
     ] = None,
     near_threshold: Annotated[
-        int | None, typer.Option(min=1, help="Take so many that lie nearest to the thresholds.")
+        int | None, typer.Option(min=1, help="How many of those nearest to the thresholds to take.")
     ] = None,
     policy: PolicyOption = None,
     category: CategoryOption = None,

@@ -73,8 +73,8 @@ def score(
         bool,
         typer.Option(
             "--explain",
-            help="Write IMAGE.explained.png beside each image: red where it speaks for the "
-            "probability, blue where against it.",
+            help="Also write IMAGE.explained.png beside each image: red parts raise the "
+            "probability, blue parts lower it.",
         ),
     ] = False,
     model: ModelOption = None,

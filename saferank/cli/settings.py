@@ -30,7 +30,7 @@ def settings(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print every setting with its value, and which variable or file says so.
+    """Print every setting with its value and where it comes from.
 
     Secrets and passwords in addresses are not printed.
     """

@@ -38,11 +38,11 @@ def register(app: typer.Typer) -> None:
 def up(
     name: _Name = None,
     engine: Annotated[
-        Engine | None, typer.Option(help="The one to start; by default elasticsearch.")
+        Engine | None, typer.Option(help="Engine to start; by default elasticsearch.")
     ] = None,
     heap: Annotated[str, typer.Option(help="Java heap of the node, such as 512m or 2g.")] = "512m",
 ) -> None:
-    """Start both services in the background; the first time downloads the engine."""
+    """Start an engine and a broker in the background; the first start downloads the engine."""
     with needs_extra("local"):
         from saferank import local
 
@@ -62,7 +62,7 @@ def down(
         bool, typer.Option("--erase", help="Also delete the stack's indices and logs.")
     ] = False,
 ) -> None:
-    """Stop both services."""
+    """Stop the engine and the broker."""
     with needs_extra("local"):
         from saferank import local
 

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     queues: Annotated[
-        str, typer.Option(help="What to work on: fresh, backfill, or both with a comma.")
+        str, typer.Option(help="Queues to serve: fresh, backfill, or both with a comma.")
     ] = "fresh,backfill",
     concurrency: Annotated[
         int | None,
@@ -42,7 +42,7 @@ def worker(
 ) -> None:
     """Run a worker until Ctrl-C or SIGTERM; it then finishes its tasks.
 
-    Exits with 1 when it ends for another reason. If the broker is away, it waits.
+    Exits with 1 when it ends for another reason. If the broker is down, it waits.
     """
     settings = get_settings()
     names = {

@@ -36,6 +36,18 @@ def test_the_help_of_every_command_ends_with_its_example(name: str, option: str)
     assert f"Example: {EXAMPLES[name]}" in result.output
 
 
+@pytest.mark.parametrize("columns", [60, 200])
+def test_the_lines_of_a_help_are_as_wide_as_the_terminal(columns: int) -> None:
+    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(app, ["health", "--help"])
+    text = result.output.partition("scored and stored.")[2].partition("╭")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Each line but the last is full: the next word would not have fitted.
+    rests = [columns - 2 - len(line) for line in lines[:-1]]
+    words = [len(line.split()[0]) for line in lines[1:]]
+    assert len(lines) > 1
+    assert [rest for rest, word in zip(rests, words, strict=True) if rest > word] == []
+
+
 def test_no_example_is_of_a_command_that_is_not_there() -> None:
     assert EXAMPLES.keys() == dict(commands(WHOLE)).keys()
 

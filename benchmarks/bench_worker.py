@@ -315,13 +315,15 @@ def run_worker(
             [*command, "mapping", "install", index],
             env=with_ours, cwd=checkout, check=True, capture_output=True,
         )  # fmt: skip
-        worker = subprocess.Popen(
-            [*command, "worker", "--concurrency", str(children), "--log-level", "warning"],
-            env=with_ours, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        log = Path(kept.name, "worker.log")
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [*command, "worker", "--concurrency", str(children), "--log-level", "warning"],
+                env=with_ours, cwd=checkout, stdout=output, stderr=output,
+            )  # fmt: skip
         end_with_this_process(worker.pid)
         try:
-            _await_children(worker.pid, children)
+            _await_children(worker, children, log)
             jobs = Jobs(client, own.indexer.jobs_index)
             pace = Pace(own.indexer.chunk_size, own.indexer.in_flight)
             wanted = job_of(own, index, Selection(Only.MISSING), pace)
@@ -344,11 +346,13 @@ def run_worker(
     )
 
 
-def _await_children(worker: int, count: int) -> None:
+def _await_children(worker: subprocess.Popen[bytes], count: int, log: Path) -> None:
     """Wait until a worker's children have loaded their model and rest."""
-    process, rested, before = psutil.Process(worker), 0, -1.0
+    process, rested, before = psutil.Process(worker.pid), 0, -1.0
     while rested < 3:
         time.sleep(0.5)
+        if worker.poll() is not None:
+            sys.exit(f"the worker ended with code {worker.returncode}: {log.read_text()}")
         children = process.children()
         spent = sum(sum(child.cpu_times()[:2]) for child in children)
         rested = rested + 1 if len(children) >= count and spent == before else 0

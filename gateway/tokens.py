@@ -69,7 +69,7 @@ class _Checked(NamedTuple):
     @property
     def is_over(self) -> bool:
         """Whether its time is up; once begun, it only ends."""
-        return time.time() >= int(self.claims["exp"]) + _LEEWAY
+        return int(self.claims["exp"]) <= time.time() - _LEEWAY
 
 
 class SigningKeys:

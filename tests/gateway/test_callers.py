@@ -175,6 +175,95 @@ async def test_a_token_that_counted_counts_no_longer_than_its_key_and_its_time(
         await with_token(callers, token)
 
 
+@pytest.mark.parametrize("exp", [10**400, 4e9, str(2**40), 2**40 + 0.5], ids=str)
+async def test_a_token_counts_as_often_as_it_is_sent(callers: Callers, exp: Any) -> None:
+    token = sign(ONE, "one", iss="https://id.example", sub="ann", exp=exp)
+    for _ in range(3):
+        assert (await with_token(callers, token)).name == "token:ann"
+
+
+@pytest.mark.parametrize(
+    "exp", [float("nan"), float("inf"), "later", [2**40], {}, True, -(10**400)], ids=str
+)
+async def test_a_token_without_an_end_that_can_be_read_is_refused(
+    callers: Callers, exp: Any
+) -> None:
+    token = sign(ONE, "one", iss="https://id.example", exp=exp)
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await with_token(callers, token)
+        assert refused.value.status == 401
+
+
+def with_head(key: Any, head: Any, **claims: Any) -> str:
+    """A token that is signed, with any head."""
+    said = {"exp": time.time() + 60, "aud": "search", "iss": "https://id.example", **claims}
+    parts = [
+        base64.urlsafe_b64encode(part if isinstance(part, bytes) else json.dumps(part).encode())
+        .decode()
+        .rstrip("=")
+        for part in (head, said)
+    ]
+    algorithm = jwt.get_algorithm_by_name("ES256")
+    signature = algorithm.sign(".".join(parts).encode(), key)
+    return ".".join([*parts, base64.urlsafe_b64encode(signature).decode().rstrip("=")])
+
+
+PUBLIC = jwt.algorithms.ECAlgorithm.to_jwk(OTHER.public_key(), as_dict=True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"kid": "../../../../dev/null"},
+        {"kid": "keys.json"},
+        {"kid": "/dev/null"},
+        {"kid": ""},
+        {"kid": "one\u0000"},
+        {"kid": "One"},
+        {"kid": ["one"]},
+        {"kid": {"one": 1}},
+        {"kid": 1},
+        {"jwk": PUBLIC},
+        {"kid": "other", "jwk": {**PUBLIC, "kid": "other"}},
+        {"kid": "one", "jku": "https://evil.example/keys.json"},
+        {"kid": "one", "x5u": "file:///dev/null", "x5c": ["AAAA"]},
+        {"kid": "one", "alg": "none"},
+        {"kid": "one", "alg": "None"},
+        {"kid": "one", "alg": "es256"},
+        {"kid": "one", "alg": "HS256"},
+        {"kid": "one", "alg": ["ES256"]},
+        {"kid": "one", "alg": None},
+        {"kid": "one", "crit": ["exp"]},
+        {"kid": "one", "crit": ["unknown"], "unknown": 1},
+        {"kid": "one", "b64": False},
+        b'{"alg":"ES256","kid":"one","kid":"other"}',
+        b'{"alg":"ES256","alg":"none","kid":"one"}',
+        b'["ES256"]',
+        b"null",
+        b"",
+        b"\xff",
+    ],
+    ids=str,
+)
+async def test_what_a_head_says_brings_no_key_and_no_way_of_signing(
+    callers: Callers, head: Any
+) -> None:
+    if isinstance(head, dict):
+        head = {"alg": "ES256", **head}
+    with pytest.raises(Refused) as refused:
+        await with_token(callers, with_head(OTHER, head, sub="ann"))
+    assert refused.value.status == 401
+
+
+async def test_the_same_with_the_known_key_counts(callers: Callers) -> None:
+    head = {"alg": "ES256", "kid": "one"}
+    assert (await with_token(callers, with_head(ONE, head, sub="ann"))).name == "token:ann"
+    for more in ({"crit": ["unknown"], "unknown": 1}, {"alg": "none"}, {"alg": "HS256"}):
+        with pytest.raises(Refused):
+            await with_token(callers, with_head(ONE, {**head, **more}))
+
+
 async def test_what_was_found_out_about_a_token_is_for_its_file_alone(
     callers: Callers, tmp_path: Path
 ) -> None:

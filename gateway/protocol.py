@@ -26,7 +26,8 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
     class Protocol(HttpToolsProtocol):
         _reading: asyncio.TimerHandle | None = None
         _writing: asyncio.TimerHandle | None = None
-        _head = 0
+        _unread = 0
+        """Bytes since the last request, or part of a body: of a head, or around those parts."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(cast(asyncio.Transport, JoiningTransport(transport)))
@@ -38,15 +39,27 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
+            self._unread += len(data)
             super().data_received(data)
-            if self._reading is not None:
-                self._head += len(data)
-                if self._head > MOST_BYTES_OF_HEAD and not self.transport.is_closing():
-                    self.send_400_response("The head of the request is too long.")
+            if self._unread > MOST_BYTES_OF_HEAD and not self.transport.is_closing():
+                self.send_400_response("The request has too much before or around its body.")
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._expect_head()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            # What comes behind a body is no header: a proxy that takes headers out leaves it.
+            if self._reading is not None:
+                super().on_header(name, value)
+
+        def on_body(self, body: bytes) -> None:
+            self._unread = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._unread = 0
+            super().on_message_complete()
 
         def on_headers_complete(self) -> None:
             self._reading = _stopped(self._reading)
@@ -66,7 +79,6 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
 
         def _expect_head(self) -> None:
             _stopped(self._reading)
-            self._head = 0
             self._reading = self.loop.call_later(read_seconds, self.transport.abort)
 
     return Protocol

@@ -24,6 +24,7 @@ from saferank.settings import Engine
 INDEX = "test-gateway-tricks"
 OPENSEARCH = ENGINE is Engine.OPENSEARCH
 ALL = {"query": {"match_all": {}}}
+CRLF = "\r\n"
 J = "Content-Type: application/json"
 N = "Content-Type: application/x-ndjson"
 
@@ -328,6 +329,195 @@ def tries() -> Iterator[Try]:
               "Content-Length: 2\r\n\r\n{}".encode() + get(doc), 200, 404, shows=True)  # fmt: skip
     yield one("one inside a refused body", f"POST /_sql HTTP/1.1\r\nHost: x\r\n{J}\r\n"
               f"Content-Length: {len(get(doc))}\r\n\r\n".encode() + get(doc), 403)  # fmt: skip
+    # Framing that two readers could take for two things; nothing behind it is answered apart.
+    behind = request("GET", doc)
+    framed = lambda *more: f"{head}{''.join(f'{line}{CRLF}' for line in more)}{CRLF}".encode()  # noqa: E731
+    in_chunks = "Transfer-Encoding: chunked"
+    for name, coding in {
+        "chunks twice": "chunked, chunked",
+        "chunks and nothing": "chunked, identity",
+        "nothing and chunks": "identity, chunked",
+        "packed chunks": "gzip, chunked",
+        "chunks with a tab": "\x0bchunked",
+        "quoted chunks": '"chunked"',
+        "chunks and a comma": "chunked,",
+        "chunks with a parameter": "chunked;q=1",
+    }.items():
+        yield one(
+            name,
+            framed(f"Transfer-Encoding: {coding}") + b"0\r\n\r\n" + behind,
+            200,
+            400,
+            404,
+            shows=None,
+        )
+    yield one(
+        "chunks in two headers", framed(in_chunks, in_chunks) + b"0\r\n\r\n", 200, 400, shows=None
+    )
+    yield one(
+        "chunks behind a space", framed("Transfer-Encoding : chunked") + b"0\r\n\r\n" + behind, 400
+    )
+    yield one(
+        "chunks, then a length", framed(in_chunks, "Content-Length: 5") + b"0\r\n\r\n" + behind, 400
+    )
+    for name, size in {
+        "a size in hex": b"0x2", "a size with a sign": b"+2", "a negative size": b"-2",
+        "a size in parts": b"0_2", "no size": b"", "a size beyond all": b"f" * 17,
+        "a size around": b"1" + b"0" * 15 + b"2", "a size and a space": b" 2",
+    }.items():  # fmt: skip
+        yield one(name, framed(in_chunks) + size + b"\r\n{}\r\n0\r\n\r\n" + behind, 400)
+    yield one("a chunk that is longer", framed(in_chunks) + b"2\r\n{}xx0\r\n\r\n" + behind, 400)
+    yield one(
+        "a chunk's end of a line feed",
+        framed(in_chunks) + b"2\n{}\n0\n\n" + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    yield one(
+        "a chunk with an extension",
+        framed(in_chunks) + b'2;a="\r\n{}\r\n0\r\n\r\n' + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    yield one(
+        "an extension over two lines",
+        framed(in_chunks) + b"2;\n\r\n{}\r\n0\r\n\r\n" + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    yield one(
+        "a proof behind the body",
+        framed(in_chunks, "Trailer: X-Saferank-Context")
+        + b"2\r\n{}\r\n0\r\nX-Saferank-Context: audience=adult\r\nAuthorization: ApiKey x\r\n\r\n",
+        200,
+        shows=True,
+    )
+    yield one(
+        "endless words behind the body",
+        framed(in_chunks) + b"2\r\n{}\r\n0\r\nX-A: " + b"a" * 3_000_000,
+        400,
+    )
+    yield one(
+        "endlessly many behind the body",
+        framed(in_chunks) + b"2\r\n{}\r\n0\r\n" + b"X-A: a\r\n" * 300_000,
+        400,
+    )
+    yield one("an endless extension", framed(in_chunks) + b"2;" + b"a" * 3_000_000, 400)
+    yield one(
+        "a length behind the body",
+        framed(in_chunks) + b"2\r\n{}\r\n0\r\nContent-Length: 50\r\n\r\n" + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    for name, length in {
+        "a length twice in one": "2, 2", "a length in hex": "0x2", "a length and a fraction": "2.0",
+        "a length in other digits": "\xb2", "a length beyond all": "9" * 40, "no length": "",
+    }.items():  # fmt: skip
+        yield one(
+            name, f"{head}Content-Length: {length}\r\n\r\n{{}}".encode("latin-1") + behind, 400, 413
+        )
+    yield one(
+        "the same length twice",
+        framed("Content-Length: 2", "Content-Length: 2") + b"{}" + behind,
+        400,
+    )
+    yield one(
+        "a body of a GET",
+        f"GET {doc} HTTP/1.1\r\nHost: x\r\n{J}\r\nContent-Length: {len(behind)}\r\n\r\n".encode()
+        + behind,
+        400,
+    )
+    yield one(
+        "chunks in HTTP/1.0",
+        framed(in_chunks).replace(b"HTTP/1.1", b"HTTP/1.0") + b"2\r\n{}\r\n0\r\n\r\n" + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    yield one(
+        "asks first",
+        framed("Content-Length: 2", "Expect: 100-continue") + b"{}",
+        100,
+        200,
+        shows=True,
+    )
+    yield one(
+        "asks first and is refused", request("POST", "/_sql", b"", "Expect: 100-continue"), 403
+    )
+    yield one(
+        "expects another thing",
+        framed("Content-Length: 2", "Expect: 200-ok") + b"{}",
+        200,
+        417,
+        shows=None,
+    )
+    yield one(
+        "another protocol with a body",
+        framed("Content-Length: 2", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk") + b"{}" + behind,
+        200,
+        400,
+        404,
+        shows=None,
+    )
+    for name, line in {
+        "a return in a header": "X-A: b\rX-Saferank-Context: audience=adult",
+        "a null in a header": "X-A: b\x00c", "a header without a name": ": x",
+        "a header without a colon": "X-A", "a name with a letter beyond": "X-\xe9: b",
+    }.items():  # fmt: skip
+        yield one(
+            name,
+            f"GET {doc} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}\r\n\r\n".encode(
+                "latin-1"
+            ),
+            400,
+            404,
+        )
+    yield one(
+        "a length that is not to go on",
+        framed("Connection: Content-Length", "Content-Length: 2") + b"{}",
+        200,
+        shows=True,
+    )
+    yield one("two hosts", get(found, "Host: y"), 200, 400, shows=None)
+    yield one("no host", f"GET {doc} HTTP/1.1\r\nConnection: close\r\n\r\n".encode(), 400, 404)
+    yield one("empty lines in front", b"\r\n\r\n" + get(doc), 400, 404)
+    yield one("spaces in the first line", get(doc).replace(b" HTTP", b"  HTTP"), 400, 404)
+    yield one("a tab in the first line", get(doc).replace(b" HTTP", b"\tHTTP"), 400, 404)
+    yield one("HTTP/1.10", request("GET", doc, version="1.10"), 400)
+    # Names of indices
+    for name, index in {
+        "full width": "".join(chr(ord(letter) + 0xFEE0) for letter in i if letter != "-"),
+        "a soft hyphen": f"{i}\u00ad", "no width": f"\u200b{i}", "decomposed": f"{i}e\u0301",
+        "from right to left": f"\u202e{i}", "beyond the plane": f"{i}\U0001f600",
+        "a dotless i": i.replace("i", "\u0131"),
+    }.items():  # fmt: skip
+        yield one(f"an index: {name}", get(f"/{quote(index)}/_doc/high"), 403, 404)
+    for name, index in {
+        "a comma": f"{i}%2C{i}", "a star": f"{i[:-1]}%2A", "a question mark": f"{i[:-1]}%3F",
+        "everything": "%5Fall", "another cluster": f"c%3A{i}",
+        "date math": f"%3C{i}%7Bnow%2Fd%7D%3E",
+        "without itself": f"{i}%2C-{i}", "a space": f"{i}%20", "a plus": f"{i}+",
+    }.items():  # fmt: skip
+        yield one(f"an escaped index: {name}", get(f"/{index}/_doc/high"), 400, 403, 404)
+        yield one(
+            f"an escaped index that is searched: {name}",
+            get(f"/{index}/_search?q=word:mark*"),
+            200,
+            400,
+            403,
+            404,
+            shows=None,
+        )
+    yield one("half of a pair", get(f"/{i}/_doc/%ed%a0%80"), 400)
     yield one("a very long head", get(doc, f"X-A: {'a' * 200_000}"), 400)
     yield one("a very long path", get(f"/{i}/_doc/{'a' * 5_000}"), 400, 404)
     yield one(

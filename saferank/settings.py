@@ -93,11 +93,9 @@ class FetchSettings(BaseModel):
     max_bytes: Annotated[PositiveInt, Field(description="most bytes of one image")] = (
         32 * 1024 * 1024
     )
-    max_redirects: Annotated[
-        NonNegativeInt, Field(description="redirects that are followed for one image")
-    ] = 5
+    max_redirects: Annotated[NonNegativeInt, Field(description="most redirects for one image")] = 5
     user_agent: Annotated[
-        str, Field(description="how workers introduce themselves; put an address to write to in it")
+        str, Field(description="User-Agent of workers; include a contact address")
     ] = "saferank"
     base_url: Annotated[
         str | None,
@@ -122,10 +120,10 @@ class FetchSettings(BaseModel):
     ] = False
     allowed_networks: Annotated[
         tuple[IPvAnyNetwork, ...],
-        Field(description="networks to fetch from whatever they are, such as `10.1.0.0/16`"),
+        Field(description="networks that are always allowed, such as `10.1.0.0/16`"),
     ] = ()
     file_roots: Annotated[
-        tuple[Path, ...], Field(description="folders that file references may lead into")
+        tuple[Path, ...], Field(description="folders that file references may point into")
     ] = ()
     stores: Annotated[
         tuple[str, ...], Field(description="fsspec protocols that may be read, such as `s3`")
@@ -164,14 +162,14 @@ class DecodeSettings(BaseModel):
         PositiveInt, Field(description="most pixels, width × height, of an image and of each frame")
     ] = 50_000_000
     max_frames: Annotated[
-        PositiveInt, Field(description="frames of an animation that are looked at")
+        PositiveInt, Field(description="most frames of an animation or video that are scored")
     ] = 16
     max_frame_count: Annotated[
         PositiveInt, Field(description="most frames that an animation may have")
     ] = 10_000
     timeout: Annotated[PositiveFloat, Field(description="seconds for decoding one image")] = 20.0
     allow_partial: Annotated[
-        bool, Field(description="score what is there of a file that ends early")
+        bool, Field(description="score the part that is there of a file that ends early")
     ] = False
 
 
@@ -184,7 +182,7 @@ class IndexerSettings(BaseModel):
         PositiveInt, Field(description="documents in one task, of uploads and of backfills")
     ] = 64
     in_flight: Annotated[
-        PositiveInt, Field(description="tasks of a job that are queued or worked on at a time")
+        PositiveInt, Field(description="tasks of a job that are queued or in progress at a time")
     ] = 64
     batch_size: Annotated[PositiveInt, Field(description="frames in one call of the model")] = 4
     fetch_threads: Annotated[PositiveInt, Field(description="images fetched at once")] = 8
@@ -199,21 +197,26 @@ class IndexerSettings(BaseModel):
         PositiveInt, Field(description="images of one document; those beyond fail")
     ] = 256
     attempts: Annotated[
-        PositiveInt, Field(description="tries for a transient error, then it is stored")
+        PositiveInt, Field(description="tries after a transient error, before the error is stored")
     ] = 3
     retry_delay: Annotated[
         PositiveFloat, Field(description="seconds before the second try; doubles, with jitter")
     ] = 5.0
     host_patience: Annotated[
         PositiveFloat,
-        Field(description="seconds a backfill waits for hosts of images when all else is done"),
+        Field(
+            description="seconds a backfill waits for unreachable image hosts when all else is done"
+        ),
     ] = 600.0
     store_patience: Annotated[
         PositiveFloat, Field(description="seconds a task waits for a busy Elasticsearch")
     ] = 60.0
     time_limit: Annotated[
         PositiveInt,
-        Field(description="seconds for a task; then it is killed, and its documents go one by one"),
+        Field(
+            description="seconds for a task; then it is killed, and its documents are tried one "
+            "by one"
+        ),
     ] = 300
     child_memory_mb: Annotated[
         PositiveInt, Field(description="resident MB above which a child process is replaced")
@@ -227,18 +230,18 @@ class IndexerSettings(BaseModel):
     jobs_index: Annotated[str, Field(description="index of the job records")] = "saferank-jobs"
     images_index: Annotated[
         str | None,
-        Field(description="index that keeps what is known of images, if one is to be used"),
+        Field(description="index that stores the results of images, if you want one"),
     ] = None
     digests: Annotated[
         NonNegativeInt,
         Field(
-            description="images that a worker's machine knows by their bytes, so that they are "
-            "not scored again in other documents and indices; 0 keeps none"
+            description="images that a worker's machine remembers by their bytes, so that "
+            "they are not scored again in other documents and indices; 0 remembers none"
         ),
     ] = 1_000_000
     digests_file: Annotated[
         Path | None,
-        Field(description="where it keeps them; in the user's cache folder if none is given"),
+        Field(description="file that remembers them; by default in the user's cache folder"),
     ] = None
     sweep: Annotated[
         tuple[str, ...],
@@ -259,10 +262,11 @@ class ReviewSettings(BaseModel):
         str, Field(description="index of the open work: who holds what, what was reported")
     ] = "saferank-review-work"
     opinions: Annotated[
-        Literal[1, 2], Field(description="people who have to agree before a document is settled")
+        Literal[1, 2], Field(description="people who must agree before a document is settled")
     ] = 1
     lease: Annotated[
-        PositiveFloat, Field(description="seconds for which a document is one reviewer's alone")
+        PositiveFloat,
+        Field(description="seconds for which a document is reserved for one reviewer"),
     ] = 300.0
     reason_for: Annotated[
         tuple[str, ...], Field(description="review queues in which a decision needs a reason")
@@ -276,15 +280,17 @@ class ReviewSettings(BaseModel):
     ] = Path("reviewers.toml")
     hosts: Annotated[
         tuple[str, ...],
-        Field(description="names by which browsers reach it, besides those of this machine"),
+        Field(
+            description="host names under which browsers reach it, besides those of this machine"
+        ),
     ] = ()
     user_header: Annotated[
         str | None,
-        Field(description="header in which your single sign-on names the person, if it does"),
+        Field(description="header in which your single sign-on names the person, if you use one"),
     ] = None
     proxies: Annotated[
         tuple[IPvAnyNetwork, ...],
-        Field(description="where requests must come from for that header to count"),
+        Field(description="networks from which that header counts"),
     ] = ()
 
     @model_validator(mode="after")
@@ -304,12 +310,12 @@ class GatewaySettings(BaseModel):
 
     callers: Annotated[
         Path | None,
-        Field(description="file of the callers that it knows; without it, it knows nobody"),
+        Field(description="file of the known callers; without it, no caller is known"),
     ] = None
     require_caller: Annotated[
         bool,
         Field(
-            description="refuse callers that it does not know, instead of answering them at the "
+            description="refuse unknown callers, instead of answering them at the "
             "strictest level that a rule of the policy gives"
         ),
     ] = False
@@ -324,31 +330,33 @@ class GatewaySettings(BaseModel):
         PositiveFloat, Field(description="seconds for a request's head, and for its body")
     ] = 10.0
     write_timeout: Annotated[
-        PositiveFloat, Field(description="seconds for which a client may take nothing of an answer")
+        PositiveFloat, Field(description="seconds for which a client may read nothing of an answer")
     ] = 30.0
     idle_timeout: Annotated[
         PositiveInt,
         Field(
-            description="seconds for which a connection is kept between requests; longer than a "
-            "proxy before the gateway keeps it, or requests meet its end"
+            description="seconds for which a connection is kept between requests; must be longer "
+            "than a proxy in front keeps it, or requests fail when it closes"
         ),
     ] = 75
     concurrency: Annotated[
-        PositiveInt, Field(description="calls worked on at once, each on a connection of its own")
+        PositiveInt, Field(description="calls in progress at once, each on a separate connection")
     ] = 64
     waiting: Annotated[
         NonNegativeInt, Field(description="calls that wait for their turn; more get status 429")
     ] = 512
     per_caller: Annotated[
         PositiveInt,
-        Field(description="calls of one caller worked on or waiting; more get status 429"),
+        Field(description="calls of one caller in progress or waiting; more get status 429"),
     ] = 256
     connections: Annotated[
         PositiveInt, Field(description="open connections; more get status 503")
     ] = 4096
     origins: Annotated[
         tuple[str, ...],
-        Field(description="origins of pages whose scripts may ask, such as `https://example.com`"),
+        Field(
+            description="origins of pages whose scripts may call it, such as `https://example.com`"
+        ),
     ] = ()
     scroll_secret: Annotated[
         SecretStr | None,
@@ -363,7 +371,7 @@ class GatewaySettings(BaseModel):
 class CategorySettings(BaseModel):
     """One kind of content that images are scored for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="category")
 
     field: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(min_length=1)]
@@ -385,13 +393,16 @@ class Settings(BaseSettings):
 
     engine: Annotated[
         Engine,
-        Field(description="what answers there; what names Elasticsearch means OpenSearch, then"),
+        Field(
+            description="engine behind `elasticsearch_url`; with `opensearch`, settings "
+            "named after Elasticsearch are OpenSearch's"
+        ),
     ] = Engine.ELASTICSEARCH
-    elasticsearch_url: Annotated[Address, Field(description="where Elasticsearch answers")] = (
+    elasticsearch_url: Annotated[Address, Field(description="address of Elasticsearch")] = (
         "http://127.0.0.1:9200"
     )
     elasticsearch_api_key: Annotated[
-        SecretStr | None, Field(description="API key for Elasticsearch, if it wants one")
+        SecretStr | None, Field(description="API key for Elasticsearch, if it needs one")
     ] = None
     elasticsearch_user: Annotated[
         str | None, Field(description="user name for Elasticsearch, instead of an API key")
@@ -437,17 +448,16 @@ class Settings(BaseSettings):
         ),
     ] = {}
     override_field: Annotated[
-        str | None, Field(description="object field of human decisions, when it is another one")
+        str | None,
+        Field(description="object field of people's decisions, if it is a different one"),
     ] = None
     overrides: Annotated[
         str | None,
-        Field(description="index of people's overrides outside of the documents, if one is used"),
+        Field(description="index of people's overrides outside the documents, if you use one"),
     ] = None
     known: Annotated[
         str | None,
-        Field(
-            description="index of known pictures, by which decisions reach copies, if they are to"
-        ),
+        Field(description="index of known pictures, if decisions are to reach copies"),
     ] = None
     known_distance: Annotated[
         int,

@@ -34,7 +34,7 @@ def main() -> None:
         folder.chmod(0o755)
         node, broker = Node(folder / "node"), make_broker(arguments.broker, folder / "broker")
         with started(node, broker):
-            client = Elasticsearch(node.url)
+            client = Elasticsearch(node.url, request_timeout=60)
             client.indices.create(index=INDEX, mappings={"dynamic": False})
             add_to_index(client, INDEX)
             pictures = [png(n % 256, (8 + n // 256, 8)) for n in range(DOCUMENTS)]

@@ -161,7 +161,7 @@ class Run:
         self.random = random.Random(11)
         self.faults: Counter[str] = Counter()
         self.turned_away = 0
-        self.client = Elasticsearch(node.url, request_timeout=30, max_retries=0)
+        self.client = Elasticsearch(node.url, request_timeout=60, max_retries=0)
         self.expected = Expected()
         self.settings = Settings(
             elasticsearch_url=node.url,

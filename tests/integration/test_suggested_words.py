@@ -72,7 +72,7 @@ class Vocabulary(NamedTuple):
     @classmethod
     def drawn(cls, draw: random.Random) -> Vocabulary:
         """Few words of few letters, so that many begin alike and are nearly the same."""
-        drawn = {"".join(draw.choices("abcd", k=draw.randint(4, 6))) for _ in range(140)}
+        drawn = {"".join(draw.choices("abcd", k=draw.randint(4, 6))) for _ in range(100)}
         words = {word: draw.sample(list(SAFETY), draw.choice([1, 1, 2, 3])) for word in drawn}
         words = dict(sorted(words.items()))
         documents: list[Json] = []
@@ -173,7 +173,7 @@ def _request(vocabulary: Vocabulary, draw: random.Random, prefixes: int) -> Json
         "aggs": aggregations,
         "query": {"bool": {"should": wanted}},
         "highlight": {"fields": {"title": {}}},
-        "size": 50,
+        "size": 20,
     }
 
 

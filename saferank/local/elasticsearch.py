@@ -22,7 +22,8 @@ VERSION = "9.5.0"
 DEFAULT_HEAP = "512m"
 
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch"
-_START_TIMEOUT = 240
+# Half a minute on an idle machine; one that also runs tests takes minutes.
+START_TIMEOUT = 600
 
 
 def start_node(
@@ -66,7 +67,7 @@ def start_node(
             "ES_TMPDIR": str(folder / "tmp"),
         },
         find_url=lambda: f"http://127.0.0.1:{port}" if is_healthy(port) else None,
-        timeout=_START_TIMEOUT,
+        timeout=START_TIMEOUT,
         user=user,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from saferank.local import maven
-from saferank.local.elasticsearch import DEFAULT_HEAP, is_healthy
+from saferank.local.elasticsearch import DEFAULT_HEAP, START_TIMEOUT, is_healthy
 from saferank.local.folders import give_to, unprivileged_user
 from saferank.local.java import find_java_home
 from saferank.local.processes import Service, base_environment
@@ -19,7 +19,6 @@ from saferank.local.processes import Service, base_environment
 VERSION = "3.8.0"
 
 _RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
-_START_TIMEOUT = 240
 _PUBLISHED = re.compile(r"HttpServerTransport\] publish_address \{127\.0\.0\.1:(\d+)\}")
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -78,7 +77,7 @@ def start_node(
         folder=folder,
         environment=base_environment(),
         find_url=lambda: _url(log),
-        timeout=_START_TIMEOUT,
+        timeout=START_TIMEOUT,
         user=user,
     )
 

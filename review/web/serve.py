@@ -57,7 +57,14 @@ def make_app(
 
 def serve(app: Starlette, host: str, port: int) -> None:
     """Answer until the process is asked to end."""
-    # Proxy headers are read by the guard, which believes them only from named proxies.
     uvicorn.run(
-        app, host=host, port=port, proxy_headers=False, server_header=False, log_level="warning"
+        app,
+        host=host,
+        port=port,
+        # With httptools what comes behind a chunked body would be a header, with a user's name.
+        http="h11",
+        # Proxy headers are read by the guard, which believes them only from named proxies.
+        proxy_headers=False,
+        server_header=False,
+        log_level="warning",
     )

@@ -31,7 +31,7 @@ def queue_documents(
     app: Celery | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Ask the workers to score documents: what an application calls after an upload.
+    """Ask the workers to score documents; call it after an upload.
 
     Args:
         index: the documents' index, or an alias of one.

@@ -94,7 +94,7 @@ def add_to_index(
     *,
     image_field: str | None = None,
 ) -> None:
-    """Add the safety fields to a live index or alias; nothing else of its mapping changes.
+    """Add the safety fields to a live index or alias; the rest of its mapping stays as it is.
 
     An object of that name that is there already keeps its ``dynamic``: the application may go on
     bringing fields of its own.

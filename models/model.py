@@ -45,7 +45,7 @@ class Model:
 
     One with a cheap first pass also gives estimates, of which those below a margin may be stored.
 
-    Not to be shared between processes: make it after a fork, in the child.
+    Do not share it between processes: create it after a fork, in the child.
 
     Attributes:
         description: what the model is.

@@ -16,7 +16,7 @@ from saferank.ranker.level.thresholds import hide_range
 def where(decision: Decision) -> str:
     """A condition that is true for the documents that the level does not hide.
 
-    To be put right behind the source command: ``FROM photos | WHERE {where(decision)} | …``. It
+    Put it right after the source command: ``FROM photos | WHERE {where(decision)} | …``. It
     only hides; a query of rows has no relevance to demote. It is false, not unknown, for hidden
     documents, and fields with several values, which ES|QL cannot compare, count as hidden.
 

@@ -18,11 +18,11 @@ Hit = dict[str, Any]
 
 
 def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
-    """Take hidden hits out, demote others, and put what is left in order.
+    """Remove hidden hits, demote others, and put the rest in order.
 
-    What is missing at the end of the page is not filled up; where that matters let the search
-    itself hide, as ``SafeSearch.search`` does. A hit without the safety fields, because its
-    ``_source`` was not asked for, say, counts as unscored.
+    A page that loses hits is not filled up. If that matters, let the search itself hide, as
+    ``SafeSearch.search`` does. A hit without the safety fields counts as unscored, for example one
+    whose ``_source`` was not asked for.
 
     Args:
         hits: best first, in the form of Elasticsearch: the safety fields in ``_source`` or in

@@ -35,7 +35,7 @@ def override_document(
     routing: str | None = None,
     settings: Settings | None = None,
 ) -> None:
-    """Note what a person decided about a document: what an application's moderators call.
+    """Store a person's decision about a document; for an application's own moderators.
 
     It does what ``saferank override`` does, the entry in the review log included, and returns as
     soon as the engine has it: searches obey it a second later. Where decisions reach copies

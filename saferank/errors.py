@@ -132,7 +132,7 @@ class ServiceUnavailable(SaferankError):
 
 
 class JobError(SaferankError):
-    """A backfill, a reindex or a training by several processes cannot go on."""
+    """A backfill, a reindex or a training by several processes cannot continue."""
 
 
 class ErrorCode(StrEnum):

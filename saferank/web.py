@@ -41,17 +41,17 @@ BLUR_CSS = """\
 .saferank-blur img { filter: blur(1.5rem); }
 .saferank-blur :checked ~ img { filter: none; }
 """
-"""A style sheet for pictures to be blurred, which need no script to be shown.
+"""A style sheet that blurs pictures until the visitor ticks a box, without a script.
 
 Around the picture stands ``<label class="saferank-blur"><input type="checkbox">…</label>``. The
-browser blurs: it has the whole picture, and so has whoever looks at the page's source.
+browser blurs: it has the whole picture, and anybody can find it in the page's source.
 """
 
 
 def request_context(
     policy: Policy | PolicyFile, requested: str | None = None, **attributes: str | None
 ) -> dict[str, str]:
-    """The context of a request, out of what an application has of it.
+    """The context of a request, from what an application knows about it.
 
     Args:
         policy: says which levels there are.
@@ -99,7 +99,7 @@ def level_choices(policy: Policy | PolicyFile, context: Mapping[str, str]) -> li
 
 
 def is_waiting(hit: Mapping[str, Any]) -> bool:
-    """Whether a hit was treated as it was because it has no score yet: tell the visitor so.
+    """Whether a hit is treated as unscored, so that a page can say that nobody checked it yet.
 
     Args:
         hit: of a search or a read by id; of an ``elasticsearch.dsl`` search, its ``meta``.
@@ -108,7 +108,7 @@ def is_waiting(hit: Mapping[str, Any]) -> bool:
 
 
 def write_cursor(hit: Mapping[str, Any], decision: Decision) -> str:
-    """What the address of the next page carries: where this page ended, and at which level.
+    """A cursor for the address of the next page: where this page ended, and at which level.
 
     Args:
         hit: the last one of this page, found with a ``sort``; of an ``elasticsearch.dsl`` search,
@@ -123,7 +123,7 @@ def read_cursor(cursor: str | None, decision: Decision) -> list[str | int | floa
     """The ``search_after`` of the page that a cursor leads to; None for the first page.
 
     A cursor of another level, or of the same one before its thresholds were changed, leads to the
-    first page: what stood before it was of another list. So does one that nobody wrote here.
+    first page: the hits before it belong to another list. So does one that nobody wrote here.
 
     Args:
         cursor: as ``write_cursor`` gave it, or None.
@@ -183,7 +183,7 @@ def _leads(start: str, path: str) -> bool:
 
 
 def status_of(error: Exception) -> int:
-    """The status of HTTP to answer with when a call of a safe client raised.
+    """The HTTP status to answer with when a call of a safe client raised an error.
 
     ====  ==========================================================================
     400   the context or a part of the request was refused, by saferank or the engine; log

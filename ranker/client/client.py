@@ -131,14 +131,14 @@ class _SafeClient(Generic[Client]):
         return current_policy(self._policy)
 
     def pinned(self) -> Self:
-        """The same client under the policy that holds now, whatever becomes of its file.
+        """The same client under the policy in use now, even if its file changes.
 
-        For the calls of one request that are to agree with each other.
+        For calls of one request that must agree with each other.
         """
         return self._with(_policy=self.policy)
 
     def bind(self, context: Context) -> Self:
-        """The same client for one context: its calls need no ``context=`` of their own."""
+        """The same client for one context; its calls then need no ``context=``."""
         return self._with(_context=context)
 
     def at_level(self, level: str) -> Self:
@@ -182,7 +182,7 @@ class _SafeClient(Generic[Client]):
     def rerank(
         self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
     ) -> list[dict[str, Any]]:
-        """Hits from anywhere: hidden ones taken out, the others demoted and in order.
+        """Hits from anywhere, without the hidden ones, the others demoted and in order.
 
         Raises:
             UnsafeRequest: the policy keeps overrides outside of the documents: it reads nothing.
@@ -258,17 +258,17 @@ def _key(secret: str | bytes) -> bytes:
 class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
     """A safe client over ``elasticsearch.Elasticsearch`` or ``opensearchpy.OpenSearch``.
 
-    Over the latter, answers and errors are those of that client: dictionaries, truths, and
+    Over the latter, answers and errors are those of that client: dictionaries, booleans, and
     ``opensearchpy`` exceptions.
 
     Args:
-        client: does the work; any options on it (retries, headers, timeouts) hold.
+        client: sends the requests, with its options (retries, headers, timeouts).
         policy: says which level holds for which context; a ``PolicyFile`` holds from the next call
             on as its file says.
-        require_context: refuse a call without a context, instead of using the policy's last rule;
-            but for those that return nothing of any document, writes for one.
+        require_context: refuse a call without a context, instead of using the policy's last rule.
+            Calls that return nothing of any document, such as writes, need none.
         check_all_levels: refuse a search at every level if any level of the policy would refuse it,
-            so that development meets the refusal whatever level it works at.
+            so that you see the refusal in development at any level.
         context: holds for calls that give none of their own.
         level: holds for every call, whatever its context; for tools that compare levels.
         secret: signs scroll ids; the same in all processes of an application that scrolls across
@@ -288,7 +288,7 @@ class SafeSearch(_SafeClient[Elasticsearch], PlainRunner):
     def rerank(
         self, hits: Iterable[Mapping[str, Any]], context: Context | None = None
     ) -> list[dict[str, Any]]:
-        """Hits from anywhere: hidden ones taken out, the others demoted and in order.
+        """Hits from anywhere, without the hidden ones, the others demoted and in order.
 
         Raises:
             UnsafeRequest: the policy keeps overrides outside of the documents, and a hit has no

@@ -68,7 +68,7 @@ class Decision:
     def knowing(self, overrides: Overrides) -> Decision:
         """The same decision, with the overrides of its ``overrides_index`` as they are now.
 
-        The safe clients do this for each call. Whoever rewrites bodies alone reads the overrides
+        The safe clients do this for each call. If you rewrite bodies yourself, read the overrides
         with ``read_overrides``, and again before they are older than ``HOLDS`` seconds.
         """
         return dataclasses.replace(self, overrides=overrides)

@@ -21,9 +21,9 @@ is still writing may be a policy too, and a looser one."""
 class PolicyFile:
     """The policy in a file, read again when the file has changed.
 
-    A safe client takes it in the place of a policy. Each look costs one ``stat``; the file is read
-    once it has been the same for a second. One that cannot be used leaves the policy as it was,
-    with an error in the log and in ``fault``. For any number of threads and event loops.
+    Pass it to a safe client in place of a policy. Each check costs one ``stat``. A changed file is
+    read once it has stayed the same for a second. An invalid file leaves the policy as it was, with
+    an error in the log and in ``fault``. Threads and event loops can share it.
 
     Args:
         path: of the file.
@@ -41,12 +41,12 @@ class PolicyFile:
 
     @property
     def fault(self) -> str | None:
-        """Why the file is not the policy that holds; None where it is. It looks at the file."""
+        """Why the file is not the policy in use; None if it is. Checks the file."""
         self.current()
         return self._fault
 
     def current(self) -> Policy:
-        """The policy that holds now; what one request needs of it comes from one call of this."""
+        """The policy in use now. Call it once for each request, so that one policy answers it."""
         # Whoever does not get the lock goes on with the policy that the other is about to replace.
         if _state(self._path) != self._read_as and self._reading.acquire(blocking=False):
             try:

@@ -152,7 +152,7 @@ class Policy(BaseModel):
     _decisions: dict[tuple[int, str | None], Decision] = PrivateAttr(default_factory=dict)
 
     def by_category(self) -> Mapping[str | None, OneCategoryPolicy]:
-        """What it says about each category alone, by its name; None in a policy of version 1."""
+        """The policy for each category alone, by its name, which is None in version 1."""
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -211,7 +211,7 @@ class Policy(BaseModel):
 
     @cached_property
     def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:
-        """Attributes that a context may have, each with its values, or None when any will do.
+        """Attributes that a context may have, each with its values, or None if it takes any.
 
         Those listed under ``attributes``; without such a list, those used under ``when``.
         """
@@ -248,7 +248,7 @@ class Policy(BaseModel):
 
         Args:
             context: attributes of the request, and under ``requested`` the level that the user
-                chose, if any. None and an empty mapping are the request nothing is known of.
+                chose, if any. None and an empty mapping mean that nothing is known of the request.
 
         Raises:
             ContextError: the policy does not know an attribute, its value, or the chosen level.

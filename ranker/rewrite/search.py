@@ -145,7 +145,7 @@ def rewrite_count(body: Mapping[str, Any] | None, decision: Decision) -> dict[st
 def restore_response(
     response: Mapping[str, Any], decision: Decision | None = None
 ) -> dict[str, Any]:
-    """A response in the shape that the request as given would have had.
+    """A response in the shape that the original request would have had.
 
     Args:
         response: whole, to a body that ``rewrite_search`` gave. A ``filter_path`` could have cut

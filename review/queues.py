@@ -88,7 +88,7 @@ def review_queues(
         ReviewQueue(
             "reported",
             "Reported",
-            "What the application was told to have looked at, what waits longest first.",
+            "Documents that people reported, the oldest report first.",
             work=REPORTED,
         ),
         *(_near(threshold, queries) for threshold in thresholds_of(policy)),

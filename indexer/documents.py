@@ -89,3 +89,11 @@ class Scored:
     def records(self) -> tuple[SafetyRecord, ...]:
         """What to store, for each category."""
         return self.record, *self.others.values()
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the document says already what is to be stored, but for the time."""
+        there = self.document.other_records
+        return self.document.record.says(self.record) and all(
+            name in there and there[name].says(record) for name, record in self.others.items()
+        )

@@ -16,7 +16,8 @@ from saferank.indexer.operate import metrics
 from saferank.indexer.score.looking import Guard, Known
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
-from saferank.indexer.storage.store import DocumentStore, Written
+from saferank.indexer.storage.store import DocumentStore
+from saferank.indexer.storage.writer import Written
 from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,11 @@ apart; their uuids do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-from elasticsearch import Elasticsearch
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
+from saferank.indexer.bulk.outages import BLOCK
 from saferank.mappings import not_ready
 from saferank.mappings.fields import SafetyFields
 
@@ -59,6 +61,35 @@ class Indices:
         uuids = {name: entry["settings"]["index.uuid"] for name, entry in found.items()}
         self._seen |= uuids
         return uuids
+
+    def uuids_of_those_there(self, names: Iterable[str]) -> dict[str, str]:
+        """The uuids of concrete indices; those that are gone are not among them."""
+        found: dict[str, str] = {}
+        for name in set(names):
+            with suppress(NotFoundError):
+                found |= self.uuids([name])
+        return found
+
+    def leads_to(self, name: str, index: str) -> bool:
+        """Whether a name leads to a concrete index now."""
+        return name == index or index in self.blocks(name)
+
+    def blocks(self, name: str) -> dict[str, list[str]]:
+        """The concrete indices that a name leads to, each with its blocks."""
+        try:
+            found = self._client.indices.get_settings(
+                index=name, name="index.blocks.*,index.uuid", flat_settings=True
+            )
+        except ApiError as error:
+            return {name: [BLOCK]} if error.error == BLOCK else {}
+        return {
+            index: [
+                setting
+                for setting, value in entry["settings"].items()
+                if setting.startswith("index.blocks.") and value == "true"
+            ]
+            for index, entry in found.items()
+        }
 
     def why_not_ready(self, name: str, uuid: str) -> str | None:
         """Why an index cannot take scores; None when it can.

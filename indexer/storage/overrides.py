@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from elasticsearch import Elasticsearch
 
 from saferank.errors import MappingError, ServiceUnavailable
-from saferank.indexer.documents import Document
+from saferank.indexer.documents import Json, Scored
 from saferank.mappings.override_index import read_overrides
 from saferank.mappings.overrides import HOLDS, NO_FIELDS, Overrides
-from saferank.mappings.record import SafetyRecord
+
+log = logging.getLogger(__name__)
 
 
 class KeptOverrides:
@@ -30,12 +31,44 @@ class KeptOverrides:
         self._aliases: dict[str, Sequence[str]] = {}
         self._read_at: float | None = None
 
-    def renew(self) -> None:
-        """Read them, unless that was done a moment ago.
+    def copies(self, records: Sequence[Scored]) -> list[Json]:
+        """What has to change in each document's own fields of people; mostly nothing.
+
+        Args:
+            records: the documents as they were read, with their images as they are now.
 
         Raises:
-            ServiceUnavailable: there is no such index; the documents wait until it is back.
+            ServiceUnavailable: there is no index of overrides; the documents wait for it.
         """
+        self._renew()
+        return [self._copy(scored) for scored in records]
+
+    def _copy(self, scored: Scored) -> Json:
+        document = scored.document
+        wanted = self._wanted(scored)
+        if all(document.override.get(name) == value for name, value in wanted.items()):
+            return {}
+        log.warning(
+            "document %s gets its override back: %s",
+            document.key.id,
+            wanted["override"] or "none, since it allowed other images",
+            extra={"document": document.key.id},
+        )
+        return wanted
+
+    def _wanted(self, scored: Scored) -> Json:
+        """What the document's fields of people must say; empty when that is left to people."""
+        document = scored.document
+        if not len(self._overrides):
+            return {}
+        found = self._overrides.find(self._names(document.index), document.key.id)
+        if found is None:
+            return {}
+        holds = found.holds_for([image.sha256 for image in scored.record.images])
+        return found.to_fields() if holds else NO_FIELDS
+
+    def _renew(self) -> None:
+        """Read the overrides, unless that was done a moment ago."""
         now = time.monotonic()
         if self._read_at is not None and now - self._read_at < HOLDS:
             return
@@ -45,21 +78,6 @@ class KeptOverrides:
             raise ServiceUnavailable(str(error)) from error
         self._aliases.clear()
         self._read_at = now
-
-    def copy_for(self, document: Document, record: SafetyRecord) -> dict[str, Any] | None:
-        """What the document's own fields of people must say; None when that is left to people.
-
-        Args:
-            document: as it was read.
-            record: its images as they are now.
-        """
-        if not len(self._overrides):
-            return None
-        found = self._overrides.find(self._names(document.index), document.key.id)
-        if found is None:
-            return None
-        holds = found.holds_for([image.sha256 for image in record.images])
-        return found.to_fields() if holds else NO_FIELDS
 
     def _names(self, index: str) -> Sequence[str]:
         """All names that an index is known by."""

@@ -27,7 +27,7 @@ from saferank.indexer.reindex.progress import replaced_by
 from saferank.indexer.score.looking import Guard
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.storage.store import IndexBlocked
+from saferank.indexer.storage.patience import IndexBlocked
 from saferank.indexer.worker.poison import alone_guard
 from saferank.indexer.worker.resources import Resources, process_resources
 from saferank.settings import Settings, get_settings

@@ -16,7 +16,8 @@ from workers import running_worker, wait_until
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.queue import queue_documents
 from saferank.indexer.score.scoring import score_documents
-from saferank.indexer.storage.store import DocumentStore, IndexBlocked
+from saferank.indexer.storage.patience import IndexBlocked
+from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.app import create_app
 from saferank.mappings import SafetyFields, add_to_index
 from saferank.settings import Settings

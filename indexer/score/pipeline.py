@@ -6,10 +6,7 @@ no Elasticsearch and no Celery.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,36 +14,24 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from saferank.errors import ErrorCode, ImageError
+from saferank.errors import ErrorCode
 from saferank.indexer.documents import Document, Scored
-from saferank.indexer.operate import metrics
+from saferank.indexer.score.category_results import CategoryResults, FoundImage
 from saferank.indexer.score.crew import Crew
-from saferank.indexer.score.lanes import Lanes
-from saferank.indexer.score.looking import (
-    FetchedImage,
-    FetchedOrError,
-    Guard,
-    Known,
-    Looking,
-)
-from saferank.indexer.score.passes import (
+from saferank.indexer.score.fetching import Fetching
+from saferank.indexer.score.image_scorer import ImageScorer
+from saferank.indexer.score.interfaces import (
+    CategoryModel,
     Classifier,
     DecodedImage,
+    FetchedImage,
     FirstPass,
-    FoundImage,
+    Guard,
+    Known,
     KnownImages,
-    Look,
-    Pass,
 )
-from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name, to_bytes
+from saferank.mappings.record import ImageRecord, SafetyRecord, reference_name
 from saferank.models.frames import HIGHEST
-
-log = logging.getLogger(__name__)
-
-# Seconds after which what is complete goes out, where there is nothing else to do.
-_TICK = 0.5
-# Seconds after which a lane that is behind all others counts as slow.
-_SLOW = 1.5
 
 
 class Pipeline:
@@ -68,8 +53,8 @@ class Pipeline:
         first: a cheap look at every image; None to look at all exactly.
         frames: how the frames of an image make one probability, see ``models.frames``.
         digests: what is known of images by their bytes; None to keep nothing.
-        others: how the same images are looked at for further categories, by their object field. An
-            image is fetched once and decoded once for all of them.
+        others: the models of further categories, by their object field. An image is fetched once
+            and decoded once for all of them.
         pdq_of: upright picture → PDQ hash, empty for one with too little in it; None to make none.
         threads: that decode images and run nets at once; with one, the thread that asks does it.
     """
@@ -90,22 +75,24 @@ class Pipeline:
         first: FirstPass | None = None,
         frames: str = HIGHEST,
         digests: KnownImages | None = None,
-        others: Mapping[str, Look] | None = None,
+        others: Mapping[str, CategoryModel] | None = None,
         pdq_of: Callable[[Image.Image], str] | None = None,
         threads: int = 1,
     ) -> None:
         self.model = model
-        self._looks = (Look(model, first, frames), *(others or {}).values())
+        self._models = (CategoryModel(model, first, frames), *(others or {}).values())
         self._other_fields = tuple(others or {})
-        self._fetch = fetch
-        self._fetch_again = fetch_again
+        self._fetching = Fetching(
+            fetch,
+            fetch_again,
+            lane,
+            threads=fetch_threads,
+            lane_width=lane_width,
+            time_of_image=time_of_image,
+        )
         self._decode = decode
         self._batch_size = batch_size
-        self._fetch_threads = fetch_threads
-        self._lane = lane
-        self._lane_width = lane_width
         self._max_images = max_images
-        self._time_of_image = time_of_image
         self._digests = digests
         self._pdq_of = pdq_of
         self._threads = threads
@@ -119,8 +106,8 @@ class Pipeline:
     @property
     def other_identities(self) -> Mapping[str, str]:
         """Of the models of further categories, by their object field."""
-        looks = zip(self._other_fields, self._looks[1:], strict=True)
-        return {name: look.model.identity for name, look in looks}
+        others = zip(self._other_fields, self._models[1:], strict=True)
+        return {name: other.model.identity for name, other in others}
 
     def score(
         self,
@@ -175,26 +162,26 @@ class Pipeline:
         now = datetime.now(UTC)
         scored_at = now if not_before is None else max(now, not_before)
         images = {} if force else _lost(documents)
-        looking = self._looking(known, images, guard, force=force)
+        scorer = self._scorer(known, images, guard, force=force)
         earlier: list[ImageRecord] = []
         if not force:
             for document in documents:
                 stored = (document.record, *map(document.other_records.get, self._other_fields))
-                pairs = zip(looking.passes, stored, strict=True)
+                pairs = zip(scorer.categories, stored, strict=True)
                 first, *_ = [each.reusable(one) for each, one in pairs]
                 earlier += first
         unchanging = [
-            one for one in earlier if all(one.sha256 in each.known for each in looking.passes)
+            one for one in earlier if all(one.sha256 in each.known for each in scorer.categories)
         ]
         waiting = dict(enumerate(documents))
 
         def finished(places: Iterable[int]) -> dict[int, Scored]:
-            looking.flush()
+            scorer.flush()
             done = {
-                place: self._assemble(waiting.pop(place), images, looking.passes, scored_at)
+                place: self._assemble(waiting.pop(place), images, scorer.categories, scored_at)
                 for place in places
             }
-            self._keep(done.values(), looking.passes)
+            self._keep(done.values(), scorer.categories)
             return done
 
         def complete() -> list[int]:
@@ -205,29 +192,29 @@ class Pipeline:
             ]
 
         wanted = {name: None for name in self._wanted(documents) if name not in images}
-        for fetched in self._fetched(
-            wanted, _versions(unchanging), guard, until, lambda: len(waiting)
+        for fetched in self._fetching.arrivals(
+            wanted, unchanging, lambda: len(waiting), guard=guard, until=until
         ):
             if fetched is not None:
-                looking.take(*fetched)
+                scorer.take(*fetched)
                 continue
-            looking.settle()
+            scorer.settle()
             if places := complete():
                 yield finished(places)
-        looking.flush()
+        scorer.flush()
         places = complete()
         if not places and len(waiting) == len(documents):
             places = list(waiting)[:1]
         if places:
             yield finished(places)
 
-    def _looking(
+    def _scorer(
         self, known: Known, images: dict[str, FoundImage], guard: Guard | None, *, force: bool
-    ) -> Looking:
+    ) -> ImageScorer:
         # Inside a guard all is done by the thread that entered it.
         pool = None if guard is not None else self._pool
-        return Looking(
-            self._looks,
+        return ImageScorer(
+            self._models,
             known,
             images,
             size=self._batch_size,
@@ -238,11 +225,11 @@ class Pipeline:
             guard=guard,
         )
 
-    def _keep(self, scored: Iterable[Scored], passes: Sequence[Pass]) -> None:
+    def _keep(self, scored: Iterable[Scored], categories: Sequence[CategoryResults]) -> None:
         """Keep what was learned of images by their digests."""
         if self._digests is None:
             return
-        for nth, each in enumerate(passes):
+        for nth, each in enumerate(categories):
             records = (image for one in scored for image in one.records[nth].images)
             new = {one.sha256: one for one in records if one.sha256 in each.digests}
             self._digests.keep(each.identity, new.values())
@@ -256,58 +243,11 @@ class Pipeline:
             if isinstance(reference, str)
         )
 
-    def _fetched(
-        self,
-        references: Mapping[str, None],
-        versions: Mapping[str, ImageRecord],
-        guard: Guard | None,
-        until: float,
-        count_waiting: Callable[[], int],
-    ) -> Iterator[tuple[str, FetchedOrError] | None]:
-        """Fetch, and give what came as it comes; None when it is time to see what is complete."""
-
-        def fetch(reference: str) -> FetchedOrError:
-            try:
-                with metrics.stage("fetch"):
-                    version = versions.get(reference_name(reference))
-                    if self._fetch_again is None or version is None:
-                        return self._fetch(reference)
-                    changed = self._fetch_again(reference, version)
-                    return version if changed is None else changed
-            except Exception as error:
-                return error
-
-        if guard is not None:
-            yield from _one_by_one(fetch, references, guard, until)
-            return
-        lane_of = {reference: self._lane(reference) for reference in references}
-        here = [reference for reference, lane in lane_of.items() if lane is None]
-        lanes = Lanes(
-            fetch,
-            {reference: lane for reference, lane in lane_of.items() if lane is not None},
-            threads=self._fetch_threads,
-            width=self._lane_width,
-        )
-        began, at_first = time.monotonic(), count_waiting()
-        with lanes.running():
-            for reference in here:
-                if time.monotonic() > until:
-                    return
-                yield reference, fetch(reference)
-            for fetched in lanes.results(_TICK):
-                yield fetched
-                now = time.monotonic()
-                slow = now - began > _SLOW and lanes.lanes_left < lanes.lanes_at_start
-                if now > until or (slow and until < math.inf and count_waiting() < at_first):
-                    lanes.stop()
-                if now > until + self._time_of_image:
-                    return  # what came has waited too long to be looked at
-
     def _assemble(
         self,
         document: Document,
         images: Mapping[str, FoundImage],
-        passes: Sequence[Pass],
+        categories: Sequence[CategoryResults],
         scored_at: datetime,
     ) -> Scored:
         own = [
@@ -316,7 +256,7 @@ class Pipeline:
         ]
         records = [
             SafetyRecord(each.identity, scored_at, tuple(map(each.record_of, own)))
-            for each in passes
+            for each in categories
         ]
         asked = [
             image.retry_after
@@ -326,7 +266,7 @@ class Pipeline:
         ]
         through = {
             image.sha256
-            for each, record in zip(passes, records, strict=True)
+            for each, record in zip(categories, records, strict=True)
             for image in record.images
             if image.sha256 in each.digests
         }
@@ -364,21 +304,6 @@ class Pipeline:
         )
 
 
-def _one_by_one(
-    fetch: Callable[[str], FetchedOrError], references: Iterable[str], guard: Guard, until: float
-) -> Iterator[tuple[str, FetchedOrError]]:
-    """Fetch each inside the guard, under a digest of its reference: it may end the process too."""
-    for reference in references:
-        if time.monotonic() > until:
-            return
-        try:
-            with guard(hashlib.sha256(to_bytes(reference)).hexdigest()):
-                fetched = fetch(reference)
-        except ImageError as error:
-            fetched = error
-        yield reference, fetched
-
-
 def _lost(documents: Iterable[Document]) -> dict[str, FoundImage]:
     """Images that crashed workers when they were fetched, so that nobody knows their bytes."""
     lost = {
@@ -393,13 +318,4 @@ def _lost(documents: Iterable[Document]) -> dict[str, FoundImage]:
         one: FoundImage(name, error=ErrorCode.WORKER_LOST, cause=lost[name])
         for one in references
         if isinstance(one, str) and (name := reference_name(one)) in lost
-    }
-
-
-def _versions(images: Iterable[ImageRecord]) -> dict[str, ImageRecord]:
-    """By reference, the images that a server can be asked about: have they changed since?"""
-    return {
-        image.reference: image
-        for image in images
-        if image.error is None and (image.etag or image.last_modified)
     }

@@ -13,7 +13,7 @@ from typing import Protocol
 from saferank.indexer.documents import Document, Scored
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
-from saferank.indexer.score.looking import Guard, Known
+from saferank.indexer.score.interfaces import Guard, Known
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
 from saferank.indexer.storage.store import DocumentStore

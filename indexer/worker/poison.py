@@ -20,7 +20,7 @@ from elasticsearch import ApiError, ConflictError, Elasticsearch
 from saferank.errors import ErrorCode, ImageError, ServiceUnavailable
 from saferank.indexer.jobs.jobs_index import Kind, ensure_jobs_index
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.looking import Guard
+from saferank.indexer.score.interfaces import Guard
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from saferank.indexer.jobs.records import Job, Pace
 from saferank.indexer.jobs.selection import Selection
 from saferank.indexer.pdq import pdq_of
 from saferank.indexer.score.digests import Digests
+from saferank.indexer.score.interfaces import CategoryModel, FirstPass
 from saferank.indexer.score.memory import Memory
-from saferank.indexer.score.passes import FirstPass, Look
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.storage.store import DocumentStore
 from saferank.indexer.worker.allocation import keep_for_pictures
@@ -58,7 +58,7 @@ class Resources:
     @property
     def models(self) -> Mapping[str, str]:
         """The identity of the model of each object field that scores go into."""
-        return {name: look.model.identity for name, look in self.scoring.looks.items()}
+        return {name: category.model.identity for name, category in self.scoring.categories.items()}
 
     def limited_to(self, fields: Iterable[str]) -> tuple[Pipeline, DocumentStore]:
         """What scores and stores some categories alone, named by their object fields.
@@ -66,7 +66,7 @@ class Resources:
         The first field named is the first category there.
         """
         names = tuple(fields)
-        if names == tuple(self.scoring.looks):
+        if names == tuple(self.scoring.categories):
             return self.pipeline, self.store
         if names not in self._limited:
             store = DocumentStore.of(self.client, self.settings, names)
@@ -138,7 +138,7 @@ class Scoring:
         fetch: gives bytes that are at hand, in the place of what the settings say.
 
     Attributes:
-        looks: how images are looked at for each category, by its object field.
+        categories: the model of each, by its object field.
 
     Raises:
         ModelError: a model cannot be loaded.
@@ -147,8 +147,8 @@ class Scoring:
     def __init__(self, settings: Settings, fetch: Callable[[str], Fetched] | None = None) -> None:
         self._threads = threads(settings.indexer)
         models = _load_each(settings.model_by_field, self._threads)
-        self.looks = {
-            name: Look(model, first_pass(model, settings.decode), model.frame_rule)
+        self.categories = {
+            name: CategoryModel(model, first_pass(model, settings.decode), model.frame_rule)
             for name, model in models.items()
         }
         self._settings = settings
@@ -159,7 +159,7 @@ class Scoring:
     def pipeline(self, fields: Iterable[str]) -> Pipeline:
         """What scores documents for some categories, named by their object fields."""
         names = tuple(fields)
-        look = self.looks[names[0]]
+        category = self.categories[names[0]]
         settings, fetcher = self._settings, self._fetcher
 
         def decode_with_limits(data: bytes) -> Decoded:
@@ -171,7 +171,7 @@ class Scoring:
             )
 
         return Pipeline(
-            look.model,
+            category.model,
             self._fetch or fetcher.fetch,
             decode_with_limits,
             fetch_again=fetch_again if self._fetch is None else None,
@@ -181,10 +181,10 @@ class Scoring:
             lane_width=settings.fetch.per_host,
             max_images=settings.indexer.max_images,
             time_of_image=settings.fetch.timeout,
-            first=look.first,
-            frames=look.frames,
+            first=category.first,
+            frames=category.frames,
             digests=self._digests,
-            others={name: self.looks[name] for name in names[1:]},
+            others={name: self.categories[name] for name in names[1:]},
             pdq_of=None if settings.known is None else pdq_of,
             threads=self._threads,
         )
@@ -216,7 +216,7 @@ def make_resources(settings: Settings) -> Resources:
         settings,
         client,
         DocumentStore.of(client, settings),
-        scoring.pipeline(scoring.looks),
+        scoring.pipeline(scoring.categories),
         scoring,
         None
         if settings.indexer.images_index is None

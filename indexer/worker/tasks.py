@@ -24,7 +24,7 @@ from saferank.indexer.operate import metrics
 from saferank.indexer.operate.logs import about
 from saferank.indexer.queue import SCORE_TASK, known_settings, send
 from saferank.indexer.reindex.progress import replaced_by
-from saferank.indexer.score.looking import Guard
+from saferank.indexer.score.interfaces import Guard
 from saferank.indexer.score.report import Report
 from saferank.indexer.score.scoring import score_documents
 from saferank.indexer.storage.patience import IndexBlocked

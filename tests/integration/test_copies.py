@@ -87,7 +87,7 @@ class Place:
         pipeline = brightness_pipeline(classifier)
         pipeline._pdq_of = pdq_of
         if fetch is not None:
-            pipeline._fetch = Fetcher(fetch).fetch
+            pipeline._fetching._fetch = Fetcher(fetch).fetch
         for start in range(0, len(ids), 500):
             keys = [DocumentKey(id) for id in ids[start : start + 500]]
             score_documents(pipeline, self.copies.store, self.index, keys, **more)

@@ -20,7 +20,7 @@ from saferank.indexer.documents import Document, Scored
 from saferank.indexer.fetch import Fetched
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.score.digests import Digests
-from saferank.indexer.score.passes import FirstPass, Look
+from saferank.indexer.score.interfaces import CategoryModel, FirstPass
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.indexer.worker.resources import make_pipeline
 from saferank.mappings import Status
@@ -94,7 +94,7 @@ def scoring(web: Web, *models: Brightness, **rest: object) -> Pipeline:
         web.fetch,
         lambda data: decode(data, DecodeSettings()),
         fetch_again=web.fetch_again,
-        others={f"other_{nth}": Look(model) for nth, model in enumerate(others)},
+        others={f"other_{nth}": CategoryModel(model) for nth, model in enumerate(others)},
         **rest,  # type: ignore[arg-type]
     )
 
@@ -206,13 +206,13 @@ def test_each_category_of_a_net_keeps_its_own_margin_to_one_exact_pass(
         return np.stack([bright, 1 - bright], axis=1).astype(np.float32)
 
     first = FirstPass(margin, estimate, lambda data: None)
-    looks = [Look(TwoClasses(f"m{nth}", net, nth), first) for nth in range(2)]
+    models = [CategoryModel(TwoClasses(f"m{nth}", net, nth), first) for nth in range(2)]
     line = Pipeline(
-        looks[0].model,
+        models[0].model,
         web.fetch,
         lambda data: decode(data, DecodeSettings()),
         first=first,
-        others={"dark": looks[1]},
+        others={"dark": models[1]},
         batch_size=size,
     )
     [scored] = line.score([Document(DocumentKey("1"), tuple(web.pictures))])
@@ -298,8 +298,8 @@ def test_each_category_combines_frames_as_its_model_says() -> None:
         batch_size=3,
         frames="mean-of-top-2",
         others={
-            "share": Look(Brightness("m2"), frames="share-above-0.2"),
-            "highest": Look(Brightness("m3")),
+            "share": CategoryModel(Brightness("m2"), frames="share-above-0.2"),
+            "highest": CategoryModel(Brightness("m3")),
         },
     )
     [scored] = scorer.score([Document(DocumentKey("1"), ("a",))])

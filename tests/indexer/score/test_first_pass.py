@@ -15,7 +15,7 @@ from saferank.indexer.decode import Decoded, decode, decode_scaled
 from saferank.indexer.documents import Document
 from saferank.indexer.fetch import Fetcher
 from saferank.indexer.keys import DocumentKey
-from saferank.indexer.score.passes import FirstPass
+from saferank.indexer.score.interfaces import FirstPass
 from saferank.indexer.score.pipeline import Pipeline
 from saferank.mappings import Status
 from saferank.mappings.float32 import as_probability

@@ -1,67 +1,36 @@
-"""From bytes that were fetched to what is known of the image: decode it, send it through nets.
-
-What does the decoding and classifying is passed in.
-"""
+"""From bytes that were fetched to what is known of the image: decode it, send it through nets."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from PIL import Image
 
 from saferank.errors import ErrorCode, ImageError, ServiceUnavailable
 from saferank.indexer.operate import metrics
-from saferank.indexer.score.crew import Crew
-from saferank.indexer.score.passes import (
-    Array,
-    Batches,
-    DecodedImage,
+from saferank.indexer.score.batches import Batches, Wanted, by_net
+from saferank.indexer.score.category_results import (
+    CategoryResults,
     FoundImage,
+    ImageFacts,
+    failed_image,
+)
+from saferank.indexer.score.crew import Crew
+from saferank.indexer.score.interfaces import (
+    Array,
+    CategoryModel,
+    DecodedImage,
+    FetchedOrError,
+    Guard,
+    Known,
     KnownImages,
-    Look,
-    Looked,
-    Pass,
-    Wanted,
-    by_net,
-    failure,
 )
 from saferank.mappings.record import ImageRecord, reference_name
 
 log = logging.getLogger(__name__)
-
-
-class FetchedImage(Protocol):
-    """The bytes of an image."""
-
-    @property
-    def data(self) -> bytes:
-        """The whole file."""
-
-    @property
-    def etag(self) -> str | None:
-        """What the server calls this version, if it said."""
-
-    @property
-    def last_modified(self) -> str | None:
-        """The server's date of this version, as sent."""
-
-
-FetchedOrError = FetchedImage | ImageRecord | Exception
-"""What fetching gave: an image, the record of one that has not changed since, or an error."""
-
-Known = Mapping[str, Iterable[ImageRecord]]
-"""Records of images, by the identity of the model that scored them."""
-
-Guard = Callable[[str], AbstractContextManager[None]]
-"""Entered with a digest, of a reference or of its bytes, around what may end the process.
-
-May raise ImageError, for that image, and ServiceUnavailable.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +38,12 @@ class _Ready:
     """An image that was decoded, for the nets that want to know about it.
 
     Attributes:
-        looked: how much of it is looked at.
+        facts: what decoding says of it.
         smaller: whether that was decoded to smaller pictures, for a first pass.
         blobs: for each of those nets, what it takes, or why it cannot.
     """
 
-    looked: Looked
+    facts: ImageFacts
     smaller: bool
     blobs: Sequence[list[tuple[int, Array]] | Exception]
 
@@ -96,26 +65,26 @@ class _NewImage:
     found: FoundImage
     sha256: str
     data: bytes
-    nets: Sequence[tuple[Batches, list[Pass]]]
-    unhashed: Sequence[Pass]
+    nets: Sequence[tuple[Batches, list[CategoryResults]]]
+    unhashed: Sequence[CategoryResults]
 
     @property
-    def passes(self) -> list[Pass]:
+    def categories(self) -> list[CategoryResults]:
         """All that wait for its probability."""
-        return [each for _, passes in self.nets for each in passes]
+        return [each for _, categories in self.nets for each in categories]
 
 
-class Looking:
+class ImageScorer:
     """From what was fetched to what the nets say of it, in one call of ``Pipeline.stream``.
 
     Attributes:
-        passes: of all categories.
+        categories: what becomes of the images in each category.
         images: what each reference led to, as far as that is known.
     """
 
     def __init__(
         self,
-        looks: Sequence[Look],
+        models: Sequence[CategoryModel],
         known: Known,
         images: dict[str, FoundImage],
         *,
@@ -126,7 +95,9 @@ class Looking:
         kept: KnownImages | None,
         guard: Guard | None,
     ) -> None:
-        self.passes = [Pass(look, known.get(look.model.identity, ())) for look in looks]
+        self.categories = [
+            CategoryResults(one, known.get(one.model.identity, ())) for one in models
+        ]
         self.images = images
         self._crew = crew
         self._decode = decode
@@ -134,8 +105,10 @@ class Looking:
         self._kept = kept
         self._guard = guard
         self._nets = [
-            Batches(looks[places[0]], [self.passes[one] for one in places], size, crew, self._whole)
-            for places in by_net(looks)
+            Batches(
+                models[places[0]], [self.categories[one] for one in places], size, crew, self._whole
+            )
+            for places in by_net(models)
         ]
 
     def take(self, reference: str, fetched: FetchedOrError) -> None:
@@ -155,33 +128,37 @@ class Looking:
         sha256 = hashlib.sha256(fetched.data).hexdigest()
         found = FoundImage(name, sha256, fetched.etag, fetched.last_modified)
         nets = self._nets_without(sha256)
-        unhashed = [each for each in self.passes if self._lacks_pdq(each.known.get(sha256))]
+        unhashed = [each for each in self.categories if self._lacks_pdq(each.known.get(sha256))]
         if not nets and not unhashed:
             self.images[reference] = found
             return
         new = _NewImage(reference, found, sha256, fetched.data, nets, unhashed)
-        for each in new.passes:
+        for each in new.categories:
             each.take(sha256)
         self._crew.await_room()
         if self._guard is None:
-            self._crew.do(lambda: self._prepare(new), lambda ready: self._add(new, ready))
+            self._begin(new)
             return
         try:
             with self._guard(sha256):
-                self._crew.do(lambda: self._prepare(new), lambda ready: self._add(new, ready))
+                self._begin(new)
                 self.flush()
         except ServiceUnavailable:
             raise
         except Exception as error:
             self._fail(new, error)
 
-    def _nets_without(self, sha256: str) -> list[tuple[Batches, list[Pass]]]:
+    def _nets_without(self, sha256: str) -> list[tuple[Batches, list[CategoryResults]]]:
         """The nets that are to look at an image, each with the categories that do not know it."""
         nets = [
-            (net, [each for each in net.passes if not each.knows(sha256, self._kept)])
+            (net, [each for each in net.categories if not each.knows(sha256, self._kept)])
             for net in self._nets
         ]
-        return [(net, passes) for net, passes in nets if passes]
+        return [(net, categories) for net, categories in nets if categories]
+
+    def _begin(self, new: _NewImage) -> None:
+        """Have an image decoded, and then handed to its nets."""
+        self._crew.do(lambda: self._prepare(new), lambda ready: self._add(new, ready))
 
     def _prepare(self, new: _NewImage) -> _Ready | Exception:
         """Decode an image for its nets, or say why that fails; in any thread."""
@@ -197,14 +174,14 @@ class Looking:
             self._fail(new, ready)
             return
         for each in new.unhashed:
-            each.known[new.sha256] = replace(each.known[new.sha256], pdq=ready.looked.pdq)
-        for (net, passes), blobs in zip(new.nets, ready.blobs, strict=True):
-            for each in passes:
-                each.see(new.sha256, ready.looked)
+            each.known[new.sha256] = replace(each.known[new.sha256], pdq=ready.facts.pdq)
+        for (net, categories), blobs in zip(new.nets, ready.blobs, strict=True):
+            for each in categories:
+                each.see(new.sha256, ready.facts)
                 if isinstance(blobs, Exception):
                     each.fail(new.sha256, blobs)
             if not isinstance(blobs, Exception):
-                net.add(Wanted(new.sha256, passes, blobs, new.data if ready.smaller else None))
+                net.add(Wanted(new.sha256, categories, blobs, new.data if ready.smaller else None))
 
     def settle(self) -> None:
         """Take note of what the crew has done."""
@@ -218,12 +195,12 @@ class Looking:
 
     def _fail(self, new: _NewImage, error: Exception) -> None:
         """Note why an image cannot be looked at; if only its hash was wanted, it goes without."""
-        if not new.passes:  # its probability holds all the same
+        if not new.categories:  # its probability holds all the same
             self.images[new.reference] = new.found
             log.warning("image %s has no PDQ hash: %s", new.sha256, error)
             return
         self.images[new.reference] = failed_image(error, new.found.name, new.sha256)
-        for each in new.passes:
+        for each in new.categories:
             each.fail(new.sha256, error)
 
     def _ready(self, data: bytes, nets: Sequence[Batches]) -> _Ready:
@@ -234,14 +211,14 @@ class Looking:
             with metrics.stage("decode"):
                 smaller = first.decode(data)
         decoded = self._whole(data) if smaller is None else smaller
-        looked = Looked.of(decoded, self._pdq(decoded))
+        facts = ImageFacts.of(decoded, self._pdq(decoded))
         blobs: list[list[tuple[int, Array]] | Exception] = []
         for net in nets:
             try:
                 blobs.append(net.blobs(decoded))
             except Exception as error:  # what is wrong for one net may be right for others
                 blobs.append(error)
-        return _Ready(looked, smaller is not None, blobs)
+        return _Ready(facts, smaller is not None, blobs)
 
     def _whole(self, data: bytes) -> DecodedImage:
         with metrics.stage("decode"):
@@ -265,10 +242,3 @@ class Looking:
             and image.pdq is None
             and image.error is None
         )
-
-
-def failed_image(error: Exception, name: str, sha256: str | None = None) -> FoundImage:
-    """What a reference led to that gave no picture."""
-    code, cause = failure(error, name)
-    wait = getattr(error, "retry_after", None)
-    return FoundImage(name, sha256, error=code, cause=cause, retry_after=wait)

@@ -9,7 +9,8 @@ import yaml
 from saferank.errors import PolicyError
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import shortest
-from saferank.ranker.policy.policy import OneCategoryPolicy, Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import OneCategoryPolicy, Policy
 
 KEYS = ("demote_from", "hide_from")
 _MARK = "# calibrated: "

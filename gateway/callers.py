@@ -42,8 +42,9 @@ from saferank.errors import ConfigurationError, ContextError
 from saferank.gateway.answers import Refused, forbidden, malformed
 from saferank.gateway.tokens import TokenRefused, Tokens, TokenSettings
 from saferank.networks import comes_from
+from saferank.ranker.policy.contexts import REQUESTED
 from saferank.ranker.policy.file import PolicyFile, current_policy
-from saferank.ranker.policy.policy import REQUESTED, Policy
+from saferank.ranker.policy.policy import Policy
 
 CONTEXT_HEADER = "X-Saferank-Context"
 """Attributes of a request, as ``audience=adult&region=DE``."""

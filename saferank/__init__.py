@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from saferank.ranker.esql import where
     from saferank.ranker.level.decision import Decision
     from saferank.ranker.policy.file import PolicyFile
-    from saferank.ranker.policy.policy import Policy, load_policy
+    from saferank.ranker.policy.load import load_policy
+    from saferank.ranker.policy.policy import Policy
     from saferank.ranker.rerank import rerank
     from saferank.ranker.rewrite.limits import Limits
     from saferank.ranker.rewrite.neighbours import nearest_request
@@ -114,7 +115,8 @@ _HOMES = {
     "saferank.ranker.esql": "where",
     "saferank.ranker.level.decision": "Decision",
     "saferank.ranker.policy.file": "PolicyFile",
-    "saferank.ranker.policy.policy": "Policy load_policy",
+    "saferank.ranker.policy.load": "load_policy",
+    "saferank.ranker.policy.policy": "Policy",
     "saferank.ranker.rerank": "rerank",
     "saferank.ranker.rewrite.limits": "Limits",
     "saferank.ranker.rewrite.neighbours": "nearest_request",

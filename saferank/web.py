@@ -21,8 +21,9 @@ from elastic_transport import TransportError
 from saferank.errors import ContextError, DocumentNotFound, ServiceUnavailable, UnsafeRequest
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.verdicts import Rule
+from saferank.ranker.policy.contexts import REQUESTED
 from saferank.ranker.policy.file import PolicyFile, current_policy
-from saferank.ranker.policy.policy import REQUESTED, Policy
+from saferank.ranker.policy.policy import Policy
 
 __all__ = [
     "BLUR_CSS",

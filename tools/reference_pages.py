@@ -24,12 +24,8 @@ from pydantic import BaseModel, TypeAdapter
 from saferank.cli import app
 from saferank.cli.examples import EXAMPLES
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.policy.policy import (
-    CategoriesPolicy,
-    CategoryFields,
-    ContextRule,
-    OneCategoryPolicy,
-)
+from saferank.ranker.policy.contexts import ContextRule
+from saferank.ranker.policy.policy import CategoriesPolicy, CategoryFields, OneCategoryPolicy
 from saferank.settings import (
     DecodeSettings,
     FetchSettings,

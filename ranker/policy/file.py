@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from saferank.errors import PolicyError
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 
 _log = logging.getLogger(__name__)
 

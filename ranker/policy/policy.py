@@ -6,62 +6,41 @@ them holds. ``docs/reference/policy.md`` describes every key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from saferank.errors import ConfigurationError, ContextError, PolicyError, shortened
+from saferank.errors import ConfigurationError, ContextError, shortened
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.float32 import as_probability, shortest
 from saferank.ranker.level.category import Category
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.level.level import Demotion, Level, Treatment
-from saferank.ranker.policy.yaml_lines import Location, nearest_line, read_yaml
-
-__all__ = [
-    "REQUESTED",
-    "CategoriesPolicy",
-    "CategoryFields",
-    "ContextRule",
-    "Decision",
-    "OneCategoryPolicy",
-    "Policy",
-    "load_policy",
-]
-
-REQUESTED = "requested"
-"""The attribute of a context that carries the user's own choice of level."""
+from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.policy.contexts import (
+    REQUESTED,
+    AllowedValues,
+    AttributeName,
+    ContextRule,
+    LevelName,
+    check_context,
+    faults_of_rules,
+    known_levels,
+)
+from saferank.ranker.policy.order import faults_of_order
+from saferank.ranker.policy.yaml_lines import Location
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$")]
-LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 CategoryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
-AttributeName = Annotated[str, Field(min_length=1)]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-AllowedValues = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
-]
-
-
 OverrideField = Annotated[
     FieldName | None,
     Field(
@@ -78,37 +57,6 @@ Model = Annotated[
         "counts as unscored. Without it any score counts",
     ),
 ]
-
-
-class ContextRule(BaseModel):
-    """One entry under ``contexts``: for requests with these attributes, this level."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, title="context rule")
-
-    when: Annotated[
-        dict[AttributeName, AllowedValues],
-        Field(
-            description="attribute: value, or list of values. The entry matches when every "
-            "attribute has one of its values; an attribute that the context lacks does not match. "
-            "Without `when` it matches every request"
-        ),
-    ] = {}
-    level: Annotated[LevelName, Field(description="the level unless the user chose another")]
-    at_least: Annotated[
-        LevelName | None, Field(description="the loosest level that the user can have here")
-    ] = None
-    locked: Annotated[bool, Field(strict=True, description="ignore what the user chose")] = False
-
-    def matches(self, context: Mapping[str, str]) -> bool:
-        """Whether every attribute under ``when`` has one of its values."""
-        return all(context.get(name) in values for name, values in self.when.items())
-
-    def covers(self, other: ContextRule) -> bool:
-        """Whether this rule matches every request that the other matches."""
-        return all(
-            set(other.when.get(name, ())) <= set(values) and name in other.when
-            for name, values in self.when.items()
-        )
 
 
 class Policy(BaseModel):
@@ -171,43 +119,11 @@ class Policy(BaseModel):
 
     def _faults(self) -> Iterator[tuple[Location, str]]:
         yield from self._faults_of_levels()
-        for position, rule in enumerate(self.contexts):
-            here = ("contexts", position)
-            for key in ("level", "at_least"):
-                wanted = getattr(rule, key)
-                if wanted is not None and wanted not in self.levels:
-                    yield (*here, key), f"there is no level {wanted!r}; {self._known_levels()}"
-            for attribute, values in rule.when.items():
-                for text in self._attribute_faults(attribute, values):
-                    yield (*here, "when", attribute), text
-            for earlier, other in enumerate(self.contexts[:position], start=1):
-                if other.covers(rule):
-                    yield here, f"never reached: entry {earlier} matches all that this one matches"
-                    break
-        if self.contexts[-1].when:
-            yield (
-                ("contexts", len(self.contexts) - 1),
-                "the last entry must match every request; add one without 'when'",
-            )
+        yield from faults_of_rules(self.contexts, self.levels, self.attributes)
 
     def _faults_of_levels(self) -> Iterator[tuple[Location, str]]:
         """Faults in what the levels say, with their places."""
         raise NotImplementedError
-
-    def _attribute_faults(self, name: str, values: tuple[str, ...]) -> Iterator[str]:
-        if name == REQUESTED:
-            yield f"{REQUESTED!r} is the user's choice, which cannot decide the rule"
-        elif self.attributes is not None:
-            if name not in self.attributes:
-                yield f"{name!r} is not listed under 'attributes'"
-                return
-            allowed = self.attributes[name]
-            for value in values:
-                if allowed is not None and value not in allowed:
-                    yield f"{value!r} is not among the values of attribute {name!r}"
-
-    def _known_levels(self) -> str:
-        return f"the levels are {', '.join(self.levels)}"
 
     @cached_property
     def known_attributes(self) -> Mapping[str, tuple[str, ...] | None]:
@@ -254,7 +170,7 @@ class Policy(BaseModel):
             ContextError: the policy does not know an attribute, its value, or the chosen level.
         """
         context = {} if context is None else context
-        self._check_context(context)
+        check_context(context, self.levels, self.known_attributes)
         number, rule = next(
             (number, rule)
             for number, rule in enumerate(self.contexts, start=1)
@@ -275,7 +191,7 @@ class Policy(BaseModel):
             ContextError: there is no such level.
         """
         if not isinstance(level, str) or level not in self.levels:
-            raise ContextError(f"there is no level {shortened(level)}; {self._known_levels()}")
+            raise ContextError(f"there is no level {shortened(level)}; {known_levels(self.levels)}")
         key = (0, level)  # The context rules have numbers from 1.
         if key not in self._decisions:
             self._decisions[key] = self._decide(level, None, False, None)
@@ -310,32 +226,6 @@ class Policy(BaseModel):
             overrides_index=self.overrides,
         )
 
-    def _check_context(self, context: Mapping[str, str]) -> None:
-        if not isinstance(context, Mapping):
-            raise ContextError(f"a context is a mapping of attributes, not {shortened(context)}")
-        known = self.known_attributes
-        for name, value in context.items():
-            if not isinstance(value, str):
-                raise ContextError(
-                    f"context attribute {name!r} must be text, not {shortened(value)}; leave it "
-                    "out when it is not known"
-                )
-            if name == REQUESTED:
-                if value not in self.levels:
-                    raise ContextError(
-                        f"there is no level {value!r} to request; {self._known_levels()}"
-                    )
-            elif name not in known:
-                names = ", ".join(sorted({*known, REQUESTED}))
-                raise ContextError(
-                    f"the policy knows no context attribute {name!r}; it knows {names}"
-                )
-            elif (allowed := known[name]) is not None and value not in allowed:
-                raise ContextError(
-                    f"context attribute {name!r} cannot be {value!r}; "
-                    f"it can be {', '.join(allowed)}"
-                )
-
 
 class OneCategoryPolicy(Policy):
     """A policy of version 1: about one category, which needs no name."""
@@ -356,7 +246,7 @@ class OneCategoryPolicy(Policy):
         return {None: self}
 
     def _faults_of_levels(self) -> Iterator[tuple[Location, str]]:
-        yield from _out_of_order(self.levels, (), overrides=self.overrides)
+        yield from faults_of_order(self.levels, (), overrides=self.overrides)
 
     @cached_property
     def fields(self) -> SafetyFields:
@@ -459,97 +349,4 @@ class CategoriesPolicy(Policy):
                     "an object of its own",
                 )
             levels = self._levels_of(category)
-            yield from _out_of_order(levels, (category,), overrides=self.overrides)
-
-
-def _out_of_order(
-    levels: Mapping[str, Level], within: Location, *, overrides: str | None
-) -> Iterator[tuple[Location, str]]:
-    """Levels of a category that show what a looser one does not, or cannot be kept.
-
-    Args:
-        levels: from loosest to strictest.
-        within: place of the category inside of a level.
-        overrides: index of overrides outside of the documents, if there is one.
-    """
-    for (looser_name, looser), (name, level) in pairwise(levels.items()):
-        if key := level.hides_less_than(looser):
-            yield (
-                ("levels", name, *within, key),
-                f"level {name!r} shows documents that the looser level {looser_name!r} hides "
-                f"(by {key}); list levels from loosest to strictest and hide no less in "
-                "each next one",
-            )
-        if key := level.blurs_less_than(looser):
-            yield (
-                ("levels", name, *within, key),
-                f"level {name!r} neither blurs nor hides documents that the looser level "
-                f"{looser_name!r} blurs (by {key}); list levels from loosest to strictest, and "
-                "blur or hide no less in each next one",
-            )
-    for name, level in levels.items() if overrides else ():
-        if level.blocked in (Treatment.BLUR, Treatment.DEMOTE):
-            yield (
-                ("levels", name, *within, "blocked"),
-                "overrides that are kept outside of the documents can hide, not blur nor "
-                "demote; say 'hide' or 'show', or leave out 'overrides'",
-            )
-
-
-def load_policy(source: str | Path) -> Policy:
-    """Read and check a policy.
-
-    Args:
-        source: path of the file, or the YAML text itself (any string with a line break).
-
-    Raises:
-        PolicyError: the file cannot be read, is not YAML, or is not a consistent policy. The
-            message names file and line of the first fault and how many more there are.
-    """
-    if isinstance(source, str) and "\n" in source:
-        return _parse(source, None)
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise PolicyError(f"the policy cannot be read: {reason}", path=str(source)) from error
-    return _parse(text, str(source))
-
-
-def _parse(text: str, path: str | None) -> Policy:
-    data, lines = read_yaml(text, path)
-    try:
-        version = data.get("version") if isinstance(data, dict) else None
-        kind = CategoriesPolicy if version == 2 else OneCategoryPolicy
-        return kind.model_validate(data)
-    except ValidationError as error:
-        faults = [
-            (nearest_line(lines, fault["loc"]) or 1, _sentence(fault)) for fault in error.errors()
-        ]
-        line, message = min(faults, key=lambda fault: fault[0])
-        more = len(faults) - 1
-        also = f" (and {more} more fault{'s' if more > 1 else ''})" if more else ""
-        raise PolicyError(message + also, path=path, line=line) from error
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    location = _place(fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{location}: there is no such key"
-    if fault["type"] == "missing":
-        return f"{location} is missing"
-    if location == "version":
-        return f"version: it can be 1 or 2, not {fault['input']!r}"
-    message = fault["msg"]
-    shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
-    return f"{location}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _place(location: Sequence[str | int]) -> str:
-    """A location in words; entries are counted from 1, as ``policy show`` and explanations do."""
-    parts = [part for part in location if part != "[key]"]
-    text = "".join(f" (entry {at + 1})" if isinstance(at, int) else f".{at}" for at in parts)
-    return text.lstrip(".") or "the policy"
-
-
-_OWN_FAULTS = frozenset({"inconsistent", "unscored_missing", "thresholds_out_of_order"})
+            yield from faults_of_order(levels, (category,), overrides=self.overrides)

@@ -14,13 +14,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from saferank.errors import ContextError, PolicyError
 from saferank.mappings.overrides import Overrides
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.policy.policy import (
-    REQUESTED,
-    CategoriesPolicy,
-    ContextRule,
-    OneCategoryPolicy,
-    Policy,
-)
+from saferank.ranker.policy.contexts import REQUESTED, ContextRule
+from saferank.ranker.policy.policy import CategoriesPolicy, OneCategoryPolicy, Policy
 
 ABSENT = "(absent)"
 """In a change: the request does not have the attribute."""

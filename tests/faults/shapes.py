@@ -53,7 +53,7 @@ from saferank.indexer.worker.resources import model_identity
 from saferank.local.elasticsearch import VERSION
 from saferank.mappings import SafetyFields, add_to_index, check_index
 from saferank.ranker.client.client import SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 from saferank.settings import IndexerSettings, Settings
 
 Json = dict[str, Any]

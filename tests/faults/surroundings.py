@@ -47,7 +47,7 @@ from saferank.mappings.override_index import install_overrides, override
 from saferank.mappings.overrides import HOLDS, OverrideRecord
 from saferank.mappings.record import Override
 from saferank.ranker.client.client import SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 from saferank.settings import IndexerSettings, Settings
 
 SLOW, FAST = "127.0.0.1", "localhost"

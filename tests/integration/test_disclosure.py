@@ -14,7 +14,7 @@ from saferank.mappings.override_index import install_overrides, override
 from saferank.mappings.overrides import OverrideRecord
 from saferank.mappings.record import Override
 from saferank.ranker.client.client import SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 SECRET = ("zqsecret1", "zqsecret2")
 LEVELS = ("strict", "moderate", "off")

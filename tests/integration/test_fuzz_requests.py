@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from saferank.ranker import SafeSearch
 from saferank.ranker.client.filter_path import filtered
 from saferank.ranker.level.decision import explain
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 from saferank.ranker.rewrite.limits import Limits
 from saferank.ranker.rewrite.neighbours import nearest_request
 from saferank.ranker.rewrite.search import restore_response, rewrite_count, rewrite_search

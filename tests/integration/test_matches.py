@@ -13,7 +13,8 @@ from saferank.mappings.template import component_template
 from saferank.ranker import SafeSearch
 from saferank.ranker.hits import deciding_record
 from saferank.ranker.level.decision import Decision, explain
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 
 INDEX = "ranker-matches"
 EARLIER = "ranker-before-matches"

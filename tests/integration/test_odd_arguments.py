@@ -19,7 +19,7 @@ from saferank.mappings import add_to_index
 from saferank.mappings.overrides import OverrideRecord, Overrides
 from saferank.mappings.record import Override
 from saferank.ranker import SafeSearch, protect, rerank
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 LEVELS = ("off", "moderate", "strict")
 POLICY = load_policy("""\

@@ -28,7 +28,8 @@ from saferank.mappings.overrides import HOLDS, OverrideRecord
 from saferank.mappings.record import Override
 from saferank.ranker.alias import install_aliases
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 from saferank.review.entries import Item
 from saferank.review.log import Log
 from saferank.review.operator import override_document

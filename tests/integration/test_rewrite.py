@@ -16,7 +16,8 @@ from saferank.ranker.hits import deciding_record
 from saferank.ranker.level.decision import Decision, explain
 from saferank.ranker.level.demotion import CURVES
 from saferank.ranker.level.level import Demotion, Level
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.query import without_hidden
 from saferank.ranker.rewrite.ranking import demoting
 from saferank.ranker.rewrite.search import rewrite_count, rewrite_search

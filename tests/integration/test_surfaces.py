@@ -12,7 +12,8 @@ from elasticsearch import Elasticsearch
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.level.decision import Decision
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.neighbours import nearest_request
 from saferank.ranker.rewrite.search import restore_response, rewrite_search
 

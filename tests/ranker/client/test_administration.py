@@ -11,7 +11,7 @@ from elasticsearch import AsyncElasticsearch, Elasticsearch
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client import administration
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 POLICY = load_policy("version: 1\nlevels: {off: {}}\ncontexts: [{level: off}]\n")
 SAFE = SafeSearch(Elasticsearch("http://localhost:1"), POLICY)

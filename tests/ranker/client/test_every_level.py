@@ -9,7 +9,7 @@ from elasticsearch import Elasticsearch
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.client import SafeSearch
 from saferank.ranker.client.every_level import check_request
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 POLICY = load_policy("""\
 version: 1

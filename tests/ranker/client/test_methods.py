@@ -14,7 +14,7 @@ from opensearchpy import AsyncOpenSearch
 
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 POLICY = load_policy("version: 1\nlevels: {off: {}}\ncontexts: [{level: off}]\n")
 NOWHERE = "http://localhost:1"

@@ -12,7 +12,7 @@ from saferank.ranker.esql import where
 from saferank.ranker.level.decision import Decision
 from saferank.ranker.level.level import Level, Treatment
 from saferank.ranker.level.states import StateQueries
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 from saferank.ranker.rewrite.search import rewrite_search
 
 LEVELS = "levels:\n  all: {blocked: show}\n  off: {}\ncontexts: [{level: off}]\n"

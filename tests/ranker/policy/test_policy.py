@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from saferank.errors import ContextError, PolicyError
 from saferank.ranker.level.level import Level, Treatment
-from saferank.ranker.policy.policy import Policy, load_policy
+from saferank.ranker.policy.load import load_policy
+from saferank.ranker.policy.policy import Policy
 
 POLICY = """\
 version: 1

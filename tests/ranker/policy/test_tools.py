@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from saferank.errors import ContextError, PolicyError
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 from saferank.ranker.policy.tools import (
     ABSENT,
     OTHER,

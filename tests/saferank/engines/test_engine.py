@@ -26,7 +26,7 @@ from elasticsearch import (
 from saferank.engines.engine import ElasticsearchEngine, OpenSearchEngine, engine_of
 from saferank.errors import ConfigurationError, ServiceUnavailable, UnsafeRequest
 from saferank.ranker.client.client import AsyncSafeSearch, SafeSearch
-from saferank.ranker.policy.policy import load_policy
+from saferank.ranker.policy.load import load_policy
 
 POLICY = load_policy("version: 1\nlevels: {off: {}}\ncontexts: [{level: off}]\n")
 NOWHERE = opensearchpy.OpenSearch("http://127.0.0.1:9", max_retries=0)

@@ -17,6 +17,10 @@ from saferank.ranker.level.decision import Decision
 Hit = dict[str, Any]
 
 
+class _Unsortable(UnsafeRequest, ValueError):
+    """Hits that their scores do not put in an order; only a ``ValueError`` in versions before."""
+
+
 def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
     """Remove hidden hits, demote others, and put the rest in order.
 
@@ -36,11 +40,11 @@ def rerank(hits: Iterable[Mapping[str, Any]], decision: Decision) -> list[Hit]:
         of 0 or without one, are in the order of their factors.
 
     Raises:
-        ValueError: some hits have a score and others do not, or a score is not a number.
-        UnsafeRequest: something else than hits is given, or the policy keeps overrides outside of
-            the documents, and they are not known (see ``Decision.knowing``), or it is not known
-            whether one is about a hit. The plain safe client's ``rerank`` reads them, and finds
-            out.
+        UnsafeRequest: something else than hits is given; some have a score and others do not, or
+            a score is not a number (which is a ``ValueError``, too); or the policy keeps overrides
+            outside of the documents, and they are not known (see ``Decision.knowing``), or it is
+            not known whether one is about a hit. The plain safe client's ``rerank`` reads them,
+            and finds out.
     """
     given = as_hits(hits)
     if decision.blocked_elsewhere:
@@ -168,12 +172,14 @@ def _scores(hits: list[Mapping[str, Any]]) -> list[float] | None:
         if None in raw:
             if raw.count(None) == len(raw):
                 return None
-            raise ValueError(f"hit {raw.index(None)} has no '_score' and others have one") from None
+            raise _Unsortable(
+                f"hits.{raw.index(None)}._score", "it is missing, and others have one"
+            ) from None
         scores = [_as_double(score) for score in raw]
     if math.isnan(sum(scores)):  # Or infinities of both signs.
         for number, score in enumerate(scores):
             if math.isnan(score):
-                raise ValueError(f"hit {number} has a '_score' that is no number")
+                raise _Unsortable(f"hits.{number}._score", "it is no number")
     return scores
 
 

@@ -16,6 +16,7 @@ from saferank.ranker.client.arguments import parse_request
 from saferank.ranker.client.lookups import without_documents
 from saferank.ranker.client.suggestions import apart
 from saferank.ranker.level.decision import Decision
+from saferank.ranker.policy.file import PolicyFile, current_policy
 from saferank.ranker.policy.policy import Policy
 from saferank.ranker.rewrite.cursors import Cursor, holders_request, lacks_tier
 from saferank.ranker.rewrite.pinned import pinned_request, with_pinned
@@ -27,19 +28,19 @@ TOO_DEEP = "one thing in another, it goes deeper than Python follows"
 
 
 def check_request(
-    body: Mapping[str, Any], policy: Policy, *, scroll: bool = False
+    body: Mapping[str, Any], policy: Policy | PolicyFile, *, scroll: bool = False
 ) -> dict[str, UnsafeRequest]:
     """Try a search at every level of a policy; nothing is sent.
 
     Args:
         body: of the search, as ``SafeSearch.search`` takes it.
-        policy: whose levels to try.
+        policy: whose levels to try; of a file, the one that holds now.
         scroll: whether the search begins a scroll.
 
     Returns:
         Level -> why it is refused there. Empty when every level takes it.
     """
-    refused = {}
+    policy, refused = current_policy(policy), {}
     for level in policy.levels:
         try:
             _try(body, policy.decision_for(level).knowing(Overrides()), scroll=scroll)

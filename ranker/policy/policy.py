@@ -206,8 +206,15 @@ class Policy(BaseModel):
         return self.resolve(context).cache_key
 
     def stricter(self, one: str, other: str) -> str:
-        """The stricter of two levels, by name."""
+        """The stricter of two levels, by name.
+
+        Raises:
+            ContextError: there is no such level.
+        """
         order = list(self.levels)
+        for level in (one, other):
+            if level not in order:
+                raise ContextError(f"there is no level {shortened(level)}; {known_levels(order)}")
         return max(one, other, key=order.index)
 
     def _decide(

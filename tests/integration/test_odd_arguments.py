@@ -274,5 +274,5 @@ def test_numbers_larger_than_any_score() -> None:
     decision = POLICY.decision_for("strict")
     scored = {"status": "scored", "probability": 10**400}
     assert rerank([{"_source": {"safety": scored}}], decision) == []
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(UnsafeRequest, match="no number"):
         rerank([{"_score": 10**400, "_source": {"safety": {**scored, "probability": 0}}}], decision)

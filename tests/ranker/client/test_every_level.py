@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from elasticsearch import Elasticsearch
 from saferank.errors import UnsafeRequest
 from saferank.ranker.client.client import SafeSearch
 from saferank.ranker.client.every_level import check_request
+from saferank.ranker.policy.file import PolicyFile
 from saferank.ranker.policy.load import load_policy
 
 POLICY = load_policy("""\
@@ -59,6 +61,15 @@ IN_GROUPS = {**LATE_SCORE, "collapse": {"field": "shop"}}
 )
 def test_what_every_level_takes(body: dict[str, Any]) -> None:
     assert check_request(body, POLICY) == {}
+
+
+def test_the_levels_of_a_file_are_those_that_hold_now(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "version: 1\nlevels: {late: {demote_from: 0.2, unscored: hide}}\n"
+        "contexts: [{level: late}]\n"
+    )
+    assert check_request(IN_GROUPS, PolicyFile(path)).keys() == {"late"}
 
 
 @pytest.mark.parametrize(

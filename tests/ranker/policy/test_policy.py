@@ -130,6 +130,14 @@ def test_a_level_by_name(policy: Policy) -> None:
         policy.decision_for("strickt")
 
 
+def test_the_stricter_of_two_levels_is_the_one_that_comes_later(policy: Policy) -> None:
+    loose, *_, strict = policy.levels
+    assert policy.stricter(loose, strict) == policy.stricter(strict, loose) == strict
+    for pair in (("strickt", loose), (loose, "strickt")):
+        with pytest.raises(ContextError, match="there is no level 'strickt'; the levels are"):
+            policy.stricter(*pair)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [

@@ -706,14 +706,14 @@ def test_a_connection_that_is_never_accepted():
         ("302 Found", "unreachable", True),
     ],
 )
-def test_statuses(server, status, code, transient):
+def test_a_status_says_what_is_wrong_and_whether_it_may_pass(server, status, code, transient):
     error = failure(server, response(b"", status))
     assert (error.code, error.code.transient) == (code, transient)
     assert error.retry_after is None
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-def test_retry_after(server, status):
+def test_the_wait_that_a_server_asks_for_is_read_in_seconds(server, status):
     assert failure(server, response(b"", status, Retry_After="17")).retry_after == 17
     assert failure(server, response(b"", status, Retry_After="soon")).retry_after is None
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)

@@ -78,7 +78,9 @@ READS: dict[str, Callable[[Any, str, str], Any]] = {
 
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("ignored", [(), (404,)])
-def test_a_read(client: SafeSearch, index: str, read: str, ignored: tuple[int, ...]) -> None:
+def test_a_read_of_a_hidden_document_says_what_one_of_a_missing_document_says(
+    client: SafeSearch, index: str, read: str, ignored: tuple[int, ...]
+) -> None:
     asked = client.options(ignore_status=ignored)
     hidden, missing = (
         told(lambda id=id: READS[read](asked, index, id), id)  # type: ignore[misc]

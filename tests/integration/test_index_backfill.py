@@ -389,7 +389,9 @@ def test_a_finished_chunk_that_comes_again_is_passed_over(
     assert not ledger.wanted(chunk.part("try2"))
 
 
-def test_selections(client: Elasticsearch, index_name: str, job: Job) -> None:
+def test_a_selection_finds_its_kind_of_documents_and_no_other(
+    client: Elasticsearch, index_name: str, job: Job
+) -> None:
     fill(client, index_name, 1)
     old = "2020-01-01T00:00:00+00:00"
     failed = {"status": "failed", "model": "new", "scored_at": old}

@@ -57,7 +57,7 @@ def test_a_message_that_comes_back_gives_the_image_up_for_all(
         pass
 
 
-def test_a_new_message_of_a_process_that_lived_on_does_not(
+def test_a_new_message_after_a_process_that_lived_on_does_not_give_it_up(
     client: Elasticsearch, notes: str, end: End
 ) -> None:
     """Its note could not be taken back because Elasticsearch was away."""

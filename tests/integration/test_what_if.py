@@ -184,6 +184,7 @@ def test_the_nearest_documents_stand_on_both_sides(client: Elasticsearch, filled
     found = near_thresholds(client, filled, policy, 2)
     assert len(found) == 3
     for near in found:
+        assert len(near.below) == 2
         assert all(one.probability < near.threshold for one in near.below)
         assert all(one.probability >= near.threshold for one in near.from_there)
         assert len(near.from_there) == 2

@@ -62,7 +62,9 @@ def test_values_go_into_the_object_that_is_there() -> None:
         ({"image": {"url": "a"}}, "image", [{"url": "a"}]),
     ],
 )
-def test_values_at(source: object, path: str, values: list[object]) -> None:
+def test_values_are_found_through_lists_and_dotted_names(
+    source: object, path: str, values: list[object]
+) -> None:
     assert list(values_at(source, path)) == values
 
 

@@ -32,7 +32,9 @@ BUILT_IN = Path(saferank.models.__file__).parent / "open_nsfw.toml"
         ("mean-of-top-3", [0.3], 0.3),
     ],
 )
-def test_each_rule(rule: str, frames: list[float], expected: float) -> None:
+def test_a_rule_makes_one_probability_of_frames(
+    rule: str, frames: list[float], expected: float
+) -> None:
     assert combined(rule, frames) == expected
 
 

@@ -35,21 +35,27 @@ def test_other_images_are_another_version_and_another_score_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("source", "frames"),
     [
-        {},
-        {"safety": "text", "media": 3},
-        {"safety": {"images": "x", "probability": "high", "status": ["scored"], "model": {}}},
-        {"safety": {"images": [{"reference": "a", "frames": "many"}]}, "media": {"image": "a"}},
-        {"media": {"image": [7, None, {"url": "x"}]}},
-        {"safety": {"override": 3, "override_at": "yesterday", "override_by": [1]}},
+        ({}, []),
+        ({"safety": "text", "media": 3}, []),
+        ({"safety": {"images": "x", "probability": "high", "status": ["scored"], "model": {}}}, []),
+        (
+            {"safety": {"images": [{"reference": "a", "frames": "many"}]}, "media": {"image": "a"}},
+            [1],
+        ),
+        ({"media": {"image": [7, None, {"url": "x"}]}}, [1, 1]),
+        ({"safety": {"override": 3, "override_at": "yesterday", "override_by": [1]}}, []),
     ],
 )
-def test_nothing_that_stands_in_a_document_raises(source: dict[str, Any]) -> None:
+def test_nothing_that_stands_in_a_document_raises(
+    source: dict[str, Any], frames: list[int]
+) -> None:
     subject = read(source)
     assert subject.probability is None
     assert subject.version
-    assert all(picture.frames >= 1 and picture.title for picture in subject.pictures)
+    assert [picture.frames for picture in subject.pictures] == frames
+    assert all(picture.title for picture in subject.pictures)
 
 
 def test_a_data_uri_is_called_by_its_beginning() -> None:

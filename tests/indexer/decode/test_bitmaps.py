@@ -114,7 +114,7 @@ PALETTE = bytes([0, 0, 255, 0, 255, 0, 0, 0])
         (8, b"\0\2\0\0", [RED, BLACK]),
     ],
 )
-def test_palettes(bits, pixels, shown):
+def test_a_pixel_has_the_colour_of_its_place_in_the_palette(bits, pixels, shown):
     assert row(bmp(header(40, bits, colours=2), pixels, PALETTE)) == shown
 
 
@@ -129,7 +129,7 @@ def test_palettes(bits, pixels, shown):
         (RLE4, b"\0\3\x10\x10\1\1\0\1", [BLUE, RED, BLUE, RED]),
     ],
 )
-def test_runs_of_pixels(packing, pixels, shown):
+def test_runs_of_pixels_are_unpacked(packing, pixels, shown):
     """What is left out is black."""
     bits = {RLE8: 8, RLE4: 4}[packing]
     head = header(40, bits, packing, size=(4, 1), colours=2)
@@ -168,7 +168,7 @@ def test_a_profile_in_the_file_counts():
         (bmp(header(40, 8, MASKS, colours=2), b"\0\1\0\0", PALETTE), "unreadable"),
     ],
 )
-def test_damaged_bitmaps(data, code):
+def test_a_damaged_bitmap_has_the_code_of_its_damage(data, code):
     assert code_of(data) == code
 
 
@@ -253,7 +253,7 @@ def test_a_png_in_an_icon_is_read_like_any_other():
         (icon((header(40, 32, size=(40_000, 40_000)), 16, 0, 32)), "too_large"),
     ],
 )
-def test_damaged_icons(data, code):
+def test_a_damaged_icon_has_the_code_of_its_damage(data, code):
     assert code_of(data) == code
 
 

@@ -56,7 +56,7 @@ YES, NO = (1, 1), (0, 1)
 
 
 @given(st.integers(1, 1 << 30), st.integers(1, 1 << 30))
-def test_sizes(width, height):
+def test_the_header_says_any_size(width, height):
     data = written((0, 1), (3, 2), (height - 1, 30), (0, 3), (3, 2), (width - 1, 30), DEFAULT)
     assert jxl.read_header(data) == jxl.Header((width, height), is_animated=False)
 
@@ -64,7 +64,7 @@ def test_sizes(width, height):
 @pytest.mark.parametrize(
     ("ratio", "width"), [(1, 240), (2, 288), (3, 320), (4, 360), (5, 426), (6, 300), (7, 480)]
 )
-def test_ratios(ratio, width):
+def test_a_width_may_be_said_as_a_ratio_to_the_height(ratio, width):
     assert jxl.read_header(written((1, 1), (29, 5), (ratio, 3))).size == (width, 240)
 
 
@@ -100,7 +100,7 @@ def test_a_container_without_a_picture(data):
 def test_any_bytes_have_a_header_or_are_refused(data):
     for begin in (b"\xff\x0a", boxed()):
         with suppress(ImageError):
-            assert min(jxl.read_header(begin + data).size) >= 0
+            assert min(jxl.read_header(begin + data).size) > 0  # A format without empty pictures.
 
 
 def test_without_the_extra(monkeypatch):
@@ -118,7 +118,7 @@ def picture(mode, size=(37, 61)):
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("use_container", [False, True])
-def test_a_picture(encoded, mode, use_container):
+def test_a_picture_is_decoded_as_it_was_encoded(encoded, mode, use_container):
     data = encoded(picture(mode), use_container=use_container)
     assert jxl.read_header(data) == jxl.Header((37, 61), is_animated=False)
     decoded = decode(data, SETTINGS)

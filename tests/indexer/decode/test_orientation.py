@@ -117,7 +117,7 @@ def png(*chunks, late=b""):
         (png(chunk(b"eXIf", exif(entry(6)))), NEITHER),
     ],
 )
-def test_png(data, turned):
+def test_a_png_is_turned_by_an_exif_block_that_viewers_read(data, turned):
     assert turns(data) == turned
 
 

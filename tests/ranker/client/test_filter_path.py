@@ -38,5 +38,5 @@ BODY: dict[str, Any] = {
         ("", BODY),
     ],
 )
-def test_what_is_left(filter_path: Any, expected: Any) -> None:
+def test_a_filter_path_leaves_what_it_names_and_no_more(filter_path: Any, expected: Any) -> None:
     assert filtered(BODY, filter_path) == expected

@@ -328,7 +328,9 @@ def test_groups_of_neighbours_need_a_query_where_anything_is_hidden(
     assert plain == {"knn": [safe(hiding)], "collapse": {"field": "g"}}
 
 
-def test_retrievers(hiding: Decision, demoting: Decision) -> None:
+def test_a_retriever_is_made_safe_and_keeps_what_stands_beside_it(
+    hiding: Decision, demoting: Decision
+) -> None:
     collapse = {"field": "g", "inner_hits": {"name": "a"}}
     body = {"retriever": {"standard": {"query": MATCH}}, "size": 3, "collapse": collapse}
     standard = {"standard": {"query": visible(hiding, MATCH)}}
@@ -345,7 +347,7 @@ def test_retrievers(hiding: Decision, demoting: Decision) -> None:
     assert found == {"knn": [safe(demoting)], "collapse": {"field": "g"}}
 
 
-def test_counts(demoting: Decision) -> None:
+def test_a_count_counts_visible_documents_and_takes_only_a_query(demoting: Decision) -> None:
     assert rewrite_count(None, demoting) == {"query": visible(demoting)}
     assert rewrite_count({"query": MATCH}, demoting) == {"query": visible(demoting, MATCH)}
     for body, key in (({"min_score": 1}, "min_score"), ({"query": LOOKUP}, "query.terms.tag")):

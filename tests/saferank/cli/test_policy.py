@@ -139,7 +139,13 @@ def test_diff_tells_what_changes_and_by_its_exit_code_whether(policy: Path, tmp_
 
 def test_the_schema_is_json_and_knows_the_levels() -> None:
     schema = json.loads(run("schema").output)
-    assert all("levels" in one["properties"] for one in _kinds(schema))
+    of_version_1, of_version_2 = _kinds(schema)
+    assert of_version_1["properties"].keys() - of_version_2["properties"].keys() == {
+        "field",
+        "model",
+        "override_field",
+    }
+    assert all("levels" in one["required"] for one in (of_version_1, of_version_2))
 
 
 def _kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:

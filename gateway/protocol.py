@@ -26,7 +26,8 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
     class Protocol(HttpToolsProtocol):
         _reading: asyncio.TimerHandle | None = None
         _writing: asyncio.TimerHandle | None = None
-        _unread = 0
+        _head = 0
+        _around = 0
         """Bytes since the last request, or part of a body: of a head, or around those parts."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -39,9 +40,15 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            self._unread += len(data)
+            self._around += len(data)
             super().data_received(data)
-            if self._unread > MOST_BYTES_OF_HEAD and not self.transport.is_closing():
+            # With requests that come faster than answers are taken, this ends the connection, too.
+            if self._reading is not None:
+                self._head += len(data)
+            if (
+                max(self._head, self._around) > MOST_BYTES_OF_HEAD
+                and not self.transport.is_closing()
+            ):
                 self.send_400_response("The request has too much before or around its body.")
 
         def on_message_begin(self) -> None:
@@ -54,11 +61,11 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
                 super().on_header(name, value)
 
         def on_body(self, body: bytes) -> None:
-            self._unread = 0
+            self._around = 0
             super().on_body(body)
 
         def on_message_complete(self) -> None:
-            self._unread = 0
+            self._around = 0
             super().on_message_complete()
 
         def on_headers_complete(self) -> None:
@@ -79,6 +86,7 @@ def protocol_with_limits(*, read_seconds: float, write_seconds: float) -> type[H
 
         def _expect_head(self) -> None:
             _stopped(self._reading)
+            self._head = 0
             self._reading = self.loop.call_later(read_seconds, self.transport.abort)
 
     return Protocol

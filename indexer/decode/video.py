@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -129,7 +129,11 @@ def read(data: bytes, settings: DecodeSettings, *, partial: bool) -> Video:
 def _opened(data: bytes, name: str) -> InputContainer:
     import av
 
-    return av.open(io.BytesIO(data), "r", format=_DEMUXERS[name], metadata_errors="replace")
+    # From version 19 on, words that are not UTF-8 never keep a file from being read.
+    older = int(av.__version__.split(".")[0]) < 19
+    tolerant: dict[str, Any] = {"metadata_errors": "replace"} if older else {}
+    container: InputContainer = av.open(io.BytesIO(data), "r", format=_DEMUXERS[name], **tolerant)
+    return container
 
 
 def _picture_stream(container: InputContainer) -> VideoStream:

@@ -223,6 +223,12 @@ def test_the_beginning_of_one_alone(data: bytes) -> None:
     assert code_of(data) in (ErrorCode.UNREADABLE, ErrorCode.TRUNCATED)
 
 
+def test_words_that_are_not_utf8_do_not_keep_it_from_being_read() -> None:
+    data = video([0.0, 1.0], size=(64, 48))
+    assert b"Lavf" in data
+    assert len(decode(data.replace(b"Lavf", b"\xff\xfe\xe9\xe8"), SETTINGS).frames) == 2
+
+
 def test_without_its_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saferank.indexer.decode.formats._HAVE_VIDEO", False)
     with pytest.raises(ImageError, match=r"saferank\[video\]") as caught:

@@ -47,6 +47,7 @@ _SIGNATURES = (
     (0, b"II\xbc\1", "a JPEG XR picture"),
     (0, b"v/1\1", "an OpenEXR picture"),
     (0, b"#?RADIANCE", "a Radiance picture"),
+    (0, b"#?RGBE", "a Radiance picture"),
     (0, b"gimp xcf", "a GIMP picture"),
     (0, b"AT&TFORM", "a DjVu document"),
     (0, b"FLIF", "a FLIF picture"),

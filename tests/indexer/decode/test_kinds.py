@@ -60,6 +60,8 @@ def test_drawings(drawing):
         (b"FUJIFILMCCD-RAW 0201" + b"\0" * 60, "raw"),
         (b"\xd7\xcd\xc6\x9a" + b"\0" * 60, "metafile"),
         (b"II\xbc\1" + b"\0" * 60, "JPEG XR"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 4 +X 4\n" + b"\0" * 60, "Radiance"),
+        (b"#?RGBE\nGAMMA=1\n\n-Y 4 +X 4\n" + b"\0" * 60, "Radiance"),
         (b"gimp xcf v011\0" + b"\0" * 60, "GIMP"),
         (b"ZWS\x0d" + b"\0" * 60, "Flash"),
         (b"\x8aMNG\r\n\x1a\n" + b"\0" * 60, "MNG"),

@@ -294,7 +294,7 @@ def test_without_a_policy_words_of_hidden_documents_are_seen(
     with _indexed(client, vocabulary):
         told = {*_told(request, client.search(index=ALL, **request).body)}
     hidden = vocabulary.words.keys() - vocabulary.words_at(level)
-    assert len(hidden) > 5
+    assert hidden
     assert len(told & hidden) > len(hidden) / 2
 
 

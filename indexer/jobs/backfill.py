@@ -10,33 +10,36 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from celery import Celery
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from saferank.errors import ErrorCode, ServiceUnavailable
+from saferank.errors import ServiceUnavailable
 from saferank.indexer.brokers import queue_length
 from saferank.indexer.bulk.outages import PATIENCE, Outages
 from saferank.indexer.bulk.pages import pages
-from saferank.indexer.documents import Json
 from saferank.indexer.installation import installation_of
+from saferank.indexer.jobs.failures import failures_that_lasted
 from saferank.indexer.jobs.lease import Cancelled, Lease
 from saferank.indexer.jobs.ledger import ChunkOfJob, Ledger, Tally
 from saferank.indexer.jobs.records import Job, Jobs, JobState
 from saferank.indexer.jobs.recovery import held_tasks, recover_lost_tasks
+from saferank.indexer.jobs.remaining import (
+    count_left,
+    count_not_done,
+    count_unsettled,
+    query_of,
+    retried_before,
+)
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.presence import present_children
 from saferank.indexer.queue import send
 from saferank.indexer.score.report import FailedImage, Outcome
-from saferank.mappings.fields import SafetyFields
-from saferank.mappings.paths import value_at
-from saferank.mappings.record import Status, StoredRecord
 from saferank.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,11 +54,6 @@ _PAGE = 256
 _STALL = 30.0
 # With uploads coming in all the time, another walk always finds something.
 _MOST_PASSES = 5
-# After which a transient failure is tried again: of a job, and of a sweep, that comes for ever.
-_RETRY = timedelta(seconds=30)
-_RETRY_OF_SWEEP = timedelta(hours=1)
-
-
 # Documents in the smallest chunks, with which a job ends: about a quarter of a second each.
 _LEAST = 8
 # Children that are assumed where it is not known how many there are.
@@ -145,9 +143,13 @@ class Backfill:
         while True:
             self._drain()
             self._client.indices.refresh(index=self._job.index)
-            left = self._count_unsettled()
+            left = count_unsettled(self._client, self._job, wait=self._wait)
             if left == 0:
-                if not (self._await_hosts() if self._wait else self._count_left()):
+                if self._wait:
+                    more = self._await_hosts()
+                else:
+                    more = count_left(self._client, self._job, wait=False) > 0
+                if not more:
                     return self._finish_done()
                 left_before, passes = None, 0
             if indices != (indices := self._indices()):
@@ -157,7 +159,7 @@ class Backfill:
             stuck = left_before is not None and left >= left_before and not self._lost
             self._lost = 0
             if stuck or passes == _MOST_PASSES:
-                left = self._count_not_done()
+                left = count_not_done(self._client, self._job)
                 note = f"{left} documents are left; see what was rejected, or start it again"
                 return self._finish(JobState.DONE, note, left=left)
             self._beat(passes=self._job.passes + 1, total=self._job.total or left)
@@ -166,45 +168,27 @@ class Backfill:
                 self._send(index, keys)
             left_before, passes = left, passes + 1
 
-    def _query(self, *, failed_before: datetime | None = None) -> Json:
-        """What is to be done now; a transient failure is tried again when it is some time old."""
-        return query_of(self._job, failed_before or _retried(self._job, wait=self._wait))
-
-    def _count_left(self, *, failed_before: datetime | None = None) -> int:
-        query = self._query(failed_before=failed_before)
-        count: int = self._client.count(index=self._job.index, query=query)["count"]
-        return count
-
-    def _count_unsettled(self) -> int:
-        """Count what is to be done, but for transient failures since the job began."""
-        retried = _retried(self._job, wait=self._wait)
-        return self._count_left(failed_before=min(retried, self._job.started_at))
-
-    def _count_not_done(self) -> int:
-        """Count what is to be done now or later: transient failures too, however recent."""
-        return self._count_left(failed_before=datetime.now(UTC) + timedelta(days=1))
-
     def _await_hosts(self) -> bool:
         """Where all else is done, wait until images of hosts that were away may be tried again.
 
         Returns:
             Whether there are any, and not for too long without one that came.
         """
-        failed = self._count_not_done()
+        failed = count_not_done(self._client, self._job)
         now = time.monotonic()
         if self._fewest_failed is None or failed < self._fewest_failed:
             self._fewest_failed, self._gained_at = failed, now
         if not failed or now - self._gained_at > self._settings.indexer.host_patience:
             return False
         log.info("job %s waits for hosts of %d documents' images", self._job.id, failed)
-        while not self._count_left():
+        while not count_left(self._client, self._job, wait=self._wait):
             time.sleep(_BEAT)
             self._keep_up()
             self._client.indices.refresh(index=self._job.index)
         return True
 
     def _finish_done(self) -> Job:
-        failed = self._count_not_done() if self._wait else 0
+        failed = count_not_done(self._client, self._job) if self._wait else 0
         note = f"images of {failed} documents could not be fetched; sweeps try again each hour"
         return self._finish(JobState.DONE, note if failed else "", left=failed)
 
@@ -223,7 +207,7 @@ class Backfill:
         """Walk through the index, in chunks that each belong to one concrete index."""
         largest = self._job.pace.chunk_size
         children = present_children(self._app) or _FEW
-        query = self._query()
+        query = query_of(self._job, retried_before(self._job, wait=self._wait))
         waiting: dict[str, list[DocumentKey]] = defaultdict(list)
         for page in pages(
             self._client,
@@ -335,57 +319,15 @@ class Backfill:
         self._lease.beat(**changes)
         self._lease.check_cancelled()
 
-    def _failures_that_lasted(self, tally: Tally) -> tuple[Tally, tuple[FailedImage, ...]]:
-        """Count failures in the index: some were tried again since the workers reported them.
-
-        Returns:
-            The tally with these numbers, and an image of each code.
-        """
-        queries = {
-            name: _failed_since(SafetyFields(name), model, self._job.started_at)
-            for name, model in self._job.scores.items()
-        }
-        codes = {
-            name: {
-                "filter": query,
-                "aggs": {
-                    "codes": {
-                        "terms": {"field": SafetyFields(name).error, "size": len(ErrorCode)},
-                        "aggs": {
-                            "first": {"top_hits": {"size": 1, "_source": SafetyFields(name).images}}
-                        },
-                    }
-                },
-            }
-            for name, query in queries.items()
-        }
-        self._client.indices.refresh(index=self._job.index)
-        answer = self._client.search(
-            index=self._job.index,
-            size=0,
-            query={"bool": {"should": [*queries.values()]}},
-            aggs=codes,
-            track_total_hits=True,
-        )
-        failures = Counter[str]()
-        examples: dict[str, FailedImage] = {}
-        for name in queries:
-            for bucket in answer["aggregations"][name]["codes"]["buckets"]:
-                failures[bucket["key"]] += bucket["doc_count"]
-                for image in _failed_images(bucket["first"]["hits"]["hits"], name, bucket["key"]):
-                    examples.setdefault(image.code, image)
-        failed = answer["hits"]["total"]["value"]
-        counts = {**tally.counts, Outcome.FAILED.value: failed}
-        # A plain dict: dataclasses.asdict makes nonsense of a Counter.
-        tally = replace(tally, counts=counts, failures=dict(failures))
-        return tally, tuple(examples[code] for code in sorted(examples))
-
     def _finish(self, state: JobState, note: str, *, left: int = 0) -> Job:
         since = self._job.started_at.isoformat()
         tally = self._ledger.tally(self._job.id, since)
         examples: tuple[FailedImage, ...] = ()
         if state is JobState.DONE and tally.failures:
-            tally, examples = self._failures_that_lasted(tally)
+            lasting = failures_that_lasted(self._client, self._job)
+            counts = {**tally.counts, Outcome.FAILED.value: lasting.documents}
+            tally = replace(tally, counts=counts, failures=lasting.by_code)
+            examples = lasting.examples
         notes = [note] if note else []
         by_reason: dict[str, list[str]] = {}
         for id, reason in self._ledger.reasons(self._job.id, since).items():
@@ -404,37 +346,6 @@ class Backfill:
         return job
 
 
-def _failed_images(hits: list[Json], name: str, code: str) -> Iterator[FailedImage]:
-    """Images of documents that failed with this code, as the object of that name says."""
-    for hit in hits:
-        stored = value_at(hit.get("_source"), name)
-        for image in StoredRecord(stored if isinstance(stored, dict) else {}).images:
-            if image.error is not None and image.error == code:
-                yield FailedImage.of(hit["_id"], image, image.error)
-
-
-def _failed_since(fields: SafetyFields, model: str, since: datetime) -> Json:
-    conditions: list[Json] = [
-        {"term": {fields.status: Status.FAILED.value}},
-        {"term": {fields.model: model}},
-        {"range": {fields.scored_at: {"gte": since.isoformat()}}},
-    ]
-    return {"bool": {"filter": conditions}}
-
-
-def count_left(client: Elasticsearch, job: Job, *, wait: bool = True) -> int:
-    """Count the documents that a job still has to do, as far as they are searchable.
-
-    Args:
-        client: connected.
-        job: the job.
-        wait: as in ``Backfill``.
-    """
-    query = query_of(job, _retried(job, wait=wait))
-    count: int = client.count(index=job.index, query=query)["count"]
-    return count
-
-
 def size_of_chunk(left: int, largest: int, children: int) -> int:
     """Documents in a job's next chunk: towards the end ever fewer, so that no child runs dry early.
 
@@ -450,27 +361,3 @@ def size_of_chunk(left: int, largest: int, children: int) -> int:
         children: tasks that workers work on at once.
     """
     return min(largest, max(_LEAST, math.ceil(left / (2 * children))))
-
-
-def query_of(job: Job, failed_before: datetime) -> Json:
-    """Build the query of what a job still has to do, see ``Selection.to_query``."""
-    each = [
-        job.selection.to_query(
-            SafetyFields(name), model, job.started_at, failed_before=failed_before
-        )
-        for name, model in job.scores.items()
-    ]
-    # What one category wants is scored for all: their images are fetched and decoded once.
-    query: Json = each[0] if len(each) == 1 else {"bool": {"should": each}}
-    if not job.without:
-        return query
-    return {"bool": {"filter": [query], "must_not": [{"terms": {"_index": list(job.without)}}]}}
-
-
-def _retried(job: Job, *, wait: bool) -> datetime:
-    """Before when a transient failure must have been for the job to try again.
-
-    A job that somebody waits for tries all that failed before it began, and its own failures soon.
-    """
-    now = datetime.now(UTC)
-    return max(job.started_at, now - _RETRY) if wait else now - _RETRY_OF_SWEEP

@@ -14,9 +14,10 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.connection import clear_errors, connect
 from saferank.errors import JobError, SaferankError
 from saferank.indexer.copies import Copies
-from saferank.indexer.jobs.backfill import Backfill, count_left
+from saferank.indexer.jobs.backfill import Backfill
 from saferank.indexer.jobs.changed import MOST_READ, take_up
 from saferank.indexer.jobs.records import Job, Jobs, JobState, Pace
+from saferank.indexer.jobs.remaining import count_left
 from saferank.indexer.jobs.selection import Only, Selection
 from saferank.indexer.operate import metrics
 from saferank.indexer.reindex.writes import open_abandoned

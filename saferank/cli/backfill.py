@@ -193,7 +193,7 @@ def _print_estimate(
     client: Elasticsearch, settings: Settings, jobs: Jobs, wanted: Job, *, as_json: bool
 ) -> None:
     """Print how many documents a job would do, and how long by the speed of the last one."""
-    from saferank.indexer.jobs.backfill import count_left
+    from saferank.indexer.jobs.remaining import count_left
 
     left = count_left(client, wanted)
     if as_json:

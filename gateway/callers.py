@@ -38,7 +38,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 
 from saferank.access import append_table, digest_of, quoted
-from saferank.errors import ConfigurationError, ContextError
+from saferank.errors import ConfigurationError, ContextError, fault_of
 from saferank.gateway.answers import Refused, forbidden, malformed
 from saferank.gateway.tokens import TokenRefused, Tokens, TokenSettings
 from saferank.networks import comes_from
@@ -316,7 +316,8 @@ def read_callers(path: Path) -> CallersFile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from error
+        fault = fault_of(where, first["type"], first["msg"])
+        raise ConfigurationError(f"{path}: {fault}") from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the callers' file {path} cannot be read: {error}") from error
 

@@ -196,9 +196,21 @@ def not_ready(
         elif wrong := [problem for _, problem in problems(found.mapping, wanted)]:
             reasons[concrete] = (
                 f"index {concrete!r} is not ready for safety scores: {'; '.join(wrong)}; "
-                f"run 'saferank mapping install {concrete}'"
+                f"{how_to_install(concrete, fields.root)}"
             )
     return reasons
+
+
+def how_to_install(index: str, root: str) -> str:
+    """What to do about an index that lacks the fields under an object, for a message.
+
+    Without settings that name the object, the command would add another one, and say that all is
+    well.
+    """
+    command = f"run 'saferank mapping install {index}'"
+    if root == SafetyFields().root:
+        return command
+    return f"{command} with {root!r} in its settings: SAFERANK_FIELD, or the 'field' of a category"
 
 
 def lacking(client: Elasticsearch, index: str, path: str) -> list[str]:

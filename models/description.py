@@ -16,7 +16,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
 
-from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound
+from saferank.errors import ConfigurationError, ModelFormatError, ModelNotFound, fault_of
 from saferank.models.frames import HIGHEST, FrameRule
 from saferank.models.preprocess import VIEWED, Input
 
@@ -316,8 +316,8 @@ def load_description(name_or_path: str | Path) -> tuple[ModelDescription, Path]:
     except PydanticValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{path}: {key}: {reason}") from error
+        fault = fault_of(key, first["type"], first["msg"])
+        raise ConfigurationError(f"{path}: {fault}") from error
     return description, path.resolve().parent
 
 

@@ -240,6 +240,21 @@ class ErrorCode(StrEnum):
     )
 
 
+def fault_of(where: str, kind: str, said: str) -> str:
+    """One fault of a file that pydantic checked, as a message says it.
+
+    Args:
+        where: the key, from the top.
+        kind: pydantic's type of the fault.
+        said: pydantic's own words, for the faults that have none here.
+    """
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "extra_forbidden":
+        return f"{where}: there is no such key"
+    return f"{where}: {said.removeprefix('Value error, ')}"
+
+
 class ImageError(SaferankError):
     """One image has no probability.
 

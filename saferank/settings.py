@@ -41,7 +41,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from saferank.errors import ConfigurationError
+from saferank.errors import ConfigurationError, fault_of
 
 SETTINGS_FILE = "saferank.toml"
 _PREFIX = "SAFERANK_"
@@ -634,9 +634,8 @@ def get_settings() -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f"setting {name!r}" if name else "settings"  # none: they contradict each other
-        raise ConfigurationError(
-            f"{where}: {first['msg']}; set SAFERANK_* or {SETTINGS_FILE}"
-        ) from error
+        fault = fault_of(where, first["type"], first["msg"])
+        raise ConfigurationError(f"{fault}; set SAFERANK_* or {SETTINGS_FILE}") from error
     except (SettingsError, tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"the settings cannot be read: {error}; see SAFERANK_* and {SETTINGS_FILE}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from saferank.errors import MappingError, UnsafeRequest, shortened
 from saferank.mappings.fields import DecidingFields
-from saferank.mappings.template import types_of
+from saferank.mappings.template import how_to_install, types_of
 from saferank.ranker.bodies import LISTS, Json, as_list, names
 
 # Parameters of a field with which the index has the very values of the source.
@@ -105,7 +105,7 @@ def _check_field(
         if kind == "unmapped":
             raise MappingError(
                 f"index {where!r} has no field {path!r}, so nothing could be hidden; "
-                f"run 'saferank mapping install {where}'"
+                f"{how_to_install(where, path.rpartition('.')[0])}"
             )
         if kind != expected:
             raise MappingError(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from saferank.errors import PolicyError
-from saferank.ranker.policy.policy import CategoriesPolicy, OneCategoryPolicy, Policy
+from saferank.ranker.level.level import Demotion, Level
+from saferank.ranker.policy.contexts import ContextRule
+from saferank.ranker.policy.policy import (
+    CategoriesPolicy,
+    CategoryFields,
+    OneCategoryPolicy,
+    Policy,
+)
 from saferank.ranker.policy.yaml_lines import nearest_line, read_yaml
 
 _OWN_FAULTS = frozenset({"inconsistent", "unscored_missing", "thresholds_out_of_order"})
@@ -54,7 +62,7 @@ def _parse(text: str, path: str | None) -> Policy:
 def _sentence(fault: ErrorDetails) -> str:
     location = _place(fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{location}: there is no such key"
+        return f"{location}: there is no such key{_near(str(fault['loc'][-1]))}"
     if fault["type"] == "missing":
         return f"{location} is missing"
     if location == "version":
@@ -62,6 +70,14 @@ def _sentence(fault: ErrorDetails) -> str:
     message = fault["msg"]
     shown = "" if fault["type"] in _OWN_FAULTS else f", not {fault['input']!r}"
     return f"{location}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _near(key: str) -> str:
+    """The key that a misspelt one may have been, of all that a policy has anywhere."""
+    parts = (OneCategoryPolicy, CategoriesPolicy, CategoryFields, Level, Demotion, ContextRule)
+    known = {name for part in parts for name in part.model_fields}
+    close = [] if key in known else get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _place(location: Sequence[str | int]) -> str:

@@ -25,7 +25,7 @@ def faults_of_order(
                 ("levels", name, *within, key),
                 f"level {name!r} shows documents that the looser level {looser_name!r} hides "
                 f"(by {key}); list levels from loosest to strictest and hide no less in "
-                "each next one",
+                "each next one, or keep levels that have no order in policies of their own",
             )
         if key := level.blurs_less_than(looser):
             yield (

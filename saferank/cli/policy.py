@@ -12,7 +12,7 @@ from rich.table import Table
 
 from saferank.cli.files import read_json_object
 from saferank.cli.options import AsJson, ContextOption, parse_context
-from saferank.cli.output import make_console, print_json, say, whole_table
+from saferank.cli.output import make_console, print_json, say, warn, whole_table
 from saferank.cli.what_if import what_if
 from saferank.errors import ModelNotFound, PolicyError
 from saferank.ranker import Policy, load_policy
@@ -52,6 +52,11 @@ def check(
         raise PolicyError(f"{path}: {'; '.join(inexact)}")
     levels, rules = len(policy.levels), len(policy.contexts)
     say(f"{path} is right: {levels} levels, {rules} context rules")
+    for level in hides_all(policy):
+        warn(
+            f"level {level!r} hides every document that has a probability, since its hide_from is "
+            "0; to hide one kind of content, name the probability from which a picture is of it"
+        )
     taken = True
     for name in request or ():
         refused = check_request(read_json_object(name, "the body of a search"), policy)
@@ -62,6 +67,15 @@ def check(
             say(f"{name}: every level takes it")
     if not taken:
         raise typer.Exit(1)
+
+
+def hides_all(policy: Policy) -> list[str]:
+    """Names of the levels that hide whatever was scored, which is hardly ever meant."""
+    return [
+        name
+        for name in policy.levels
+        if any(category.level.hide_from == 0 for category in policy.decision_for(name).categories)
+    ]
 
 
 def inexact_thresholds(policy: Policy, model: str) -> list[str]:

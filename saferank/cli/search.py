@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from elasticsearch import Elasticsearch
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from saferank.cli.indices import index_named
 from saferank.cli.options import ContextOption, PolicyOption, parse_context
-from saferank.cli.output import make_console, print_json
+from saferank.cli.output import make_console, print_json, warn
 from saferank.connection import clear_errors, connect
 from saferank.ranker import SafeSearch, load_policy
 from saferank.settings import get_settings
@@ -51,16 +52,28 @@ def search(
         safe = SafeSearch(client, loaded)
         safe = safe.bind(parse_context(context)) if level is None else safe.at_level(level)
         response = safe.search(**arguments, track_total_hits=True)
+        missing = [] if response["hits"]["hits"] else _unknown_fields(client, index, field or [])
     if as_json:
         print_json(response.body)
     else:
         _print(response.body, make_console(), field or [])
+    for name in missing:
+        warn(f"index {index!r} has no field {name!r}, so nothing is found in it")
 
 
 def _query(text: str, fields: list[str] | None) -> Json:
     if not text.strip():
         return {"match_all": {}}
     return {"multi_match": {"query": text, "fields": fields or ["*"], "lenient": True}}
+
+
+def _unknown_fields(client: Elasticsearch, index: str, fields: list[str]) -> list[str]:
+    """Those of the fields to search that the index does not have."""
+    names = [name.partition("^")[0] for name in fields if "*" not in name]
+    if not names:
+        return []
+    known = client.field_caps(index=index, fields=names)["fields"]
+    return [name for name in names if name not in known]
 
 
 def _print(response: Json, console: Console, fields: list[str]) -> None:

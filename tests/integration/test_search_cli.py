@@ -138,6 +138,26 @@ def test_of_several_categories_each_has_a_column_and_one_is_named(
             assert text in row
 
 
+def test_what_lacks_a_category_is_told_that_the_settings_must_name_it(
+    filled: str, tmp_path: Path
+) -> None:
+    """The bare command would add ``safety`` again and say that all is well."""
+    policy = tmp_path / "two.yaml"
+    policy.write_text(OF_TWO)
+    for command in (("search", filled, "cat"), ("policy", "what-if", filled)):
+        raised = run(*command, "--policy", str(policy)).exception
+        assert isinstance(raised, MappingError)
+        assert f"{filled}' with 'safety_violence' in its settings" in str(raised)
+
+
+def test_a_field_that_the_index_lacks_is_named_where_nothing_is_found(filled: str) -> None:
+    found = run("search", filled, "cat", "--field", "titel^2", "--field", "title")
+    assert "no field" not in found.output
+    nothing = run("search", filled, "cat", "--field", "titel^2", "--field", "*_text")
+    assert "0 hits" in nothing.output
+    assert "has no field 'titel', so nothing is found in it" in nothing.output
+
+
 def test_known_failures_are_one_sentence(
     filled: str, client: Elasticsearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ def test_a_description_that_fits_is_shown_with_what_it_gives(run: Run) -> None:
 
 WRONG_WORDS = [
     ("[files]", "[files", "not a TOML file"),
-    ('name = "small"', 'name = "small"\nthreshold = 0.5', "threshold: Extra inputs"),
+    ('name = "small"', 'name = "small"\nthreshold = 0.5', "threshold: there is no such key"),
     ('name = "small"', 'name = "a#b"', "name: String should match"),
     ('onnx = "net.onnx"', "", "name either prototxt and weights, or onnx"),
     ('onnx = "net.onnx"', 'onnx = "net.onnx"\nweights = "w"', "prototxt and weights belong"),
@@ -63,7 +63,7 @@ WRONG_WORDS = [
     ("size = [8, 8]", "size = [8, 8]\nresize = [4, 8]", "resize must be at least as large"),
     ("mean = ", 'layout = "NHWC"\nmean = ', "gives 8x8x3, the net wants 3x8x8"),
     ("mean = ", 'layout = "CHWN"\nmean = ', "input.layout: Input should be 'NCHW' or 'NHWC'"),
-    ("mean = [0, 0, 0]", "mean = [0, 0]", "input.mean.2: Field required"),
+    ("mean = [0, 0, 0]", "mean = [0, 0]", "input.mean.2 is missing"),
     ("mean = ", "std = [1, 1, 0]\nmean = ", "input.std.2: Input should be greater than 0"),
     ("mean = ", "fill = [9, 9, 9]\nmean = ", "fill and pad belong to the preprocessing letterbox"),
     ("mean = ", 'antialias = false\ninterpolation = "bicubic"\nmean = ', "antialias = false is"),

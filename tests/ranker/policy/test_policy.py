@@ -144,7 +144,7 @@ def test_the_stricter_of_two_levels_is_the_one_that_comes_later(policy: Policy) 
         ("version: 1\n", "", 1, "version is missing"),
         ("version: 1", "version: 3", 1, "it can be 1 or 2, not 3"),
         ("field: safety", "field: safety.*", 2, "field: "),
-        ("field: safety", "fields: safety", 2, "fields: there is no such key"),
+        ("field: safety", "fields: safety", 2, "no such key; did you mean 'field'?"),
         ("field: safety", "levels: {}", 3, "'levels' is repeated"),
         ("  off:      {}", "  off:", 4, "levels.off"),
         ("  off:      {}", "  Off:      {}", 4, "levels.Off"),
@@ -154,6 +154,7 @@ def test_the_stricter_of_two_levels_is_the_one_that_comes_later(policy: Policy) 
         ("off:      {}", "off:      {demote_from: 0.9}", 4, "a threshold must say"),
         ("off:      {}", "off:      {hide_from: 0.9}", 4, "a threshold must say"),
         ("0.8", "0.2", 5, "demote_from (0.2) must be below hide_from (0.2)"),
+        ("hide_from: 0.8", "hide_form: 0.8", 5, "no such key; did you mean 'hide_from'?"),
         ("0.8", "1.01", 5, "levels.moderate.hide_from"),
         ("0.8", "-0.8", 5, "levels.moderate.hide_from"),
         ("0.8", "true", 5, "levels.moderate.hide_from"),
@@ -165,7 +166,12 @@ def test_the_stricter_of_two_levels_is_the_one_that_comes_later(policy: Policy) 
         ("exponential", "logistic", 7, "demotion.curve"),
         ("floor: 0.1", "floor: 0", 7, "demotion.floor"),
         ("floor: 0.1", "floor: 1.5", 7, "demotion.floor"),
-        ("floor: 0.1", "flor: 0.1", 7, "demotion.flor: there is no such key"),
+        (
+            "floor: 0.1",
+            "flor: 0.1",
+            7,
+            "demotion.flor: there is no such key; did you mean",
+        ),
         ("{audience: child}", "{requested: child}", 9, "cannot decide the rule"),
         ("{audience: child}", "{audience: []}", 9, "contexts (entry 1).when.audience"),
         ("level: strict, locked", "level: stricd, locked", 9, "no level 'stricd'"),
@@ -209,7 +215,11 @@ def test_what_is_no_policy_at_all(text: str, said: str) -> None:
     ("old", "new", "message"),
     [
         ("version: 1\n", "", "line 1: version is missing"),
-        ("field: safety", "fields: x", "line 2: fields: there is no such key"),
+        (
+            "field: safety",
+            "fields: x",
+            "line 2: fields: there is no such key; did you mean 'field'?",
+        ),
         (
             "0.8",
             "7",
@@ -257,7 +267,8 @@ contexts:
             "",
             "line 8: levels.strict.hide_from: level 'strict' shows documents that the looser level "
             "'loose' hides (by hide_from); list levels from loosest to strictest and hide no less "
-            "in each next one (and 1 more fault)",
+            "in each next one, or keep levels that have no order in policies of their own "
+            "(and 1 more fault)",
         ),
         (
             "hide_from: 0.9\n  Odd: {}\n",

@@ -39,6 +39,14 @@ def test_a_right_policy_is_confirmed(policy: Path) -> None:
     assert "3 levels, 2 context rules" in result.output
 
 
+def test_a_level_that_hides_all_that_was_scored_is_named(policy: Path) -> None:
+    assert "hides every document" not in run("check", policy).output
+    policy.write_text(POLICY.replace("{hide_from: 0.2,", "{hide_from: 0,"))
+    result = run("check", policy)
+    assert result.exit_code == 0
+    assert "level 'strict' hides every document that has a probability" in result.output
+
+
 def test_requests_are_tried_at_every_level(policy: Path, tmp_path: Path) -> None:
     fine, refused, broken = (tmp_path / f"{name}.json" for name in ("fine", "refused", "broken"))
     fine.write_text('{"query": {"match_all": {}}, "sort": ["price"]}')

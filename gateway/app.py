@@ -35,6 +35,7 @@ from saferank.gateway.reading import (
 )
 from saferank.gateway.routes import Takes, find_route
 from saferank.gateway.upstream import OPAQUE_ID
+from saferank.mappings.float32 import shortest
 from saferank.ranker.bodies import Json
 from saferank.ranker.client.client import AsyncSafeSearch
 from saferank.ranker.level.decision import Decision
@@ -53,6 +54,8 @@ SOURCE_TYPE = "source_content_type"
 
 _GONE = 499
 """In the log, for a client that did not wait; as others call it."""
+_MOST_SAID = 500
+"""Characters of a reason that the log has: it may quote what a stranger sent."""
 _READY_WITHIN = 2.0
 
 _log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class Note:
         decision: what holds for it.
         told: what the answer says of each of its documents.
         refused: kind of the error that it was refused with.
+        reason: what its caller was told of that.
         body_read: whether its body was read to the end.
     """
 
@@ -79,6 +83,7 @@ class Note:
     decision: Decision | None = None
     told: list[Json] | None = None
     refused: str | None = None
+    reason: str | None = None
     body_read: bool = False
 
     def fields(self) -> dict[str, Any]:
@@ -94,12 +99,13 @@ class Note:
             }
             for one in self.decision.categories:
                 key = "hide_from" if one.name is None else f"{one.name}.hide_from"
-                found[key] = one.level.hide_from
+                hides = one.level.hide_from
+                found[key] = None if hides is None else shortest(hides)
         if self.told is not None:
             counts = Counter(item["action"] for item in self.told)
             found |= {action: counts[action] for action in ("shown", "blurred", "demoted")}
         if self.refused is not None:
-            found["refused"] = self.refused
+            found |= {"refused": self.refused, "reason": self.reason}
         return found
 
 
@@ -203,7 +209,7 @@ class Gateway:
             response = _engine_error(error, pretty=pretty)
         except Exception as error:
             refused = _as_refused(error)
-            note.refused = refused.kind
+            note.refused, note.reason = refused.kind, refused.reason[:_MOST_SAID]
             response = refused.answer(pretty=pretty)
         if request.method == "HEAD":
             response.body = b""

@@ -14,12 +14,22 @@ from structlog.stdlib import ProcessorFormatter
 
 log = logging.getLogger(__name__)
 
+
+def _without_colours(
+    _logger: Any, _method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Take out uvicorn's second copy of its message, which is for terminals."""
+    line.pop("color_message", None)
+    return line
+
+
 _SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.stdlib.ExtraAdder(),
+    _without_colours,
 ]
 
 

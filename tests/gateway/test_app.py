@@ -40,6 +40,7 @@ class Client:
 
 def test_a_line_of_the_log_keeps_how_grave_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     note = Note("search", decision=Decision.of("strict", Level(hide_from=0.2, unscored="hide")))
+    note.refused, note.reason = "unsafe_request_exception", "request part 'x' was refused"
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     configure_logging(logging.INFO, json=True)
@@ -47,6 +48,22 @@ def test_a_line_of_the_log_keeps_how_grave_it_is(capsys: pytest.CaptureFixture[s
     root.handlers, root.level = handlers, level
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["policy_level"]) == ("info", "strict")
+    assert (line["hide_from"], line["reason"]) == (0.2, "request part 'x' was refused")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nobody_writes_a_line_of_the_log_by_what_is_refused(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    configure_logging(logging.INFO, json=as_json)
+    note = Note(refused="security_exception", reason="[GET /a\nanswered status=200\x1b[2J] is none")
+    logging.getLogger("saferank.gateway").info("answered", extra=note.fields())
+    root.handlers, root.level = handlers, level
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "security_exception" in line
+    assert "\x1b" not in line
 
 
 def run(made: Coroutine[Any, Any, None]) -> None:

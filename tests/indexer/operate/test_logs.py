@@ -76,3 +76,14 @@ def test_what_is_tried_again_is_said_in_the_log(capsys: pytest.CaptureFixture[st
     assert written.out == ""
     (line,) = [json.loads(line) for line in written.err.splitlines()]
     assert (line["level"], line["logger"]) == ("warning", "stamina")
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_a_message_stands_once(capsys: pytest.CaptureFixture[str], json: bool) -> None:
+    """uvicorn sends another copy of its messages along, with colours for terminals."""
+    configure_logging(logging.INFO, json=json)
+    extra = {"color_message": "Started \x1b[36m%d\x1b[0m"}
+    logging.getLogger("uvicorn.error").info("Started %d", 7, extra=extra)
+    line = capsys.readouterr().err
+    assert "Started 7" in line
+    assert "color" not in line

@@ -24,7 +24,7 @@ _Positive = Annotated[float, Field(gt=0)]
 # As Yahoo's own code, which leaves it to Pillow. Another quality is another preprocessing.
 _JPEG_QUALITY = 75
 
-VIEWED = "viewed-4"
+VIEWED = "viewed-5"
 """What a preprocessing is given: files as viewers see them, in saferank's reading of that name.
 
 A reading that shows any file otherwise gives it another number, so it needs a new name.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import repeat
 
 from saferank.indexer.decode import colour_space
@@ -96,6 +97,34 @@ def colour_space_of(data: bytes) -> ColourSpace | None:
     except (struct.error, IndexError):  # whatever is wrong with them, the decoder judges the file
         return None
     return None
+
+
+def clean_aperture(data: bytes, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """The part of a picture that it says is to be shown: its left, upper, right and lower edge.
+
+    Viewers with libheif show that part alone; browsers show the whole picture.
+
+    Args:
+        data: the file.
+        width: of the whole picture, before it is turned.
+        height: as ``width``.
+
+    Returns:
+        Pixels, rounded to whole ones; None where it names no part, or none that makes sense.
+    """
+    try:
+        properties = _properties_of_primary(data)
+        body = next((body for kind, body in properties if kind == b"clap"), b"")
+        wide, high, right, down = (
+            Fraction(*struct.unpack_from(form, body, place))
+            for place, form in ((0, ">II"), (8, ">II"), (16, ">iI"), (24, ">iI"))
+        )
+    except (struct.error, IndexError, ZeroDivisionError):
+        return None
+    left, upper = round(right + (width - wide) / 2), round(down + (height - high) / 2)
+    part = left, upper, left + round(wide), upper + round(high)
+    inside = 0 <= left < part[2] <= width and 0 <= upper < part[3] <= height
+    return part if inside and part != (0, 0, width, height) else None
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

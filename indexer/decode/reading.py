@@ -180,6 +180,9 @@ def _read_file(data: bytes, settings: DecodeSettings, names: list[str] | None) -
         shown = _sample(steps, count, wanted, settings)
     elsewhere = image.info.get("elsewhere")
     others = [as_shown(elsewhere)] if elsewhere is not None else []
+    if image.format == "AVIF" and count == 1:
+        part = boxes.clean_aperture(data, *image.size)
+        others += [turned(picture.crop(part), turn.seen) for picture in shown if part]
     return _decoded(shown, turn, count, image.format or "", others)
 
 

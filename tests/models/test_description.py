@@ -47,7 +47,7 @@ def test_the_built_in_model_names_the_class_it_stores() -> None:
 
 
 def test_the_built_in_model_s_identity_stays_what_it_is_in_stored_documents() -> None:
-    named = "open_nsfw/74b7c0374425/resize-jpeg-crop/viewed-4/6632024008c9"
+    named = "open_nsfw/74b7c0374425/resize-jpeg-crop/viewed-5/6632024008c9"
     assert identity(*_located("open_nsfw")) == named
     assert identity(*_located("open_nsfw_fast")) == f"{named}/fast-0.05-f7b34d6744cd"
 

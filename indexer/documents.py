@@ -1,9 +1,10 @@
-"""A document as the indexer reads it, and what scoring it gave."""
+"""A document as the indexer reads it, what scoring it gave, and what became of storing that."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -97,3 +98,24 @@ class Scored:
         return self.document.record.says(self.record) and all(
             name in there and there[name].says(record) for name, record in self.others.items()
         )
+
+
+class Written(Enum):
+    """What became of a write."""
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    """The same was stored already."""
+    CHANGED = "changed"
+    """The document is another version by now, or in another index; read it again."""
+    DELETED = "deleted"
+    REJECTED = "rejected"
+    """Elasticsearch will not take it, whatever the score."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The outcome for one document, with Elasticsearch's reason when it was rejected."""
+
+    written: Written
+    reason: str | None = None

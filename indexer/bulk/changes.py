@@ -19,7 +19,7 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.bulk.pages import KEEP_ALIVE
 from saferank.indexer.bulk.parts import MOST_BYTES, TOO_MANY, json_size
-from saferank.indexer.documents import Json
+from saferank.mappings.source import Json
 
 NOTHING_YET = -1
 """The cursor of a shard of which nothing was read."""

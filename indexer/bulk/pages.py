@@ -10,8 +10,8 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from saferank.indexer.documents import Json
 from saferank.indexer.keys import DocumentKey
+from saferank.mappings.source import Json
 
 # How long Elasticsearch keeps the frozen view between two pages.
 KEEP_ALIVE = "10m"

@@ -10,14 +10,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from saferank.indexer.documents import Document, Scored
+from saferank.indexer.documents import Document, Scored, WriteResult, Written
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.score.interfaces import Guard, Known
 from saferank.indexer.score.memory import Memory
 from saferank.indexer.score.report import FailedImage, Outcome, Report, SideCount
-from saferank.indexer.storage.store import DocumentStore
-from saferank.indexer.storage.writer import Written
 from saferank.mappings.record import ImageRecord, Override, SafetyRecord, Status, StoredRecord
 
 log = logging.getLogger(__name__)
@@ -56,9 +54,26 @@ class Scorer(Protocol):
         """See ``Pipeline.stream``."""
 
 
+class Store(Protocol):
+    """Where the documents are, see ``storage.store.DocumentStore``."""
+
+    def read(
+        self, index: str, keys: Sequence[DocumentKey]
+    ) -> tuple[list[Document], list[DocumentKey]]:
+        """Documents, and the keys of those that do not exist."""
+
+    def unready(self, index: str, documents: Iterable[Document]) -> dict[str, str]:
+        """The concrete indices of documents that cannot take scores, each with the reason."""
+
+    def write(
+        self, index: str, records: Sequence[Scored], *, restamp: bool = False
+    ) -> list[WriteResult]:
+        """What became of each record, in the order given."""
+
+
 def score_documents(
     pipeline: Scorer,
-    store: DocumentStore,
+    store: Store,
     index: str,
     keys: Sequence[DocumentKey],
     *,
@@ -142,7 +157,7 @@ def _reject(report: Report, key: DocumentKey, reason: str, **extra: str) -> None
 
 
 def _scorable(
-    store: DocumentStore, index: str, documents: Sequence[Document], report: Report
+    store: Store, index: str, documents: Sequence[Document], report: Report
 ) -> Sequence[Document]:
     """Those that can take scores; the others are rejected, with one line for each index."""
     unready = store.unready(index, documents)
@@ -222,7 +237,7 @@ def _finished(scored: list[Scored], report: Report, longest_wait: float) -> list
 
 
 def _write(
-    store: DocumentStore,
+    store: Store,
     index: str,
     scored: Sequence[Scored],
     report: Report,

@@ -13,7 +13,7 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from saferank.indexer.documents import Document, Json, Scored
+from saferank.indexer.documents import Document, Json, Scored, WriteResult, Written
 from saferank.indexer.keys import DocumentKey
 from saferank.indexer.operate import metrics
 from saferank.indexer.storage.indices import Indices
@@ -21,7 +21,7 @@ from saferank.indexer.storage.matches import Matches, images_of
 from saferank.indexer.storage.overrides import KeptOverrides
 from saferank.indexer.storage.patience import Patience
 from saferank.indexer.storage.reader import Reader
-from saferank.indexer.storage.writer import Writer, WriteResult, Written
+from saferank.indexer.storage.writer import Writer
 from saferank.mappings.fields import SafetyFields
 from saferank.mappings.known_index import KnownIndex
 from saferank.mappings.paths import nested, put_at

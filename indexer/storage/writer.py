@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch
@@ -19,34 +18,13 @@ from elasticsearch import ApiError, Elasticsearch
 from saferank.errors import ServiceUnavailable
 from saferank.indexer.bulk.outages import BLOCK, BUSY
 from saferank.indexer.bulk.parts import TOO_LARGE, by_bytes, in_halves, to_json
-from saferank.indexer.documents import Document, Json
+from saferank.indexer.documents import Document, Json, WriteResult, Written
 from saferank.indexer.operate import metrics
 from saferank.indexer.storage.indices import Indices
 from saferank.indexer.storage.patience import ACCESS, Blocked, Busy, IndexBlocked, Patience
 from saferank.indexer.storage.reader import location
 
 log = logging.getLogger(__name__)
-
-
-class Written(Enum):
-    """What became of a write."""
-
-    STORED = "stored"
-    UNCHANGED = "unchanged"
-    """The same was stored already."""
-    CHANGED = "changed"
-    """The document is another version by now, or in another index; read it again."""
-    DELETED = "deleted"
-    REJECTED = "rejected"
-    """Elasticsearch will not take it, whatever the score."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """The outcome for one document, with Elasticsearch's reason when it was rejected."""
-
-    written: Written
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from saferank.errors import PolicyError
+from saferank.errors import PolicyError, fault_of
 from saferank.ranker.level.level import Demotion, Level
 from saferank.ranker.policy.contexts import ContextRule
 from saferank.ranker.policy.policy import (
@@ -61,10 +61,9 @@ def _parse(text: str, path: str | None) -> Policy:
 
 def _sentence(fault: ErrorDetails) -> str:
     location = _place(fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{location}: there is no such key{_near(str(fault['loc'][-1]))}"
-    if fault["type"] == "missing":
-        return f"{location} is missing"
+    if fault["type"] in {"extra_forbidden", "missing"}:
+        near = _near(str(fault["loc"][-1])) if fault["type"] == "extra_forbidden" else ""
+        return fault_of(location, fault["type"], fault["msg"]) + near
     if location == "version":
         return f"version: it can be 1 or 2, not {fault['input']!r}"
     message = fault["msg"]
